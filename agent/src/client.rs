@@ -1,0 +1,246 @@
+//! A small HTTP/1.1 client: one connection to one service, a bearer token, limits on time and on the answer's size.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::error::Error;
+
+/// Most bytes of an answer that are read.
+const ANSWER_BYTES: usize = 4 << 20;
+/// Most characters of a service's message that are repeated.
+const MESSAGE_CHARS: usize = 500;
+
+/// A client of one service. Its `Debug` says where, never the token.
+pub struct Client {
+    authority: String,
+    host: String,
+    port: u16,
+    base: String,
+    token: Option<HeaderValue>,
+    timeout: Duration,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// A body with its type, as it goes out.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// `Content-Encoding`, if any.
+    pub encoding: Option<&'static str>,
+    /// The bytes as sent.
+    pub bytes: Bytes,
+}
+
+/// What a service answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// `Retry-After` in seconds, if it gave one.
+    pub retry_after: Option<Duration>,
+    /// The body, up to the limit.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// A client for `url` (`http://host:port`, with a path before `/v1` if the service has one).
+    ///
+    /// # Errors
+    /// If the address or the token cannot be used.
+    pub fn new(url: &str, token: Option<&str>) -> Result<Self, Error> {
+        let uri: Uri = url.parse().map_err(|_| Error::Address("it is not a URL such as http://127.0.0.1:4318"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(Error::Address("https is not there yet: use http on loopback or a tunnel")),
+            _ => return Err(Error::Address("it must start with http://")),
+        }
+        let host = uri.host().ok_or(Error::Address("it names no host"))?;
+        let port = uri.port_u16().unwrap_or(80);
+        let token = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| Error::Token)?;
+            value.set_sensitive(true);
+            Ok::<_, Error>(value)
+        });
+        Ok(Self {
+            authority: format!("{host}:{port}"),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+            base: uri.path().trim_end_matches('/').to_owned(),
+            token: token.transpose()?,
+            timeout: Duration::from_secs(30),
+            connection: None,
+        })
+    }
+
+    /// `POST path` with a body.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if nobody answers in time. An error status is an [`Answer`] like any other.
+    pub async fn post(&mut self, path: &str, payload: Payload) -> Result<Answer, Error> {
+        self.request(Method::POST, path, Some(payload)).await
+    }
+
+    /// `GET path`.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub async fn get(&mut self, path: &str) -> Result<Answer, Error> {
+        self.request(Method::GET, path, None).await
+    }
+
+    async fn request(&mut self, method: Method, path: &str, payload: Option<Payload>) -> Result<Answer, Error> {
+        let request = self.build(method, path, payload)?;
+        let exchange = tokio::time::timeout(self.timeout, self.exchange(request)).await;
+        let answer = exchange.unwrap_or_else(|_| Err(self.unreachable("it took too long")));
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    fn build(&self, method: Method, path: &str, payload: Option<Payload>) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(HOST, &self.authority)
+            .header(USER_AGENT, concat!("candor/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let mut body = Bytes::new();
+        if let Some(payload) = payload {
+            request = request.header(CONTENT_TYPE, payload.content_type);
+            if let Some(encoding) = payload.encoding {
+                request = request.header(CONTENT_ENCODING, encoding);
+            }
+            body = payload.bytes;
+        }
+        request.body(Full::new(body)).map_err(|_| Error::Address("its path cannot be used"))
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+        let mut open = self.connection.take();
+        if let Some(connection) = &mut open
+            && connection.ready().await.is_err()
+        {
+            open = None;
+        }
+        let mut connection = match open {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let response = connection.send_request(request).await.map_err(|e| self.unreachable(e))?;
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        let body = body.map_err(|_| self.unreachable("its answer broke off or is too long"))?.to_bytes();
+        self.connection = Some(connection);
+        Ok(Answer { status, retry_after, body })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
+        let stream =
+            TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.unreachable(e.kind()))?;
+        // Small requests wait for nothing: a failure only costs latency.
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.unreachable(e))?;
+        // Its error is seen by the request that is under way, which fails with it.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    fn unreachable(&self, why: impl std::fmt::Display) -> Error {
+        Error::Unreachable { authority: self.authority.clone(), why: why.to_string() }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Client(http://{}{})", self.authority, self.base)
+    }
+}
+
+impl Payload {
+    /// A JSON body.
+    #[must_use]
+    pub fn json(text: String) -> Self {
+        Self { content_type: "application/json", encoding: None, bytes: text.into() }
+    }
+}
+
+impl Answer {
+    /// Itself if the status says success.
+    ///
+    /// # Errors
+    /// [`Error::Status`] with the service's message: the `message` of a JSON or protobuf `Status`, or plain text.
+    pub fn success(self) -> Result<Self, Error> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(Error::Status { status: self.status, message: message(&self.body) })
+    }
+}
+
+/// `google.rpc.Status`, as far as it matters here.
+#[derive(prost::Message)]
+struct RpcStatus {
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+fn message(body: &Bytes) -> String {
+    let json = || {
+        let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let text = ["message", "error"].into_iter().find_map(|name| value.get(name)?.as_str())?;
+        Some(text.to_owned())
+    };
+    let rpc = || <RpcStatus as prost::Message>::decode(body.clone()).ok().map(|s| s.message).filter(|m| !m.is_empty());
+    let text = || std::str::from_utf8(body).ok().map(str::to_owned);
+    // What a service sends is shown to people: no control characters, no end of it.
+    json().or_else(rpc).or_else(text).unwrap_or_default().trim().chars().take(MESSAGE_CHARS).map(printable).collect()
+}
+
+fn printable(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_addresses_apart_and_refuses_others() {
+        let client = Client::new("http://[::1]:4318/in/", Some("t")).unwrap();
+        assert_eq!(
+            (client.authority.as_str(), client.host.as_str(), client.base.as_str()),
+            ("[::1]:4318", "::1", "/in")
+        );
+        assert_eq!(format!("{client:?}"), "Client(http://[::1]:4318/in)");
+        for url in ["https://a", "ftp://a", "127.0.0.1:4318", "http://"] {
+            assert!(matches!(Client::new(url, None), Err(Error::Address(_))), "{url}");
+        }
+        assert_eq!(Client::new("http://a", Some("two\nlines")).unwrap_err(), Error::Token);
+    }
+
+    #[test]
+    fn finds_the_message_in_each_kind_of_body() {
+        let rpc = prost::Message::encode_to_vec(&RpcStatus { message: "slow down".to_owned() });
+        assert_eq!(message(&Bytes::from(rpc)), "slow down");
+        assert_eq!(message(&Bytes::from_static(b"{\"code\":3,\"message\":\"no\\u001b[0m\"}")), "no [0m");
+        assert_eq!(message(&Bytes::from_static(b"plain\n")), "plain");
+        assert_eq!(message(&Bytes::from_static(b"\xff\xfe")), "");
+    }
+}

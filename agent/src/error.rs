@@ -1,0 +1,65 @@
+//! Errors of sending; whether trying again can help is part of each.
+
+use http::StatusCode;
+
+/// Why something could not be read or sent. Never holds a value of an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The address of the service cannot be used.
+    #[error("the address of the service cannot be used: {0}")]
+    Address(&'static str),
+    /// The token cannot go into a header.
+    #[error("the token is not usable: it must be one line of visible ASCII characters")]
+    Token,
+    /// Nobody answers there, or the connection broke.
+    #[error("no answer from {authority}: {why}")]
+    Unreachable {
+        /// Host and port.
+        authority: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The service answered with an error status.
+    #[error("the service answered {status}{}", reason(message))]
+    Status {
+        /// HTTP status.
+        status: StatusCode,
+        /// What it said, shortened; empty if nothing.
+        message: String,
+    },
+    /// The service answered with something that is not what the protocol says.
+    #[error("the service's answer is not {0}")]
+    Answer(&'static str),
+    /// A line of an event file is no event.
+    #[error("line {line} is no event: {why}")]
+    Event {
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong, without the value.
+        why: String,
+    },
+    /// An event file cannot be read.
+    #[error("the events cannot be read at line {line}: {why}")]
+    Read {
+        /// Line, from 1.
+        line: u64,
+        /// What the system said.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Whether the same request may succeed a little later: OTLP's list of statuses, and connections.
+    #[must_use]
+    pub const fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => matches!(status.as_u16(), 429 | 502 | 503 | 504),
+            Self::Address(_) | Self::Token | Self::Answer(_) | Self::Event { .. } | Self::Read { .. } => false,
+        }
+    }
+}
+
+fn reason(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}

@@ -1,0 +1,331 @@
+//! The command line as written; `settings` resolves it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::render::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  candor demo                              the first minute: what is left of a small fleet's data
+  candor serve --fleet seeds/fleet --data /var/lib/candor
+  candor policy check seeds/fleet          find mistakes before they are in force
+  candor audit show demo-phone-01 --data /var/lib/candor
+
+Settings come from flags, CANDOR_* variables, ./candor.toml, the user's and the system's
+candor.toml, then defaults; --show-origin says which.
+Exit codes: 0 done, 1 failed, 2 usage, 3 check failed, 4 verification failed, 5 could not verify,
+78 bad configuration.";
+
+/// Telemetry that its users can check: consent and anonymisation before anything is stored.
+#[derive(Debug, Parser)]
+#[command(
+    name = "candor",
+    version,
+    long_about = "Telemetry that its users can check.\n\nDevices send events as OpenTelemetry logs. Consent and \
+                  policy are applied in memory; what is left goes to Parquet tables, and whoever the data is about \
+                  can see it.",
+    after_help = EXAMPLES,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Common {
+    /// How answers are written: table, json, jsonl or csv
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, hide_possible_values = true)]
+    pub(crate) format: Option<Format>,
+    /// Short for --format json; errors are JSON too
+    #[arg(long, global = true, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Read this settings file instead of ./candor.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// Show each setting and where it comes from, and stop
+    #[arg(long, global = true)]
+    pub(crate) show_origin: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Receive events: consent and policy decide what is stored
+    Serve(Serve),
+    /// Show the whole way of an event in a minute; needs nothing
+    Demo(Demo),
+    /// Check and explain what a policy does
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(Policy),
+    /// See what devices may send
+    #[command(subcommand, arg_required_else_help = true)]
+    Catalogue(Catalogue),
+    /// See and record what people consented to
+    #[command(subcommand, arg_required_else_help = true)]
+    Consent(Consent),
+    /// See what is held, and account for what is not
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(Audit),
+    /// Have a running service seal what it holds into tables
+    Flush(Flush),
+}
+
+/// `--fleet`
+#[derive(Debug, Default, Args)]
+pub(crate) struct FleetArg {
+    /// Fleet folder: catalogue.toml, policy.toml, sources.toml
+    #[arg(long, value_name = "DIR")]
+    pub(crate) fleet: Option<PathBuf>,
+}
+
+/// `--data`
+#[derive(Debug, Default, Args)]
+pub(crate) struct DataArg {
+    /// Data folder of a service, running or not
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// `--url` and `--token-file`
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServiceArg {
+    /// Address of a running service, such as `http://127.0.0.1:4318`
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// File that holds the token of a source with the right role
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// `candor serve`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  candor serve --fleet seeds/fleet --data /tmp/candor
+  candor serve --fleet fleet --data /var/lib/candor --http 0.0.0.0:4318
+
+Then send OpenTelemetry logs to http://127.0.0.1:4318/v1/logs with the header
+`Authorization: Bearer TOKEN`; sources.toml of the fleet names the files of the tokens.
+SIGINT or SIGTERM stops it: what is under way is finished and sealed.
+CANDOR_LOG sets the log level, CANDOR_STORE_FLUSH_SECONDS and others what candor.toml can hold.")]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) fleet: FleetArg,
+    /// Where everything is kept; made if absent [default: candor-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address to listen on, port 0 for any free one [default: 127.0.0.1:4318]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<String>,
+    /// Write log lines as JSON
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+/// `candor demo`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  candor demo
+  candor demo --data /tmp/candor-demo
+
+It needs no network, no settings and no files: it serves on loopback, sends the events of a small
+sample fleet through OpenTelemetry's protocol, withdraws a consent on the way, and shows what is
+left. The files stay, so that the other commands can be tried on them.")]
+pub(crate) struct Demo {
+    /// Keep everything in this folder, which must be new or empty [default: a new temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// `candor policy`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Check a fleet folder: every mistake with its place and its mend
+    #[command(after_help = "\
+Examples:
+  candor policy check seeds/fleet
+  candor policy check seeds/fleet --json
+
+Exit code 3 if something is wrong.")]
+    Check {
+        /// Fleet folder [default: the setting `fleet`]
+        #[arg(value_name = "FLEET")]
+        fleet: Option<PathBuf>,
+    },
+    /// Show for one event what each purpose would store, and why
+    Explain(Explain),
+}
+
+/// `candor policy explain`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  head -1 seeds/events/sample.jsonl |
+      candor policy explain --fleet seeds/fleet --event - --consent '*=given' --age-from 30
+  candor policy explain --fleet seeds/fleet --event event.json --consent analytics=given
+
+The event is one JSON object: {\"time\", \"event\", \"resource\": {..}, \"attributes\": {..}}.
+It takes the way that a real one takes, and is not kept. Pseudonyms are made with an example key,
+so they are not those of a service.")]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) fleet: FleetArg,
+    /// File with one event as JSON, or - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event: PathBuf,
+    /// Consent of its subject: PURPOSE=STATE, or '*=given' for all; unknown if not said
+    #[arg(long, value_name = "PURPOSE=STATE")]
+    pub(crate) consent: Vec<String>,
+    /// Lower end of the subject's age band in years; unknown if not said
+    #[arg(long, value_name = "YEARS")]
+    pub(crate) age_from: Option<u8>,
+    /// As if the request carried Sec-GPC: 1
+    #[arg(long)]
+    pub(crate) gpc: bool,
+    /// Source that sends it [default: the first with the role `device`]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+}
+
+/// `candor catalogue`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Catalogue {
+    /// List streams and their events
+    #[command(after_help = "Examples:\n  candor catalogue list --fleet seeds/fleet")]
+    List(FleetArg),
+    /// Show the fields of a stream or of an event
+    #[command(after_help = "\
+Examples:
+  candor catalogue show phone.app --fleet seeds/fleet
+  candor catalogue show phone.app.opened --fleet seeds/fleet --format csv")]
+    Show {
+        /// Stream or event
+        name: String,
+        #[command(flatten)]
+        fleet: FleetArg,
+    },
+}
+
+/// `candor consent`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Consent {
+    /// Show the state of each purpose for a subject
+    #[command(after_help = "Examples:\n  candor consent show demo-phone-01 --data /tmp/candor")]
+    Show {
+        /// Subject as its source names it, or - to read it from stdin
+        subject: String,
+        #[command(flatten)]
+        data: DataArg,
+    },
+    /// Record a statement of consent
+    Set(ConsentSet),
+    /// Show every statement of a subject, oldest first
+    #[command(after_help = "Examples:\n  candor consent history demo-phone-01 --data /tmp/candor")]
+    History {
+        /// Subject as its source names it, or - to read it from stdin
+        subject: String,
+        #[command(flatten)]
+        data: DataArg,
+    },
+}
+
+/// `candor consent set`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  candor consent set demo-phone-01 analytics=withdrawn --language de \\
+      --url http://127.0.0.1:4318 --token-file seeds/fleet/tokens/backend.token
+  candor consent set demo-phone-01 analytics=given --language de --data /tmp/candor --fleet seeds/fleet
+
+States: given, refused, withdrawn, expired, invalidated, unknown. Purposes that are not named
+stay as they are. With --url a running service records it; with --data and --fleet it is recorded
+in a folder that no service uses.")]
+pub(crate) struct ConsentSet {
+    /// Subject as its source names it, or - to read it from stdin
+    pub(crate) subject: String,
+    /// PURPOSE=STATE, once for each purpose that changes
+    #[arg(required = true, value_name = "PURPOSE=STATE")]
+    pub(crate) purposes: Vec<String>,
+    /// Version of the notice that was shown [default: the policy's, with --fleet]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) notice: Option<String>,
+    /// Language in which it was shown, BCP 47
+    #[arg(long, value_name = "LANGUAGE", default_value = "en")]
+    pub(crate) language: String,
+    /// Lower end of the subject's age band in years; stays as it was if not said
+    #[arg(long, value_name = "YEARS")]
+    pub(crate) age_from: Option<u8>,
+    /// Day from which `given` counts as expired
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) expires: Option<String>,
+    #[command(flatten)]
+    pub(crate) service: ServiceArg,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArg,
+    /// Data folder that no service uses, instead of --url
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// `candor audit`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Show everything that is held about a subject: value, rule, purpose, and when it goes
+    #[command(after_help = "\
+Examples:
+  candor audit show demo-phone-01 --data /tmp/candor
+  echo demo-phone-01 | candor audit show - --data /tmp/candor --format csv
+
+Works beside a running service; rows that are not in a table yet are shown as pending.")]
+    Show {
+        /// Subject as its source names it, or - to read it from stdin
+        subject: String,
+        #[command(flatten)]
+        data: DataArg,
+    },
+    /// Query the tables with SQL, read-only
+    #[command(after_help = "\
+Examples:
+  candor audit query 'SELECT count(*) FROM analytics.\"phone.app\"' --data /tmp/candor
+  candor audit query 'SELECT * FROM diagnostics.\"car.drive\" LIMIT 5' --data /tmp/candor --json
+
+A table is named PURPOSE.\"STREAM\".")]
+    Query {
+        /// One SELECT statement, or - to read it from stdin
+        sql: String,
+        #[command(flatten)]
+        data: DataArg,
+    },
+    /// Account for every event: offered = stored + dropped by reason
+    #[command(after_help = "\
+Examples:
+  candor audit totals --data /tmp/candor
+  candor audit totals --data /tmp/candor --format csv
+
+`found` counts the rows again, in the tables and in what is not sealed yet. Exit code 4 if the
+account does not balance, 5 if the rows cannot be counted.")]
+    Totals {
+        #[command(flatten)]
+        data: DataArg,
+    },
+}
+
+/// `candor flush`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  candor flush --url http://127.0.0.1:4318 --token-file seeds/fleet/tokens/backend.token")]
+pub(crate) struct Flush {
+    #[command(flatten)]
+    pub(crate) service: ServiceArg,
+}

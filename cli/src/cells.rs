@@ -1,0 +1,66 @@
+//! Arrow rows as JSON: numbers and booleans stay what they are, everything else is its text.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, RecordBatch};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::{ArrowError, DataType};
+use serde_json::{Map, Value, json};
+
+/// One object a row, columns in their order.
+pub(crate) fn rows(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, ArrowError> {
+    let options = FormatOptions::default().with_display_error(false);
+    let schema = batch.schema();
+    let columns = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, column)| Ok((field.name(), column, ArrayFormatter::try_new(column.as_ref(), &options)?)))
+        .collect::<Result<Vec<_>, ArrowError>>()?;
+    (0..batch.num_rows())
+        .map(|row| {
+            let cells =
+                columns.iter().map(|(name, column, text)| Ok(((*name).clone(), cell(column.as_ref(), row, text)?)));
+            cells.collect()
+        })
+        .collect()
+}
+
+fn cell(column: &dyn Array, row: usize, text: &ArrayFormatter<'_>) -> Result<Value, ArrowError> {
+    if column.is_null(row) {
+        return Ok(Value::Null);
+    }
+    Ok(match column.data_type() {
+        DataType::Boolean => json!(column.as_boolean().value(row)),
+        DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => json!(column.as_primitive::<Float64Type>().value(row)),
+        other if other.is_integer() => {
+            let text = text.value(row).try_to_string()?;
+            text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number))
+        }
+        _ => json!(text.value(row).try_to_string()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
+
+    use super::*;
+
+    #[test]
+    fn values_keep_their_kind() {
+        let columns: [(&str, ArrayRef); 5] = [
+            ("n", Arc::new(Int64Array::from(vec![Some(i64::MAX), None]))),
+            ("u", Arc::new(UInt64Array::from(vec![7, u64::MAX]))),
+            ("f", Arc::new(Float64Array::from(vec![0.5, f64::NAN]))),
+            ("b", Arc::new(BooleanArray::from(vec![true, false]))),
+            ("t", Arc::new(StringArray::from(vec!["x", "y"]))),
+        ];
+        let rows = rows(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+        assert_eq!(Value::Object(rows[0].clone()), json!({ "n": i64::MAX, "u": 7, "f": 0.5, "b": true, "t": "x" }));
+        assert_eq!((&rows[1]["n"], &rows[1]["u"]), (&Value::Null, &json!("18446744073709551615")));
+    }
+}

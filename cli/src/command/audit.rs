@@ -1,0 +1,241 @@
+//! `candor audit`: what is held, why, and an account of what is not.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use candor_store::view::{HeldRow, TableRows, Total, View};
+use serde_json::json;
+
+use crate::cells;
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::render::{Report, Width, cell_text, counted, grid};
+use crate::service;
+use crate::settings::Settings;
+
+/// Everything that is held about a subject: a row a stored value.
+pub(crate) async fn show(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
+    let subject = service::or_stdin(subject, "subject")?;
+    let progress = Progress::start("reading the tables");
+    let rows = View::open(&settings.data).await?.held(&subject).await?;
+    drop(progress);
+    let mut report = Report::new("audit.show");
+    for key in ["purpose", "stream", "event", "received_date", "goes_on", "field", "value", "rule", "operator"] {
+        report = report.column(key, key);
+    }
+    report =
+        report.number("row", "row").column("consent_seq", "consent").column("policy", "policy").column("file", "file");
+    for (number, row) in rows.iter().enumerate() {
+        for field in &row.fields {
+            report.row(vec![
+                json!(row.purpose),
+                json!(row.stream),
+                json!(row.event),
+                json!(row.received_date),
+                json!(row.goes_on),
+                json!(field.column),
+                field.value.clone(),
+                json!(field.rule),
+                json!(field.operator),
+                json!(number + 1),
+                json!(row.consent_seq),
+                json!(row.policy),
+                json!(row.file),
+            ]);
+        }
+    }
+    report.fact("held", rows.len());
+    report.text(held_text(&rows));
+    report.note(match rows.len() {
+        0 => "nothing is held about this subject".to_owned(),
+        n => format!("held about this subject: {}", counted(n, "row")),
+    });
+    report.print(settings.format)?;
+    Ok(Exit::Done)
+}
+
+/// A query over all tables.
+pub(crate) async fn query(sql: &str, settings: &Settings) -> Result<Exit, Failure> {
+    let sql = service::or_stdin(sql, "query")?;
+    let progress = Progress::start("querying");
+    let batches = View::open(&settings.data).await?.query(&sql).await?;
+    drop(progress);
+    let report = of_batches(&batches).map_err(|e| Failure::new(Exit::Failed, format!("a value has no text: {e}")))?;
+    report.print(settings.format)?;
+    Ok(Exit::Done)
+}
+
+/// Offered = stored + dropped by reason, and the stored rows counted again.
+pub(crate) async fn totals(settings: &Settings) -> Result<Exit, Failure> {
+    let progress = Progress::start("counting");
+    let view = View::open(&settings.data).await?;
+    // Who asks for an account and cannot have it must not take that for a balanced one.
+    let unread = |error| Failure { exit: Exit::CouldNotVerify, ..Failure::from(error) };
+    let (totals, tables) = (view.totals().await.map_err(unread)?, view.rows().await.map_err(unread)?);
+    drop(progress);
+    let mismatches = mismatches(&totals, &tables);
+    totals_report(&totals, &mismatches).print(settings.format)?;
+    Ok(if mismatches.is_empty() { Exit::Done } else { Exit::VerificationFailed })
+}
+
+/// The account for people and programs; `mismatches` are told below it.
+pub(crate) fn totals_report(totals: &[Total], mismatches: &[String]) -> Report {
+    let mut report = Report::new("audit.totals")
+        .column("source", "source")
+        .column("purpose", "purpose")
+        .column("stream", "stream")
+        .number("offered", "offered =")
+        .number("stored", "stored +")
+        .number("dropped", "dropped")
+        .column("reasons", "dropped because")
+        .number("found", "found")
+        .detail("balances");
+    for Total { source, count, found } in totals {
+        let dropped: u64 = count.dropped.values().sum();
+        report.row(vec![
+            json!(source),
+            json!(count.purpose),
+            json!(count.stream.as_deref().unwrap_or("(undeclared)")),
+            json!(count.offered),
+            json!(count.stored),
+            json!(dropped),
+            json!(reasons(count.dropped.iter().map(|(reason, n)| (reason.name(), *n)))),
+            json!(found),
+            json!(count.balances()),
+        ]);
+    }
+    let sum = |of: fn(&Total) -> u64| totals.iter().map(of).sum::<u64>();
+    let (offered, stored) = (sum(|t| t.count.offered), sum(|t| t.count.stored));
+    report.fact("offered", offered);
+    report.fact("stored", stored);
+    report.fact("dropped", sum(|t| t.count.dropped.values().sum()));
+    report.fact("balances", mismatches.is_empty());
+    report.fact("mismatches", mismatches.to_vec());
+    if totals.is_empty() {
+        report.note("nothing was received yet");
+    } else if mismatches.is_empty() {
+        report.note(format!(
+            "it balances: each event once for each purpose, {offered} = {stored} + {}",
+            offered - stored
+        ));
+    }
+    for mismatch in mismatches {
+        report.note(format!("DOES NOT BALANCE: {mismatch}"));
+    }
+    report
+}
+
+/// What does not add up: accounts in themselves, and accounts against the rows that are there.
+pub(crate) fn mismatches(totals: &[Total], tables: &[TableRows]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut stored: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for Total { source, count, .. } in totals {
+        let stream = count.stream.as_deref().unwrap_or("(undeclared)");
+        if !count.balances() {
+            let dropped: u64 = count.dropped.values().sum();
+            let (offered, stored) = (count.offered, count.stored);
+            wrong.push(format!(
+                "{source} {}/{stream}: {offered} offered, {stored} stored, {dropped} dropped",
+                count.purpose
+            ));
+        }
+        *stored.entry((&count.purpose, stream)).or_default() += count.stored;
+    }
+    let mut found: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for table in tables {
+        found.insert((&table.purpose, &table.stream), table.sealed + table.pending);
+        stored.entry((&table.purpose, &table.stream)).or_default();
+    }
+    for ((purpose, stream), stored) in &stored {
+        let found = found.get(&(*purpose, *stream)).copied().unwrap_or(0);
+        if *stored != found {
+            wrong.push(format!("{purpose}/{stream}: the account says {stored} rows are stored, {found} are there"));
+        }
+    }
+    wrong
+}
+
+/// `no_consent 12, no_rule 3`, the largest first.
+pub(crate) fn reasons<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
+    let mut counts: Vec<_> = counts.filter(|(_, n)| *n > 0).collect();
+    counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    counts.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", ")
+}
+
+fn held_text(rows: &[HeldRow]) -> String {
+    let titles = [("  field", false), ("stored value", false), ("operator", false), ("by rule", false)];
+    let mut text = String::new();
+    for row in rows {
+        let goes = row.goes_on.as_ref().map_or_else(String::new, |day| format!(", goes on {day}"));
+        let whence = row.file.as_deref().unwrap_or("pending: not in a table yet");
+        let consent = row.consent_seq.map_or_else(String::new, |n| format!(", consent statement {n}"));
+        let (purpose, event, received) = (&row.purpose, &row.event, &row.received_date);
+        let _ = writeln!(text, "{purpose} / {event}, received {received}{goes}{consent}\n  {whence}");
+        let fields = row.fields.iter().map(|field| {
+            vec![
+                format!("  {}", field.column),
+                cell_text(Some(&field.value)),
+                field.operator.clone(),
+                field.rule.clone(),
+            ]
+        });
+        text.push_str(&grid(&titles, fields.collect(), Width::Terminal));
+        text.push('\n');
+    }
+    text
+}
+
+fn of_batches(batches: &[RecordBatch]) -> Result<Report, ArrowError> {
+    let mut report = Report::new("audit.query");
+    if let Some(batch) = batches.first() {
+        for field in batch.schema().fields() {
+            let name = field.name().clone();
+            report = if field.data_type().is_numeric() {
+                report.number(name.clone(), name)
+            } else {
+                report.column(name.clone(), name)
+            };
+        }
+    }
+    let mut count = 0;
+    for batch in batches {
+        for row in cells::rows(batch)? {
+            report.row(row.into_iter().map(|(_, value)| value).collect());
+            count += 1;
+        }
+    }
+    report.note(counted(count, "row"));
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use candor_policy::counts::Count;
+    use candor_policy::reason::Reason;
+
+    use super::*;
+    use crate::render::Format;
+
+    fn total(source: &str, stored: u64, offered: u64) -> Total {
+        let dropped = BTreeMap::from([(Reason::NoConsent, 3), (Reason::NoRule, 4)]);
+        let count = Count { stream: Some("s".to_owned()), purpose: "p".to_owned(), offered, stored, dropped };
+        Total { source: source.to_owned(), count, found: None }
+    }
+
+    fn table(sealed: u64, pending: u64) -> TableRows {
+        TableRows { purpose: "p".to_owned(), stream: "s".to_owned(), sealed, pending }
+    }
+
+    #[test]
+    fn accounts_must_add_up_and_match_the_rows_of_all_sources() {
+        let totals = [total("a", 5, 12), total("b", 1, 8)];
+        assert!(mismatches(&totals, &[table(4, 2)]).is_empty());
+        assert!(mismatches(&totals, &[table(4, 1)])[0].contains("6 rows are stored, 5 are there"));
+        assert!(mismatches(&[], &[table(1, 0)])[0].contains("0 rows are stored, 1 are there"));
+        assert!(mismatches(&[total("a", 5, 13)], &[table(5, 0)])[0].contains("13 offered, 5 stored, 7 dropped"));
+        let text = totals_report(&totals, &[]).render(Format::Csv);
+        assert!(text.contains("a,p,s,12,5,7,\"no_rule 4, no_consent 3\",,true"), "{text}");
+    }
+}

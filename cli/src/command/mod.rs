@@ -1,0 +1,64 @@
+//! One file a group of verbs; adding a verb touches its file, `args.rs` and the list here.
+
+mod audit;
+mod catalogue;
+mod consent;
+mod demo;
+mod flush;
+mod policy;
+mod serve;
+
+use crate::args::{Audit, Catalogue, Command, Consent, Policy};
+use crate::exit::{Exit, Failure};
+use crate::settings::{Flags, Settings};
+
+/// Runs a command.
+pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args, settings).await,
+        Command::Demo(args) => demo::run(args, settings).await,
+        Command::Policy(Policy::Check { .. }) => policy::check(settings),
+        Command::Policy(Policy::Explain(args)) => policy::explain(args, settings),
+        Command::Catalogue(Catalogue::List(_)) => catalogue::list(settings),
+        Command::Catalogue(Catalogue::Show { name, .. }) => catalogue::show(name, settings),
+        Command::Consent(Consent::Show { subject, .. }) => consent::show(subject, settings).await,
+        Command::Consent(Consent::Set(args)) => consent::set(args, settings).await,
+        Command::Consent(Consent::History { subject, .. }) => consent::history(subject, settings).await,
+        Command::Audit(Audit::Show { subject, .. }) => audit::show(subject, settings).await,
+        Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
+        Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
+        Command::Flush(_) => flush::run(settings).await,
+    }
+}
+
+impl Command {
+    /// Its flags that are settings.
+    pub(crate) fn flags(&self) -> Flags {
+        let flags = Flags::default();
+        match self {
+            Self::Serve(args) => flags
+                .path("fleet", args.fleet.fleet.as_deref())
+                .path("data", args.data.as_deref())
+                .text("http", args.http.as_deref()),
+            Self::Policy(Policy::Check { fleet }) => flags.path("fleet", fleet.as_deref()),
+            Self::Policy(Policy::Explain(args)) => flags.path("fleet", args.fleet.fleet.as_deref()),
+            Self::Catalogue(Catalogue::List(fleet) | Catalogue::Show { fleet, .. }) => {
+                flags.path("fleet", fleet.fleet.as_deref())
+            }
+            Self::Consent(Consent::Set(args)) => flags
+                .path("fleet", args.fleet.fleet.as_deref())
+                .path("data", args.data.as_deref())
+                .text("url", args.service.url.as_deref())
+                .path("token_file", args.service.token_file.as_deref()),
+            Self::Consent(Consent::Show { data, .. } | Consent::History { data, .. })
+            | Self::Audit(Audit::Show { data, .. } | Audit::Query { data, .. } | Audit::Totals { data }) => {
+                flags.path("data", data.data.as_deref())
+            }
+            Self::Flush(args) => {
+                flags.text("url", args.service.url.as_deref()).path("token_file", args.service.token_file.as_deref())
+            }
+            // What it makes is its own: settings for a service must not reach it.
+            Self::Demo(_) => flags,
+        }
+    }
+}

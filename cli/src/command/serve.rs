@@ -1,0 +1,71 @@
+//! `candor serve`: the service, until it is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use candor_ingest::fleet::Fleet;
+use candor_ingest::serve::serve;
+use candor_store::clock::SystemClock;
+use candor_store::error::Kind;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Serve;
+use crate::exit::{Exit, Failure, with_mend};
+use crate::render::tell;
+use crate::settings::Settings;
+
+pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failure> {
+    let fleet = load(settings)?;
+    // Who reads the log as JSON has these lines in it.
+    let say = |text: String| {
+        if !args.log_json {
+            tell(&text);
+        }
+    };
+    let stop = stop_signal()?;
+    let stop = async {
+        stop.await;
+        say("candor: stopping; what is under way is finished and sealed".to_owned());
+    };
+    let data = settings.data.display();
+    let ready = |address: SocketAddr| say(format!("candor: ready on http://{address}, data in {data}"));
+    let report =
+        serve(fleet, settings.service.clone(), settings.store.clone(), Arc::new(SystemClock), ready, stop).await;
+    let report = report.map_err(failure)?;
+    say(format!("candor: stopped; sealed {} rows into {} files", report.flush.rows, report.flush.files));
+    Ok(Exit::Done)
+}
+
+/// The fleet of the settings; its problems are told as text with file, line and column.
+pub(crate) fn load(settings: &Settings) -> Result<Fleet, Failure> {
+    let folder = settings.fleet()?;
+    Fleet::load(folder).map_err(|problems| {
+        let count = problems.0.len();
+        Failure::configuration(format!("the fleet folder {} has problems\n{problems}", folder.display()))
+            .mend(format!("{count} to mend; `candor policy check {}` shows them in their place", folder.display()))
+    })
+}
+
+/// The exit code follows from the kind of the service's error.
+pub(crate) fn failure(error: candor_ingest::error::Error) -> Failure {
+    let exit = match error.kind() {
+        Kind::Retry | Kind::Stop => Exit::Failed,
+        Kind::Request => Exit::Usage,
+        Kind::Data => Exit::BadConfiguration,
+    };
+    match error {
+        candor_ingest::error::Error::Store(error) => error.into(),
+        other => with_mend(exit, &other.to_string()),
+    }
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("signals cannot be heard: {e}")));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,68 @@
+//! Talking to a running service: its address, a token from a file, JSON there and back.
+
+use std::io::Read;
+use std::path::Path;
+
+use candor_agent::client::{Client, Payload};
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+
+/// Most bytes of a token file that are read.
+const TOKEN_BYTES: u64 = 8 << 10;
+/// Most bytes of what stdin may say in place of an argument.
+const STDIN_BYTES: u64 = 1 << 20;
+
+/// A client of the service that the settings name.
+pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
+    let url = settings.url.as_deref().ok_or_else(|| {
+        Failure::usage("no service is named").mend("give --url http://127.0.0.1:4318, or set CANDOR_URL")
+    })?;
+    let path = settings.token_file.as_deref().ok_or_else(|| {
+        Failure::usage("no token is named")
+            .mend("give --token-file FILE: sources.toml of the fleet says which file belongs to which source")
+    })?;
+    Ok(Client::new(url, Some(&token(path)?))?)
+}
+
+/// Posts JSON and takes JSON back.
+pub(crate) async fn post(client: &mut Client, path: &str, body: String) -> Result<Value, Failure> {
+    let answer = client.post(path, Payload::json(body)).await?.success()?;
+    serde_json::from_slice(&answer.body).map_err(|_| candor_agent::error::Error::Answer("JSON").into())
+}
+
+/// The argument, or the first line of stdin where it is `-`: what is on a command line, others can read.
+pub(crate) fn or_stdin(argument: &str, what: &str) -> Result<String, Failure> {
+    if argument != "-" {
+        return Ok(argument.to_owned());
+    }
+    let text = stdin(what)?;
+    let text = text.trim();
+    if text.is_empty() { Err(Failure::usage(format!("stdin holds no {what}"))) } else { Ok(text.to_owned()) }
+}
+
+/// All of stdin, up to a limit.
+pub(crate) fn stdin(what: &str) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(STDIN_BYTES + 1).read_to_string(&mut text);
+    match read {
+        Ok(bytes) if bytes as u64 > STDIN_BYTES => {
+            Err(Failure::usage(format!("the {what} on stdin is longer than {STDIN_BYTES} bytes")))
+        }
+        Ok(_) => Ok(text),
+        Err(e) => Err(Failure::new(Exit::Failed, format!("the {what} cannot be read from stdin: {e}"))),
+    }
+}
+
+fn token(path: &Path) -> Result<String, Failure> {
+    let failure = |why: String| Failure::configuration(format!("the token file {} {why}", path.display()));
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(TOKEN_BYTES).read_to_string(&mut text))
+        .map_err(|e| failure(format!("cannot be read: {e}")))?;
+    match text.lines().next().map(str::trim) {
+        Some(token) if !token.is_empty() => Ok(token.to_owned()),
+        _ => Err(failure("is empty".to_owned())),
+    }
+}

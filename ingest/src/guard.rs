@@ -1,0 +1,146 @@
+//! Around every handler: who calls, the deadline, bugs, refusals as answers, one log line and one count a request.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use futures::FutureExt;
+use http::header::{ALLOW, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::body::Body as _;
+
+use crate::error::{Kind, Refusal};
+use crate::protocol::otlp;
+use crate::route::{Call, Deadline, Errors, Note, ROUTES, Route};
+use crate::service::Service;
+use crate::source::Source;
+use crate::{auth, body};
+
+/// Both OpenTelemetry SDKs give up at once when they are told to wait long.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// Label of requests that no route matches: their paths come from outside.
+const UNMATCHED: &str = "unmatched";
+
+/// Answers a request of `route`.
+pub(crate) async fn answer(route: &'static Route, service: Arc<Service>, request: Request) -> Response {
+    let started = Instant::now();
+    let (parts, mut body) = request.into_parts();
+    let mut note = Note::default();
+    let source = auth::caller(route.access, &service.sources, &parts.headers);
+    let outcome = match &source {
+        Ok(source) => {
+            let source = source.as_ref();
+            let call = Call { service: &service, source, headers: &parts.headers, body: &mut body, note: &mut note };
+            handle(route, call).await
+        }
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let source = source.ok().flatten();
+    let why = outcome.as_ref().err().map(|refusal| refusal.message.clone());
+    let response = match outcome {
+        Ok(response) => response,
+        Err(refusal) => {
+            let answer = refuse(&refusal, route.errors, &parts.headers, route.path);
+            swallow(&parts.headers, &mut body).await;
+            answer
+        }
+    };
+    log(route.path, source.as_deref(), response.status(), note, started, why.as_deref());
+    service.metrics.answered(route.path, response.status().as_u16(), started.elapsed().as_secs_f64());
+    response
+}
+
+/// Answers a request that no route matches (404), or whose path has another method (405).
+pub(crate) async fn unmatched(service: Arc<Service>, request: Request, status: StatusCode) -> Response {
+    let started = Instant::now();
+    let (parts, mut body) = request.into_parts();
+    let refusal = if status == StatusCode::METHOD_NOT_ALLOWED {
+        Refusal::new(Kind::WrongMethod, "this path takes another method: the header Allow says which")
+    } else {
+        Refusal::new(Kind::UnknownPath, "there is nothing at this path: logs go to POST /v1/logs")
+    };
+    let path = parts.uri.path();
+    let errors = ROUTES.iter().find(|route| route.path == path).map_or(Errors::Json, |route| route.errors);
+    let response = refuse(&refusal, errors, &parts.headers, path);
+    swallow(&parts.headers, &mut body).await;
+    log(UNMATCHED, None, status, Note::default(), started, None);
+    service.metrics.answered(UNMATCHED, status.as_u16(), started.elapsed().as_secs_f64());
+    response
+}
+
+/// What a client is told when a handler met a bug: it may well work the next time, and a 500 would lose the batch.
+pub(crate) fn bug() -> Refusal {
+    Refusal::unavailable("the service met a bug in itself: send the same request again")
+}
+
+async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
+    let limit = call.service.limits.request_time();
+    let work = AssertUnwindSafe(route.handle(call)).catch_unwind();
+    let done = match route.deadline {
+        Deadline::Work => Ok(work.await),
+        Deadline::Request => tokio::time::timeout(limit, work).await,
+    };
+    match done {
+        Ok(Ok(outcome)) => outcome,
+        // Nothing is half-stored: the store's own threads finish what they took, and a repeat is recognised.
+        Ok(Err(_panic)) => Err(bug()),
+        Err(_elapsed) => Err(Refusal::unavailable("the request took too long: send the same request again")),
+    }
+}
+
+fn refuse(refusal: &Refusal, errors: Errors, headers: &HeaderMap, path: &str) -> Response {
+    let json = errors == Errors::Json || body::media_type(headers).is_some_and(|found| found == "application/json");
+    let (content_type, bytes) = if json {
+        let status = serde_json::json!({ "code": refusal.kind.rpc_code(), "message": refusal.message });
+        ("application/json", format!("{status}\n").into_bytes())
+    } else {
+        (otlp::MEDIA_TYPE, otlp::status(refusal.kind.rpc_code(), &refusal.message))
+    };
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = refusal.kind.status();
+    let out = response.headers_mut();
+    out.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    match refusal.kind {
+        Kind::Unavailable => drop(out.insert(RETRY_AFTER, RETRY_SECONDS)),
+        Kind::Unauthenticated => {
+            out.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"candor\""));
+        }
+        Kind::WrongMethod => {
+            for route in ROUTES.iter().filter(|route| route.path == path) {
+                let allow = if route.method == http::Method::POST { "POST" } else { "GET, HEAD" };
+                out.append(ALLOW, HeaderValue::from_static(allow));
+            }
+        }
+        _ => {}
+    }
+    response
+}
+
+/// A client that asks before it sends (`Expect`) has sent nothing yet, and reading would ask it to.
+async fn swallow(headers: &HeaderMap, rest: &mut Body) {
+    if !headers.contains_key(EXPECT) && !rest.is_end_stream() {
+        body::swallow(rest).await;
+    }
+}
+
+/// One line a request: names that the fleet declares and numbers, never a value, a path or a header of the request.
+fn log(
+    route: &'static str,
+    source: Option<&Source>,
+    status: StatusCode,
+    note: Note,
+    started: Instant,
+    why: Option<&str>,
+) {
+    let source = source.map_or("-", |source| &source.name);
+    let (status, micros) = (status.as_u16(), started.elapsed().as_micros() as u64);
+    let Note { bytes, rows, repeat } = note;
+    match why {
+        None => tracing::debug!(route, source, status, bytes, rows, repeat, micros, "answered"),
+        Some(why) if status < 500 => tracing::info!(route, source, status, bytes, micros, why, "refused"),
+        Some(why) => tracing::warn!(route, source, status, bytes, micros, why, "asked to come again"),
+    }
+}

@@ -1,0 +1,215 @@
+//! Prometheus metrics. Every label comes from the fleet's files or from this code, never from a request.
+
+use std::sync::Arc;
+
+use candor_policy::counts::Count;
+use candor_policy::reason::Reason;
+use candor_store::store::Figures;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSource {
+    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPurpose {
+    source: String,
+    purpose: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    source: String,
+    purpose: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRequest {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRoute {
+    route: &'static str,
+}
+
+type FigureOf = fn(&Figures) -> u64;
+type PerRoute = Family<OfRoute, Histogram, fn() -> Histogram>;
+
+/// All metrics of a service.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    offered: Family<OfPurpose, Counter>,
+    stored: Family<OfPurpose, Counter>,
+    dropped: Family<OfReason, Counter>,
+    repeats: Family<OfSource, Counter>,
+    undeclared_attributes: Family<OfSource, Counter>,
+    bytes: Family<OfSource, Counter>,
+    requests: Family<OfRequest, Counter>,
+    seconds: PerRoute,
+    statements: Family<OfSource, Counter>,
+    pub(crate) connections: Gauge,
+    in_flight: Gauge,
+    store: Vec<(Gauge, FigureOf)>,
+}
+
+/// Name, help and source of each figure of the store.
+const STORE: [(&str, &str, FigureOf); 10] = [
+    ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
+    ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
+    ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
+    ("candor_store_segments", "Segments on disk", |f| f.segments),
+    ("candor_store_set_aside", "Damaged segments set aside, ever", |f| f.set_aside),
+    ("candor_store_repeats", "Requests recognised as repeats since the start", |f| f.repeats),
+    ("candor_store_lsn", "Highest log sequence number appended", |f| f.lsn),
+    ("candor_store_flushed_lsn", "Highest log sequence number in tables", |f| f.flushed_lsn),
+    ("candor_store_subjects", "Subjects with a consent statement", |f| f.subjects),
+    ("candor_store_flush_failures", "Flushes that failed since the start", |f| f.flush_failures),
+];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let seconds: PerRoute = Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 16)));
+        let store = STORE.map(|(name, help, figure)| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            (gauge, figure)
+        });
+        let mut metrics = Self {
+            registry,
+            offered: Family::default(),
+            stored: Family::default(),
+            dropped: Family::default(),
+            repeats: Family::default(),
+            undeclared_attributes: Family::default(),
+            bytes: Family::default(),
+            requests: Family::default(),
+            seconds,
+            statements: Family::default(),
+            connections: Gauge::default(),
+            in_flight: Gauge::default(),
+            store: store.into(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        to.register("candor_events_offered", "Records that were no repeat, once a purpose", self.offered.clone());
+        to.register("candor_events_stored", "Rows made durable", self.stored.clone());
+        to.register(
+            "candor_events_dropped",
+            "Records not stored, by the first reason that applies",
+            self.dropped.clone(),
+        );
+        to.register("candor_repeats", "Requests that were stored before", self.repeats.clone());
+        let help = "Attributes that no field declares";
+        to.register("candor_undeclared_attributes", help, self.undeclared_attributes.clone());
+        to.register("candor_request_body_bytes", "Bytes of bodies as sent", self.bytes.clone());
+        to.register("candor_requests", "Requests by route and status", self.requests.clone());
+        to.register("candor_request_seconds", "Time from a request's head to its answer", self.seconds.clone());
+        to.register("candor_consent_statements", "Consent statements recorded", self.statements.clone());
+        to.register("candor_connections", "Open connections", self.connections.clone());
+        to.register("candor_in_flight_bytes", "Bytes of bodies in memory", self.in_flight.clone());
+    }
+
+    /// A request was answered; `route` is a path of the list, or one word for all that are not in it.
+    pub(crate) fn answered(&self, route: &'static str, status: u16, seconds: f64) {
+        self.requests.get_or_create(&OfRequest { route, status }).inc();
+        self.seconds.get_or_create(&OfRoute { route }).observe(seconds);
+    }
+
+    pub(crate) fn received(&self, source: &str, bytes: u64) {
+        self.bytes.get_or_create(&OfSource { source: source.into() }).inc_by(bytes);
+    }
+
+    pub(crate) fn repeated(&self, source: &str) {
+        self.repeats.get_or_create(&OfSource { source: source.into() }).inc();
+    }
+
+    pub(crate) fn consented(&self, source: &str) {
+        self.statements.get_or_create(&OfSource { source: source.into() }).inc();
+    }
+
+    /// A batch is durable: its account.
+    pub(crate) fn stored(&self, source: &str, counts: &[Count], undeclared_attributes: u64) {
+        self.undeclared_attributes.get_or_create(&OfSource { source: source.into() }).inc_by(undeclared_attributes);
+        for count in counts {
+            let of_purpose = OfPurpose { source: source.into(), purpose: count.purpose.clone() };
+            self.offered.get_or_create(&of_purpose).inc_by(count.offered);
+            self.stored.get_or_create(&of_purpose).inc_by(count.stored);
+            for (reason, records) in &count.dropped {
+                self.dropped.get_or_create(&of_reason(&of_purpose, *reason)).inc_by(*records);
+            }
+        }
+    }
+
+    /// The text form, with the figures of the store and the bytes in flight as they are now.
+    pub(crate) fn text(&self, figures: &Figures, in_flight: usize) -> Result<String, std::fmt::Error> {
+        for (gauge, figure) in &self.store {
+            gauge.set(figure(figures) as i64);
+        }
+        self.in_flight.set(in_flight as i64);
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+fn of_reason(of: &OfPurpose, reason: Reason) -> OfReason {
+    OfReason { source: of.source.clone(), purpose: of.purpose.clone(), reason: reason.name() }
+}
+
+/// Counts an open connection for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Arc<crate::service::Service>);
+
+impl OpenConnection {
+    pub(crate) fn new(service: Arc<crate::service::Service>) -> Self {
+        service.metrics.connections.inc();
+        Self(service)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_every_family_and_balances() {
+        let metrics = Metrics::new();
+        let dropped = [(Reason::NoConsent, 2)].into();
+        let count = Count { stream: None, purpose: "analytics".into(), offered: 5, stored: 3, dropped };
+        metrics.stored("devices", &[count.clone(), count], 7);
+        metrics.answered("/v1/logs", 200, 0.001);
+        let text = metrics.text(&Figures { pending_rows: 9, ..Figures::default() }, 11).unwrap();
+        for line in [
+            r#"candor_events_offered_total{source="devices",purpose="analytics"} 10"#,
+            r#"candor_events_stored_total{source="devices",purpose="analytics"} 6"#,
+            r#"candor_events_dropped_total{source="devices",purpose="analytics",reason="no_consent"} 4"#,
+            r#"candor_undeclared_attributes_total{source="devices"} 7"#,
+            r#"candor_requests_total{route="/v1/logs",status="200"} 1"#,
+            "candor_store_pending_rows 9",
+            "candor_in_flight_bytes 11",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

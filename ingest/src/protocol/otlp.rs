@@ -1,0 +1,146 @@
+//! OTLP logs over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): protobuf in, protobuf out.
+//!
+//! The answers have two small messages, written here by hand: `ExportLogsServiceResponse` and `google.rpc.Status`.
+
+use axum::body::Body;
+use axum::response::Response;
+use candor_policy::batch::Rejected;
+use candor_store::store::Reply;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
+use crate::body::Sent;
+use crate::error::Refusal;
+use crate::pipeline;
+use crate::route::Call;
+
+pub(crate) const PATH: &str = "/v1/logs";
+pub(crate) const MEDIA_TYPE: &str = "application/x-protobuf";
+
+/// How many declared fields an answer names; with more, one mistake is behind them all.
+const MOST_NAMED: usize = 8;
+
+/// `POST /v1/logs`.
+pub(crate) async fn logs(call: Call<'_>) -> Result<Response, Refusal> {
+    let service = call.service;
+    let source = call.source()?;
+    let sent = Sent::read(call.headers, call.body, MEDIA_TYPE, &service.limits, service.budget.lease()).await?;
+    call.note.bytes = sent.len() as u64;
+    service.metrics.received(&source.name, sent.len() as u64);
+    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
+    let done = pipeline::logs(service, source, sent, gpc).await?;
+    call.note.rows = done.rows;
+    call.note.repeat = done.repeat;
+    let mut response = Response::new(Body::from(export_response(&done.reply)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    Ok(response)
+}
+
+/// What a client is told of records that it must not send again: counts, and names that the catalogue declares.
+pub(crate) fn reply(rejected: &Rejected) -> Reply {
+    let mut parts = Vec::new();
+    if rejected.undeclared_events > 0 {
+        let records = records(rejected.undeclared_events);
+        parts.push(format!("{records} of events that the catalogue does not declare (GET /v1/catalogue)"));
+    }
+    if rejected.bad_values > 0 {
+        let fields = &rejected.bad_fields;
+        let named =
+            fields.iter().take(MOST_NAMED).map(|(stream, column, records)| format!("{stream}/{column} {records}"));
+        let mut named: Vec<String> = named.collect();
+        if fields.len() > MOST_NAMED {
+            named.push(format!("and {} other fields", fields.len() - MOST_NAMED));
+        }
+        let records = records(rejected.bad_values);
+        let part = format!("{records} with a value of another type than declared: {}", named.join(", "));
+        parts.push(part);
+    }
+    Reply { rejected: rejected.undeclared_events + rejected.bad_values, message: parts.join("; ") }
+}
+
+/// A `google.rpc.Status`: code (1), message (2).
+pub(crate) fn status(code: i32, message: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    number(1, u64::from(code.unsigned_abs()), &mut out);
+    bytes(2, message.as_bytes(), &mut out);
+    out
+}
+
+/// An `ExportLogsServiceResponse`, empty on full success: `partial_success` (1) with `rejected_log_records` (1) and `error_message` (2).
+fn export_response(reply: &Reply) -> Vec<u8> {
+    let mut partial = Vec::new();
+    number(1, reply.rejected, &mut partial);
+    bytes(2, reply.message.as_bytes(), &mut partial);
+    let mut out = Vec::new();
+    bytes(1, &partial, &mut out);
+    out
+}
+
+fn records(count: u64) -> String {
+    format!("{count} record{}", if count == 1 { "" } else { "s" })
+}
+
+/// A varint field; zero is what absence means.
+fn number(field: u8, value: u64, out: &mut Vec<u8>) {
+    if value > 0 {
+        out.push(field << 3);
+        varint(value, out);
+    }
+}
+
+/// A field of bytes; so is emptiness.
+fn bytes(field: u8, value: &[u8], out: &mut Vec<u8>) {
+    if !value.is_empty() {
+        out.push(field << 3 | 2);
+        varint(value.len() as u64, out);
+        out.extend_from_slice(value);
+    }
+}
+
+fn varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn full_success_is_empty_and_partial_success_is_what_prost_reads() {
+        assert!(export_response(&Reply::default()).is_empty());
+        for rejected in [1, 127, 128, 300, u64::from(u32::MAX)] {
+            let reply = Reply { rejected, message: "ä message".repeat(30) };
+            let read = ExportLogsServiceResponse::decode(export_response(&reply).as_slice()).unwrap();
+            let expected =
+                ExportLogsPartialSuccess { rejected_log_records: rejected as i64, error_message: reply.message };
+            assert_eq!(read.partial_success, Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_status_is_what_prost_reads() {
+        // google.rpc.Status has the shape of the partial success: a varint and a text.
+        let read = ExportLogsPartialSuccess::decode(status(14, "try again").as_slice()).unwrap();
+        assert_eq!((read.rejected_log_records, read.error_message.as_str()), (14, "try again"));
+    }
+
+    #[test]
+    fn a_reply_counts_and_names_declared_fields_only() {
+        let mut rejected =
+            Rejected { undeclared_events: 1, bad_values: 3, undeclared_attributes: 9, bad_fields: vec![] };
+        rejected.bad_fields.push(("phone.app".into(), "imei".into(), 2));
+        rejected.bad_fields.push(("car.drive".into(), "speed".into(), 1));
+        let told = reply(&rejected);
+        assert_eq!(told.rejected, 4);
+        assert!(told.message.starts_with("1 record of events"), "{}", told.message);
+        assert!(told.message.ends_with("declared: phone.app/imei 2, car.drive/speed 1"), "{}", told.message);
+        assert_eq!(reply(&Rejected { undeclared_attributes: 9, ..Rejected::default() }), Reply::default());
+    }
+}

@@ -1,0 +1,78 @@
+//! What everybody may read: the policy and the catalogue in force, and the limits.
+
+use axum::body::Body;
+use axum::response::Response;
+use candor_policy::digest::Digest;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::body::ENCODINGS;
+use crate::protocol::{consent, otlp};
+use crate::route::Call;
+use crate::settings::Limits;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// `GET /v1/policy`: RFC 8785 JSON whose SHA-256 is the entity tag, and the digest in every file.
+pub(crate) fn policy(call: &Call<'_>) -> Response {
+    let policy = call.service.plan.policy();
+    document(&policy.canonical, &policy.digest, call.headers)
+}
+
+/// `GET /v1/catalogue`, likewise.
+pub(crate) fn catalogue(call: &Call<'_>) -> Response {
+    let catalogue = call.service.plan.catalogue();
+    document(&catalogue.canonical, &catalogue.digest, call.headers)
+}
+
+/// `GET /v1/limits`: what one request may hold, and for how long a repeat is recognised.
+pub(crate) fn limits(call: &Call<'_>) -> Response {
+    json(&Published {
+        schema_version: 1,
+        limits: &call.service.limits,
+        repeat_hours: call.service.repeat_hours,
+        consents: consent::MOST,
+        content_encodings: ENCODINGS,
+        logs_content_types: [otlp::MEDIA_TYPE],
+    })
+}
+
+#[derive(Serialize)]
+struct Published<'a> {
+    schema_version: u32,
+    limits: &'a Limits,
+    /// The horizon: the same request again within these hours adds no row.
+    repeat_hours: u64,
+    /// Consent statements in one request.
+    consents: usize,
+    content_encodings: [&'static str; 2],
+    logs_content_types: [&'static str; 1],
+}
+
+/// A JSON answer.
+pub(crate) fn json(document: &impl Serialize) -> Response {
+    // Maps with text keys and numbers that are finite always become JSON.
+    let mut bytes = serde_json::to_vec(document).unwrap_or_default();
+    bytes.push(b'\n');
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+fn document(canonical: &str, digest: &Digest, headers: &HeaderMap) -> Response {
+    let tag = format!("\"{digest}\"");
+    let known = headers.get_all(IF_NONE_MATCH).iter().any(|value| value.to_str().is_ok_and(|text| text.contains(&tag)));
+    let mut response =
+        if known { Response::new(Body::empty()) } else { Response::new(Body::from(canonical.to_owned())) };
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let out = response.headers_mut();
+    out.insert(CONTENT_TYPE, JSON);
+    out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        out.insert(ETAG, tag);
+    }
+    response
+}

@@ -1,0 +1,167 @@
+//! Every path of the service in one list, each with who may call it: the router is made from it and from nothing else.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::{MethodFilter, Router, on};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::error::Refusal;
+use crate::guard;
+use crate::role::{Access, Role};
+use crate::service::Service;
+use crate::source::Source;
+use crate::{operations, protocol, published};
+
+/// One path and method. A route without a declaration of who may call it does not build.
+#[derive(Debug)]
+pub struct Route {
+    /// GET or POST; GET answers HEAD too.
+    pub method: Method,
+    /// The path, as it stands: none has parameters.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    pub(crate) errors: Errors,
+    pub(crate) deadline: Deadline,
+    pub(crate) handler: Handler,
+}
+
+/// How a route writes its errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// As google.rpc.Status in the encoding of the request, as OTLP asks.
+    Otlp,
+    /// As JSON.
+    Json,
+}
+
+/// How long a route may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// `request_seconds`.
+    Request,
+    /// As long as there is work, which the segments bound.
+    Work,
+}
+
+/// A request on its way, after its sender was let in.
+pub(crate) struct Call<'a> {
+    pub(crate) service: &'a Arc<Service>,
+    /// Who sent it; none on public routes.
+    pub(crate) source: Option<&'a Arc<Source>>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a mut Body,
+    pub(crate) note: &'a mut Note,
+}
+
+/// What a handler tells the log and the metrics: numbers only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Note {
+    pub(crate) bytes: u64,
+    pub(crate) rows: u64,
+    pub(crate) repeat: bool,
+}
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
+type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
+
+/// The whole list.
+pub static ROUTES: [Route; 9] = [
+    Route {
+        method: Method::POST,
+        path: protocol::otlp::PATH,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Otlp,
+        deadline: Deadline::Request,
+        handler: |call| Box::pin(protocol::otlp::logs(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/consent",
+        access: Access::Roles(&[Role::Officer, Role::Operator]),
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        handler: |call| Box::pin(protocol::consent::record(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/flush",
+        access: Access::Roles(&[Role::Operator]),
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        handler: |call| Box::pin(operations::flush(call)),
+    },
+    public("/v1/policy", |call| now(Ok(published::policy(&call)))),
+    public("/v1/catalogue", |call| now(Ok(published::catalogue(&call)))),
+    public("/v1/limits", |call| now(Ok(published::limits(&call)))),
+    public("/healthz", |_| now(Ok(operations::health()))),
+    public("/readyz", |call| now(operations::ready(&call))),
+    public("/metrics", |call| now(operations::metrics(&call))),
+];
+
+const fn public(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::GET,
+        path,
+        access: Access::Public,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        handler,
+    }
+}
+
+/// An answer that waits for nothing.
+fn now(answer: Result<Response, Refusal>) -> Answer<'static> {
+    Box::pin(std::future::ready(answer))
+}
+
+impl Route {
+    pub(crate) fn handle<'a>(&self, call: Call<'a>) -> Answer<'a> {
+        (self.handler)(call)
+    }
+}
+
+impl<'a> Call<'a> {
+    /// The sender, on routes that name roles.
+    pub(crate) fn source(&self) -> Result<&'a Arc<Source>, Refusal> {
+        self.source.ok_or_else(guard::bug)
+    }
+}
+
+/// The router of a service.
+pub(crate) fn router(service: &Arc<Service>) -> Router {
+    let mut router = Router::new();
+    for route in &ROUTES {
+        let service = Arc::clone(service);
+        let handler = move |request: Request| guard::answer(route, Arc::clone(&service), request);
+        let filter = if route.method == Method::POST { MethodFilter::POST } else { MethodFilter::GET };
+        router = router.route(route.path, on(filter, handler));
+    }
+    let (unknown, wrong) = (Arc::clone(service), Arc::clone(service));
+    router
+        .fallback(move |request: Request| guard::unmatched(Arc::clone(&unknown), request, StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(move |request: Request| {
+            guard::unmatched(Arc::clone(&wrong), request, StatusCode::METHOD_NOT_ALLOWED)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_declared_once_and_what_changes_something_needs_a_role() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert!(route.path.starts_with('/'), "{}", route.path);
+            assert!(!ROUTES[..at].iter().any(|other| other.path == route.path && other.method == route.method));
+            match route.access {
+                Access::Public => assert_eq!(route.method, Method::GET, "{} changes something", route.path),
+                Access::Roles(roles) => assert!(!roles.is_empty(), "{} is for nobody", route.path),
+            }
+        }
+    }
+}

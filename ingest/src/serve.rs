@@ -1,0 +1,131 @@
+//! Running the service: open the store, listen, stop, seal.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use candor_store::clock::Clock;
+use candor_store::settings::Settings as StoreSettings;
+use candor_store::store::{Figures, FlushReport, Store};
+use candor_wire::statement::ConsentRequest;
+use futures::future::join_all;
+use tokio::net::TcpListener;
+
+use crate::error::Error;
+use crate::fleet::Fleet;
+use crate::limit::Budget;
+use crate::metrics::Metrics;
+use crate::protocol::consent;
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::workers::Workers;
+use crate::{listener, route};
+
+/// Who vouches for the statements of a fleet folder; no source can have this name, since it holds a blank.
+const FLEET_FOLDER: &str = "fleet folder";
+
+/// What a service did between start and stop.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The store's figures at the stop, before the last flush.
+    pub figures: Figures,
+    /// What the last flush sealed.
+    pub flush: FlushReport,
+}
+
+/// Runs the service until `shutdown`: then it stops accepting, gives requests in flight `stop_seconds`, and seals what is there.
+/// `ready` hears the address once requests are taken. Call [`crate::process::harden`] first.
+///
+/// # Errors
+/// If it cannot start, or the last flush fails: what was acknowledged is in segments then, and the next start has it.
+pub async fn serve(
+    fleet: Fleet,
+    settings: Settings,
+    store: StoreSettings,
+    clock: Arc<dyn Clock>,
+    ready: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()>,
+) -> Result<Report, Error> {
+    settings.check()?;
+    // Before the store is opened: a second service on the same port should touch nothing.
+    let (listener, address) = listen(settings.http).await?;
+    let grace = Duration::from_secs(settings.stop_seconds);
+    let service = open(fleet, settings, store, clock).await?;
+    let router = route::router(&service);
+    tracing::info!(%address, "ready");
+    ready(address);
+    let stop = async {
+        shutdown.await;
+        service.stopping.store(true, Ordering::Relaxed);
+        tracing::info!("stopping");
+    };
+    listener::run(listener, router, &service, grace, stop).await;
+    close(service).await
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Opens the store and records what the fleet folder says of consent.
+pub(crate) async fn open(
+    fleet: Fleet,
+    settings: Settings,
+    store: StoreSettings,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Service>, Error> {
+    let Fleet { plan, sources, parties, consents } = fleet;
+    let repeat_hours = store.repeat_hours;
+    let store = Store::open(store, Arc::clone(&plan), Arc::clone(&clock)).await?;
+    let service = Arc::new(Service {
+        plan,
+        sources,
+        parties,
+        store,
+        clock,
+        budget: Budget::new(settings.limits.in_flight_bytes),
+        limits: settings.limits,
+        repeat_hours,
+        workers: Workers::new(),
+        metrics: Metrics::new(),
+        stopping: AtomicBool::new(false),
+    });
+    if let Err(error) = apply(&service, consents).await {
+        close(service).await?;
+        return Err(error);
+    }
+    Ok(service)
+}
+
+/// Records the fleet folder's statements of subjects who have none yet: what a subject said later always stands.
+async fn apply(service: &Service, consents: Vec<ConsentRequest>) -> Result<(), Error> {
+    let keys = service.store.keys();
+    let is_new =
+        |request: &ConsentRequest| service.store.consent(&[keys.ledger_id(&request.subject)]).of(0).sequence() == 0;
+    let mut applied = 0;
+    for mut run in consent::in_runs(consents) {
+        run.retain(is_new);
+        let recorded =
+            join_all(run.into_iter().map(|request| service.store.record_consent(request, FLEET_FOLDER))).await;
+        applied += recorded.into_iter().collect::<Result<Vec<_>, _>>()?.len();
+    }
+    if applied > 0 {
+        tracing::info!(statements = applied, "statements of the fleet folder recorded");
+    }
+    Ok(())
+}
+
+/// Closes the store, once nobody else holds it.
+pub(crate) async fn close(service: Arc<Service>) -> Result<Report, Error> {
+    // Connections are gone; what may be left is a worker whose client went away.
+    service.workers.idle().await;
+    let service = Arc::into_inner(service).ok_or(Error::Unfinished)?;
+    let figures = service.store.figures();
+    let flush = service.store.close().await?;
+    tracing::info!(rows = flush.rows, files = flush.files, "sealed and stopped");
+    Ok(Report { figures, flush })
+}

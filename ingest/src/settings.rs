@@ -1,0 +1,151 @@
+//! What the service can be told: data, with defaults. All of it fits `candor.toml`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use candor_wire::otlp::DecodeLimits;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// Settings of [`crate::serve::serve`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where to listen: 4318 is the port of OTLP over HTTP.
+    pub http: SocketAddr,
+    /// Seconds that requests in flight get when the service stops.
+    pub stop_seconds: u64,
+    /// What one request, one sender and all of them together may take.
+    pub limits: Limits,
+}
+
+/// Limits, published at `/v1/limits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of a body as sent.
+    pub body_bytes: usize,
+    /// Bytes of a body after decompression.
+    pub decompressed_bytes: usize,
+    /// Records of a request.
+    pub records: usize,
+    /// Attributes of one record or resource.
+    pub attributes: usize,
+    /// Levels of nested values.
+    pub depth: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Seconds for a request's head to arrive; an idle connection is closed after it as well.
+    pub header_seconds: u64,
+    /// Seconds for a request as a whole.
+    pub request_seconds: u64,
+    /// Connections at a time; more wait to be accepted.
+    pub connections: usize,
+    /// Bytes of all bodies that are in memory at a time; more are asked to come again.
+    pub in_flight_bytes: usize,
+}
+
+/// hyper reads heads through a buffer of at least this size.
+const LEAST_HEADER_BYTES: usize = 8_192;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4318),
+            stop_seconds: 10,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let decode = DecodeLimits::default();
+        Self {
+            body_bytes: 8 << 20,
+            decompressed_bytes: 32 << 20,
+            records: decode.records,
+            attributes: decode.attributes,
+            depth: decode.depth,
+            header_bytes: 32 << 10,
+            // Exporters send every few seconds; closing their idle connections sooner makes them meet a closed one.
+            header_seconds: 30,
+            request_seconds: 30,
+            connections: 4_096,
+            in_flight_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Settings {
+    /// Refuses settings under which the service could not answer every request that its limits allow.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], naming the setting and what it must be.
+    pub fn check(&self) -> Result<(), Error> {
+        let limits = &self.limits;
+        let positive = [
+            ("limits.body_bytes", limits.body_bytes as u64),
+            ("limits.decompressed_bytes", limits.decompressed_bytes as u64),
+            ("limits.records", limits.records as u64),
+            ("limits.attributes", limits.attributes as u64),
+            ("limits.depth", limits.depth as u64),
+            ("limits.header_seconds", limits.header_seconds),
+            ("limits.request_seconds", limits.request_seconds),
+            ("limits.connections", limits.connections as u64),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Setting { name, must: "be at least 1".into() });
+        }
+        if limits.header_bytes < LEAST_HEADER_BYTES {
+            let must = format!("be at least {LEAST_HEADER_BYTES}");
+            return Err(Error::Setting { name: "limits.header_bytes", must });
+        }
+        let largest = limits.body_bytes.saturating_add(limits.decompressed_bytes);
+        if limits.in_flight_bytes < largest {
+            // Otherwise the largest request would be told "try again" for ever.
+            let must = format!("be at least body_bytes + decompressed_bytes, which is {largest}");
+            return Err(Error::Setting { name: "limits.in_flight_bytes", must });
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    /// The limits that decoders meet.
+    #[must_use]
+    pub const fn decode(&self) -> DecodeLimits {
+        DecodeLimits { records: self.records, attributes: self.attributes, depth: self.depth }
+    }
+
+    pub(crate) const fn header_time(&self) -> Duration {
+        Duration::from_secs(self.header_seconds)
+    }
+
+    pub(crate) const fn request_time(&self) -> Duration {
+        Duration::from_secs(self.request_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settings_file_says_only_what_differs() {
+        let settings: Settings = toml::from_str("http = '127.0.0.1:0'\n[limits]\nrecords = 10\n").unwrap();
+        assert_eq!(settings.http.port(), 0);
+        assert_eq!(settings.limits, Limits { records: 10, ..Limits::default() });
+        assert!(settings.check().is_ok());
+        assert!(toml::from_str::<Settings>("[limits]\nrecord = 10\n").is_err(), "an unknown setting is refused");
+    }
+
+    #[test]
+    fn limits_that_no_request_could_pass_are_refused_by_name() {
+        let refused = |limits: Limits| Settings { limits, ..Settings::default() }.check().unwrap_err().to_string();
+        assert!(refused(Limits { depth: 0, ..Limits::default() }).contains("limits.depth"));
+        assert!(refused(Limits { header_bytes: 100, ..Limits::default() }).contains("8192"));
+        assert!(refused(Limits { in_flight_bytes: 1 << 20, ..Limits::default() }).contains("limits.in_flight_bytes"));
+    }
+}

@@ -1,0 +1,9 @@
+//! The service as its clients meet it: every test goes through the router or a socket, with a real store in a folder of its own.
+
+mod access;
+mod consent;
+mod fleet;
+mod flow;
+mod socket;
+mod status;
+mod world;

@@ -1,0 +1,179 @@
+//! Bodies that were made to hurt: no panic, no endless walk, and no more memory than the body and the limits allow.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use candor_policy::batch::Received;
+use candor_policy::catalogue::FieldType;
+use candor_policy::key_index::{FieldKey, KeyIndex, KeyTable, Slot, StreamKeys};
+use candor_wire::otlp::protobuf::decode_logs;
+use candor_wire::otlp::{DecodeError, DecodeLimits};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// The allocator counts for the whole process: one measurement at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+const LEVELS: usize = 10_000;
+
+fn alone() -> MutexGuard<'static, ()> {
+    // A test that failed has said so; the next one may measure all the same.
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn keys() -> KeyIndex {
+    let mut attributes = KeyTable::default();
+    let mut resource = KeyTable::default();
+    let fields: Vec<FieldKey> =
+        (0..40).map(|at| FieldKey { kind: FieldType::String, per_resource: at % 2 == 1 }).collect();
+    for field in 0..40 {
+        let table = if field % 2 == 1 { &mut resource } else { &mut attributes };
+        table.insert(&format!("a.b.c.f{field}"), Slot::Field(field));
+    }
+    resource.insert("id", Slot::Subject);
+    let stream = StreamKeys {
+        name: "s".into(),
+        event_fields: vec![vec![true; fields.len()]],
+        fields,
+        attributes,
+        resource,
+        body: Vec::new(),
+        severity_number: Vec::new(),
+        severity_text: Vec::new(),
+        subject_per_resource: true,
+        jurisdiction_per_resource: true,
+        gpc_per_resource: true,
+    };
+    KeyIndex::new([("e", (0, 0))], vec![stream])
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value > 0x7f {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn message(tag: u8, content: &[u8]) -> Vec<u8> {
+    [vec![tag << 3 | 2], varint(content.len() as u64), content.to_vec()].concat()
+}
+
+/// Decodes and says how many bytes that took at its peak; fails if it took long.
+fn measured(body: &[u8]) -> (Result<Received, DecodeError>, usize) {
+    let keys = keys();
+    let limits = DecodeLimits::default();
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    let start = Instant::now();
+    let received = decode_logs(body, &keys, &limits);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    (received, ALLOCATOR.peak_usage().saturating_sub(before))
+}
+
+#[test]
+fn lengths_at_the_end_of_the_number_range_allocate_nothing() {
+    let _guard = alone();
+    let record = |field: &[u8]| message(1, &message(2, &message(2, field)));
+    for length in [u64::MAX, u64::MAX - 7, 1 << 63, u64::from(u32::MAX), 1 << 40] {
+        for tag in 1..16_u8 {
+            let field = [vec![tag << 3 | 2], varint(length)].concat();
+            for body in [field.clone(), message(1, &field), message(1, &message(2, &field)), record(&field)] {
+                let (received, peak) = measured(&body);
+                assert!(received.is_err(), "tag {tag}, length {length}");
+                assert!(peak < 16 << 10, "tag {tag}, length {length}: {peak} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_levels_are_refused_early() {
+    let _guard = alone();
+    let (mut list, mut array) = (message(1, b"x"), message(1, b"x"));
+    for _ in 0..LEVELS {
+        list = message(6, &message(1, &message(2, &list)));
+        array = message(5, &message(1, &array));
+    }
+    let groups = [[15 << 3 | 3].repeat(LEVELS), [15 << 3 | 4].repeat(LEVELS)].concat();
+    let record = |field: Vec<u8>| message(1, &message(2, &message(2, &field)));
+    for body in [record(message(5, &list)), record(message(5, &array)), record(groups.clone()), groups] {
+        let (received, peak) = measured(&body);
+        assert!(matches!(received, Err(DecodeError::TooMany { what: "levels of nesting", .. })), "{received:?}");
+        assert!(peak < 16 << 10, "{peak} bytes");
+    }
+}
+
+#[test]
+fn a_million_empty_records_stop_at_the_limit() {
+    let _guard = alone();
+    let body = message(1, &message(2, &message(2, &[]).repeat(1_000_000)));
+    let (received, peak) = measured(&body);
+    assert_eq!(received.unwrap_err(), DecodeError::TooMany { what: "records", limit: 65_536 });
+    assert!(peak < 16 << 10, "{peak} bytes");
+}
+
+#[test]
+fn a_million_attributes_stop_at_the_limit() {
+    let _guard = alone();
+    let body = message(1, &message(2, &message(2, &message(6, &[]).repeat(1_000_000))));
+    let (received, peak) = measured(&body);
+    assert_eq!(received.unwrap_err(), DecodeError::TooMany { what: "attributes of one record", limit: 1_024 });
+    assert!(peak < 256 << 10, "{peak} bytes");
+}
+
+#[test]
+fn rows_cost_what_the_limit_on_records_allows_however_sparse_they_are() {
+    let _guard = alone();
+    // One value in the last row makes its column fill the gap.
+    let record = message(2, &message(12, b"e"));
+    let last = [message(12, b"e"), message(6, &[message(1, b"a.b.c.f0"), message(2, &message(1, b"v"))].concat())];
+    let body = message(1, &message(2, &[record.repeat(65_535), message(2, &last.concat())].concat()));
+    let (received, peak) = measured(&body);
+    assert_eq!(received.unwrap().records(), 65_536);
+    // 20 columns by row at 4 bytes and a bit, doubled by growth, and the fixed columns.
+    assert!(peak < 24 << 20, "{peak} bytes");
+}
+
+#[test]
+fn resources_without_rows_cost_nothing() {
+    let _guard = alone();
+    let body = message(1, &message(1, &message(1, &message(1, b"id")))).repeat(500_000);
+    let (received, peak) = measured(&body);
+    assert_eq!(received.unwrap().records(), 0);
+    assert!(peak < 16 << 10, "{peak} bytes");
+}
+
+/// A resource that is looked at again for each record would make a small body a long walk: 1,024 × 65,000 look-ups.
+#[test]
+fn a_bad_resource_is_judged_once() {
+    let _guard = alone();
+    let bad = message(1, &[message(1, b"a.b.c.f1"), message(2, &[2 << 3, 1])].concat());
+    let other = message(1, &[message(1, b"undeclared"), message(2, &message(1, b"v"))].concat());
+    let resource = message(1, &[bad, other.repeat(1_000)].concat());
+    let record = message(2, &message(12, b"e"));
+    let body = message(1, &[resource, message(2, &record.repeat(65_000))].concat());
+    let (received, peak) = measured(&body);
+    let received = received.unwrap();
+    assert_eq!(received.tally().bad_fields, [(0, 1, 65_000)]);
+    assert_eq!(received.tally().undeclared_attributes, 1_000);
+    assert!(peak < 512 << 10, "{peak} bytes");
+}
+
+/// Lists inside lists under a declared prefix are walked again at each level that the catalogue declares, no deeper.
+#[test]
+fn wide_lists_under_a_prefix_are_walked_a_fixed_number_of_times() {
+    let _guard = alone();
+    let pair = |key: &[u8], value: &[u8]| [message(1, key), message(2, value)].concat();
+    let leaf = message(1, &pair(b"undeclared", &message(1, b"v")));
+    let inner = message(1, &pair(b"b", &message(6, &leaf.repeat(100_000))));
+    let record = [message(12, b"e"), message(6, &pair(b"a", &message(6, &inner)))].concat();
+    let body = message(1, &message(2, &message(2, &record)));
+    let (received, peak) = measured(&body);
+    assert_eq!(received.unwrap().tally().undeclared_attributes, 100_000);
+    assert!(peak < 256 << 10, "{peak} bytes");
+}

@@ -1,0 +1,223 @@
+//! Requests at random: mostly declared keys with values that fit, and enough of everything else.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList,
+};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, RngSeed};
+
+/// How a randomised test runs: with the seed in `CANDOR_SEED`, or always the same one. The seed is printed.
+pub(crate) fn config(cases: u32) -> Config {
+    let seed = std::env::var("CANDOR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
+    println!("CANDOR_SEED={seed}");
+    Config { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() }
+}
+
+/// A whole request.
+pub(crate) fn request() -> impl Strategy<Value = ExportLogsServiceRequest> {
+    vec(resource_logs(), 0..4).prop_map(|resource_logs| ExportLogsServiceRequest { resource_logs })
+}
+
+fn resource_logs() -> impl Strategy<Value = ResourceLogs> {
+    (option::weighted(0.9, resource()), vec(scope_logs(), 0..3), select(vec!["", "https://x/1.9"])).prop_map(
+        |(resource, scope_logs, schema_url)| ResourceLogs { resource, scope_logs, schema_url: schema_url.to_owned() },
+    )
+}
+
+fn resource() -> impl Strategy<Value = Resource> {
+    let key = select(vec![
+        "device.id",
+        "device.id",
+        "region",
+        "gpc",
+        "device.model.name",
+        "device.memory",
+        "device.made",
+        "device",
+        "service.name",
+    ]);
+    (vec(attribute(key), 0..7), any::<u32>(), vec(Just(entity_ref()), 0..2)).prop_map(
+        |(attributes, dropped_attributes_count, entity_refs)| Resource {
+            attributes,
+            dropped_attributes_count,
+            entity_refs,
+        },
+    )
+}
+
+fn entity_ref() -> EntityRef {
+    EntityRef {
+        schema_url: "u".to_owned(),
+        r#type: "host".to_owned(),
+        id_keys: vec!["device.id".to_owned()],
+        description_keys: vec!["a".to_owned(), "b".to_owned()],
+    }
+}
+
+fn scope_logs() -> impl Strategy<Value = ScopeLogs> {
+    let scope = vec(attribute(Just("library")), 0..2).prop_map(|attributes| InstrumentationScope {
+        name: "sdk".to_owned(),
+        version: "1".to_owned(),
+        attributes,
+        dropped_attributes_count: 3,
+    });
+    (option::of(scope), vec(log_record(), 0..5), "[a-z]{0,3}").prop_map(|(scope, log_records, schema_url)| ScopeLogs {
+        scope,
+        log_records,
+        schema_url,
+    })
+}
+
+fn log_record() -> impl Strategy<Value = LogRecord> {
+    let name = || {
+        select(vec![
+            "phone.app.opened",
+            "phone.app.opened",
+            "phone.app.closed",
+            "phone.app.crashed",
+            "car.brake",
+            "car.stop",
+            "fridge.opened",
+            "",
+        ])
+    };
+    let key = select(vec![
+        "app.package",
+        "app.foreground",
+        "app",
+        "duration_ms",
+        "location.lat",
+        "location.lon",
+        "location",
+        "location.place",
+        "location.place.name",
+        "started",
+        "speed",
+        "gpc",
+        "region",
+        "event.name",
+        "undeclared",
+        "",
+    ]);
+    let time = || prop_oneof![Just(0), Just(u64::MAX), 1_700_000_000_000_000_000_u64..1_800_000_000_000_000_000];
+    (
+        (time(), time(), prop_oneof![Just(0), any::<i32>()], "[A-Z]{0,4}", name()),
+        (option::of(any_value()), vec(attribute(key), 0..9), option::weighted(0.3, name())),
+        (any::<u32>(), any::<u32>(), vec(any::<u8>(), 0..17)),
+    )
+        .prop_map(
+            |((time, observed, severity, text, event), (body, mut attributes, named), (count, flags, id))| {
+                attributes.extend(named.map(|name| KeyValue {
+                    key: "event.name".to_owned(),
+                    value: Some(AnyValue { value: Some(Value::StringValue(name.to_owned())) }),
+                    key_strindex: 0,
+                }));
+                LogRecord {
+                    time_unix_nano: time,
+                    observed_time_unix_nano: observed,
+                    severity_number: severity,
+                    severity_text: text,
+                    body,
+                    attributes,
+                    dropped_attributes_count: count,
+                    flags,
+                    trace_id: id.clone(),
+                    span_id: id,
+                    event_name: event.to_owned(),
+                }
+            },
+        )
+}
+
+/// An attribute whose value mostly suits its key.
+fn attribute(key: impl Strategy<Value = &'static str>) -> impl Strategy<Value = KeyValue> {
+    key.prop_flat_map(|key| {
+        let value = prop_oneof![12 => fitting(key), 1 => any_value()];
+        (Just(key), option::weighted(0.95, value))
+    })
+    .prop_map(|(key, value)| KeyValue { key: key.to_owned(), value, key_strindex: 0 })
+}
+
+fn fitting(key: &'static str) -> BoxedStrategy<AnyValue> {
+    let some = |value: Value| AnyValue { value: Some(value) };
+    match key {
+        "duration_ms" | "device.memory" => prop_oneof![
+            any::<i64>().prop_map(Value::IntValue),
+            (-9i32..9).prop_map(|whole| Value::DoubleValue(f64::from(whole)))
+        ]
+        .prop_map(some)
+        .boxed(),
+        "location.lat" | "location.lon" | "speed" => prop_oneof![
+            (-9i64..9).prop_map(|whole| Value::DoubleValue(whole as f64)),
+            any::<i32>().prop_map(|whole| Value::IntValue(i64::from(whole)))
+        ]
+        .prop_map(some)
+        .boxed(),
+        "started" | "device.made" => select(vec![
+            Value::IntValue(-1),
+            Value::IntValue(1_700_000_000_123_456_789),
+            Value::StringValue("2026-11-22T20:00:00.1234567Z".to_owned()),
+            Value::StringValue("1969-02-28t23:59:59-23:59".to_owned()),
+        ])
+        .prop_map(some)
+        .boxed(),
+        "app.foreground" | "gpc" => any::<bool>().prop_map(Value::BoolValue).prop_map(some).boxed(),
+        "location" | "location.place" | "app" | "device" => list().prop_map(some).boxed(),
+        _ => "\\PC{0,9}".prop_map(Value::StringValue).prop_map(some).boxed(),
+    }
+}
+
+/// A list of pairs with keys that may be declared below another.
+fn list() -> impl Strategy<Value = Value> {
+    let key = || select(vec!["lat", "lon", "place", "name", "place.name", "package", "foreground", "id", "x"]);
+    let leaf = key().prop_flat_map(|key| {
+        let value = match key {
+            "lat" | "lon" => fitting("speed"),
+            "foreground" => fitting("gpc"),
+            _ => fitting("name"),
+        };
+        (Just(key), option::weighted(0.9, value))
+    });
+    let pairs = leaf.prop_map(|(key, value)| KeyValue { key: key.to_owned(), value, key_strindex: 0 });
+    pairs
+        .prop_recursive(3, 12, 4, move |inner| {
+            (key(), vec(inner, 0..4)).prop_map(|(key, values)| KeyValue {
+                key: key.to_owned(),
+                value: Some(AnyValue { value: Some(Value::KvlistValue(KeyValueList { values })) }),
+                key_strindex: 0,
+            })
+        })
+        .prop_flat_map(|pair| vec(Just(pair), 0..3))
+        .prop_map(|values| Value::KvlistValue(KeyValueList { values }))
+}
+
+/// Any value at all.
+fn any_value() -> impl Strategy<Value = AnyValue> {
+    let scalar = prop_oneof![
+        "\\PC{0,9}".prop_map(|text| Some(Value::StringValue(text))),
+        any::<bool>().prop_map(|value| Some(Value::BoolValue(value))),
+        any::<i64>().prop_map(|value| Some(Value::IntValue(value))),
+        any::<f64>().prop_map(|value| Some(Value::DoubleValue(value))),
+        vec(any::<u8>(), 0..5).prop_map(|bytes| Some(Value::BytesValue(bytes))),
+        any::<i32>().prop_map(|index| Some(Value::StringValueStrindex(index))),
+        Just(None),
+    ]
+    .prop_map(|value| AnyValue { value });
+    scalar.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(|values| Value::ArrayValue(ArrayValue { values })),
+            vec((select(vec!["lat", "name", "x"]), option::of(inner)), 0..4).prop_map(|pairs| {
+                let pair = |(key, value): (&str, _)| KeyValue { key: key.to_owned(), value, key_strindex: 0 };
+                Value::KvlistValue(KeyValueList { values: pairs.into_iter().map(pair).collect() })
+            })
+        ]
+        .prop_map(|value| AnyValue { value: Some(value) })
+    })
+}

@@ -1,0 +1,16 @@
+//! The protobuf reader against prost: same verdict on every body, same contents, and nothing that a body can blow up.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests fail the test that calls them, and say which seed it had"
+)]
+
+mod captures;
+mod generate;
+mod mutate;
+mod oracle;
+mod rules;
+mod spec;
+mod valid;

@@ -1,0 +1,240 @@
+//! The columns of the rows that passed: each made by the operators of their decisions, each buffer freshly built.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow_schema::ArrowError;
+use arrow_select::interleave::interleave;
+use arrow_select::take::take;
+
+use super::facts::{FieldValues, GroupFacts};
+use crate::consent::ConsentSnapshot;
+use crate::keys::Keys;
+use crate::operator::clean::clean;
+use crate::operator::{OperatorContext, OperatorRef};
+use crate::plan::{Input, OutputColumn, TablePlan};
+use crate::subject::SubjectId;
+
+/// Rows of a group that a table gets, with their decisions.
+pub(super) struct Selection<'a> {
+    pub(super) table: &'a TablePlan,
+    pub(super) facts: &'a GroupFacts<'a>,
+    pub(super) rows: Vec<u32>,
+    pub(super) decisions: Vec<u32>,
+}
+
+/// What the tables of one purpose call the batch's subjects, hashed once per subject that has rows.
+pub(super) struct SubjectNames<'a> {
+    subjects: &'a [SubjectId],
+    purpose: &'a str,
+    names: Vec<Option<String>>,
+}
+
+impl<'a> SubjectNames<'a> {
+    pub(super) fn new(subjects: &'a [SubjectId], purpose: &'a str) -> Self {
+        Self { subjects, purpose, names: vec![None; subjects.len()] }
+    }
+
+    fn column(&mut self, subjects: impl ExactSizeIterator<Item = u32>) -> ArrayRef {
+        let mut out = StringBuilder::with_capacity(subjects.len(), subjects.len() * 32);
+        for subject in subjects {
+            let at = subject as usize;
+            out.append_value(self.names[at].get_or_insert_with(|| self.subjects[at].in_table(self.purpose)));
+        }
+        Arc::new(out.finish())
+    }
+}
+
+impl Selection<'_> {
+    /// Row of the selection → index into the batch's subjects.
+    pub(super) fn subjects(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.rows.iter().map(|row| self.facts.group.subject[*row as usize])
+    }
+
+    /// The batch in the table's schema: `event`, `time` where a rule emits it, `subject`, `consent_seq`, `decision`, fields.
+    pub(super) fn record_batch(
+        &self,
+        consent: &ConsentSnapshot,
+        names: &mut SubjectNames<'_>,
+        keys: &Keys,
+    ) -> Result<RecordBatch, ArrowError> {
+        let maker = ColumnMaker::new(self, keys);
+        let mut fields = self.table.columns.iter().enumerate().map(|(number, column)| maker.column(number, column));
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.table.schema.fields().len());
+        columns.push(self.events()?);
+        if self.table.columns.first().is_some_and(|column| column.input == Input::Time) {
+            columns.extend(fields.next());
+        }
+        columns.push(names.column(self.subjects()));
+        columns.push(self.sequences(consent));
+        columns.push(Arc::new(self.decisions.iter().map(|decision| *decision as i32).collect::<Int32Array>()));
+        columns.extend(fields);
+        RecordBatch::try_new(self.table.schema.clone(), columns)
+    }
+
+    fn events(&self) -> Result<ArrayRef, ArrowError> {
+        let facts = self.facts;
+        let names: StringArray = facts.stream.events.iter().map(|event| Some(event.name.as_str())).collect();
+        let numbers = self.rows.iter().map(|row| u32::from(facts.group.raw.event.value(*row as usize)));
+        take(&names, &UInt32Array::from_iter_values(numbers), None)
+    }
+
+    /// Null for a subject that never said anything.
+    fn sequences(&self, consent: &ConsentSnapshot) -> ArrayRef {
+        let sequence = |subject: u32| Some(consent.of(subject as usize).sequence()).filter(|sequence| *sequence != 0);
+        Arc::new(self.subjects().map(sequence).collect::<Int64Array>())
+    }
+}
+
+/// Makes field columns; what several columns need is computed once.
+struct ColumnMaker<'a> {
+    selection: &'a Selection<'a>,
+    keys: &'a Keys,
+    /// Distinct decisions of the rows: for each, column → operator that writes it.
+    writers: Vec<Vec<Option<u16>>>,
+    /// Row of the selection → index into `writers`.
+    writer_of: Vec<u32>,
+    rows: UInt32Array,
+    resources: OnceCell<Resources>,
+}
+
+/// The resources that selected rows belong to.
+struct Resources {
+    /// Resource numbers, in the order of their first rows.
+    used: UInt32Array,
+    /// Row of the selection → index into `used`.
+    of_row: UInt32Array,
+}
+
+impl<'a> ColumnMaker<'a> {
+    fn new(selection: &'a Selection<'a>, keys: &'a Keys) -> Self {
+        let table = selection.table;
+        let mut slots = vec![u32::MAX; table.decisions.len()];
+        let mut writers = Vec::new();
+        let mut slot_of = |decision: u32| {
+            let slot = &mut slots[decision as usize];
+            if *slot == u32::MAX {
+                *slot = writers.len() as u32;
+                let mut by_column = vec![None; table.columns.len()];
+                for (column, operator) in table.decisions[decision as usize].winners.iter().filter_map(|won| won.writes)
+                {
+                    by_column[usize::from(column)] = Some(operator);
+                }
+                writers.push(by_column);
+            }
+            *slot
+        };
+        let writer_of = selection.decisions.iter().map(|decision| slot_of(*decision)).collect();
+        let rows = UInt32Array::from(selection.rows.clone());
+        Self { selection, keys, writers, writer_of, rows, resources: OnceCell::new() }
+    }
+
+    /// The column, of its declared type and with a cell for each row, whatever an operator did.
+    fn column(&self, number: usize, column: &OutputColumn) -> ArrayRef {
+        let made = self.selection.facts.values(column.input).and_then(|values| {
+            let operators: Vec<Option<u16>> = self.writers.iter().map(|writers| writers[number]).collect();
+            match operators.split_first() {
+                Some((Some(first), rest)) if rest.iter().all(|operator| operator == &Some(*first)) => {
+                    self.by_one(&values, column.operators.get(usize::from(*first))?, column)
+                }
+                _ if operators.iter().all(Option::is_none) => None,
+                _ => self.by_several(&values, &operators, column),
+            }
+        });
+        made.and_then(|made| clean(&made))
+            .filter(|made| made.data_type() == &column.data_type && made.len() == self.rows.len())
+            .unwrap_or_else(|| new_null_array(&column.data_type, self.rows.len()))
+    }
+
+    /// All rows by one operator; values that come once a resource are worked on once a resource.
+    fn by_one(&self, values: &FieldValues<'_>, operator: &OperatorRef, column: &OutputColumn) -> Option<ArrayRef> {
+        match values {
+            FieldValues::PerRow(values) => self.apply(operator, &pick(values, &self.rows)?, column),
+            FieldValues::PerResource(values) => {
+                let resources = self.resources.get_or_init(|| self.used_resources());
+                let made = self.apply(operator, &pick(values, &resources.used)?, column)?;
+                pick(&made, &resources.of_row)
+            }
+        }
+    }
+
+    /// Each operator on its own rows, put together in the order of rows.
+    fn by_several(
+        &self,
+        values: &FieldValues<'_>,
+        operators: &[Option<u16>],
+        column: &OutputColumn,
+    ) -> Option<ArrayRef> {
+        // Source 0 is one null: for rows whose decision writes nothing here, and for operators that fail.
+        let mut sources = vec![new_null_array(&column.data_type, 1)];
+        let mut places = vec![(0, 0); self.rows.len()];
+        for (number, operator) in (0..).zip(&column.operators) {
+            let mine: Vec<u32> = (0..)
+                .zip(&self.writer_of)
+                .filter(|(_, writer)| operators[**writer as usize] == Some(number))
+                .map(|(row, _)| row)
+                .collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let inputs = mine.iter().map(|row| self.place(values, self.rows.value(*row as usize)));
+            let made = pick(values.array(), &UInt32Array::from_iter_values(inputs))
+                .and_then(|input| self.apply(operator, &input, column));
+            let Some(made) = made.filter(|made| made.data_type() == &column.data_type && made.len() == mine.len())
+            else {
+                continue;
+            };
+            mine.iter().enumerate().for_each(|(at, row)| places[*row as usize] = (sources.len(), at));
+            sources.push(made);
+        }
+        let sources: Vec<&dyn Array> = sources.iter().map(AsRef::as_ref).collect();
+        interleave(&sources, &places).ok()
+    }
+
+    /// `None` if the operator fails: its values are dropped then, never let through.
+    fn apply(&self, operator: &OperatorRef, values: &ArrayRef, column: &OutputColumn) -> Option<ArrayRef> {
+        let stream = self.selection.facts.stream;
+        let name = match column.input {
+            Input::Time => "time",
+            Input::Field(field) => &stream.fields.get(usize::from(field))?.column,
+        };
+        let context = OperatorContext { purpose: &self.selection.table.purpose_name, column: name, keys: self.keys };
+        operator.apply(values, &context).ok()
+    }
+
+    fn used_resources(&self) -> Resources {
+        let resource_of = &self.selection.facts.group.raw.resource;
+        let mut slots: Vec<u32> = Vec::new();
+        let mut used = Vec::new();
+        let of_row = self.rows.values().iter().map(|row| {
+            let resource = resource_of[*row as usize];
+            if slots.len() <= resource as usize {
+                slots.resize(resource as usize + 1, u32::MAX);
+            }
+            let slot = &mut slots[resource as usize];
+            if *slot == u32::MAX {
+                *slot = used.len() as u32;
+                used.push(resource);
+            }
+            *slot
+        });
+        let of_row = UInt32Array::from_iter_values(of_row);
+        Resources { used: UInt32Array::from(used), of_row }
+    }
+
+    /// Where the value of a row of the group is.
+    fn place(&self, values: &FieldValues<'_>, row: u32) -> u32 {
+        match values {
+            FieldValues::PerRow(_) => row,
+            FieldValues::PerResource(_) => self.selection.facts.group.raw.resource[row as usize],
+        }
+    }
+}
+
+/// The values at `places`; the array itself where that is all of it in order.
+fn pick(values: &ArrayRef, places: &UInt32Array) -> Option<ArrayRef> {
+    let all = places.len() == values.len() && places.values().iter().zip(0..).all(|(place, row)| *place == row);
+    if all { Some(values.clone()) } else { take(values, places, None).ok() }
+}

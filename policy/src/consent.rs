@@ -1,0 +1,191 @@
+//! Consent: states, the state that clearing sees, and the snapshot of a batch's subjects.
+
+use serde::{Deserialize, Serialize};
+
+/// State of one purpose for one subject. Names are those of the W3C Data Privacy Vocabulary, in lower case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsentState {
+    /// Nothing was ever said.
+    #[default]
+    Unknown,
+    /// Given.
+    Given,
+    /// Asked and refused.
+    Refused,
+    /// Given once, then withdrawn.
+    Withdrawn,
+    /// Given until a date that has passed.
+    Expired,
+    /// Given under a notice that has changed materially since.
+    Invalidated,
+}
+
+impl ConsentState {
+    /// Whether the subject said no (an objection counts under `notice` as well).
+    #[must_use]
+    pub const fn is_objection(self) -> bool {
+        matches!(self, Self::Refused | Self::Withdrawn)
+    }
+
+    /// Packs into 4 bits.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Given => 1,
+            Self::Refused => 2,
+            Self::Withdrawn => 3,
+            Self::Expired => 4,
+            Self::Invalidated => 5,
+        }
+    }
+
+    /// The state of 4 bits; what no version has written is `Unknown`, which permits nothing.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Given,
+            2 => Self::Refused,
+            3 => Self::Withdrawn,
+            4 => Self::Expired,
+            5 => Self::Invalidated,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Most purposes that one policy may have: 16 states of 4 bits fit a word.
+pub const MAX_PURPOSES: usize = 16;
+
+/// What the ledger says of one subject, compact: 32 bytes. Purposes are numbered as in the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubjectConsent {
+    states: u64,
+    sequence: i64,
+    /// Days since 1970-01-01 from which *given* counts as expired; 0 = never.
+    expires_day: u32,
+    /// Lower end of the subject's age band in years; `None` if unknown.
+    age_from: Option<u8>,
+}
+
+impl SubjectConsent {
+    /// A state at `sequence` (instance·2^32 + n); see [`Self::with`] for the purposes.
+    #[must_use]
+    pub const fn new(sequence: i64, age_from: Option<u8>, expires_day: u32) -> Self {
+        Self { states: 0, sequence, expires_day, age_from }
+    }
+
+    /// The same with purpose number `purpose` (below [`MAX_PURPOSES`]) in `state`.
+    #[must_use]
+    pub const fn with(mut self, purpose: usize, state: ConsentState) -> Self {
+        let shift = (purpose % MAX_PURPOSES) * 4;
+        self.states = self.states & !(0xf << shift) | (state.code() as u64) << shift;
+        self
+    }
+
+    /// State of a purpose on `day` (days since 1970-01-01).
+    #[must_use]
+    pub const fn state(&self, purpose: usize, day: i32) -> ConsentState {
+        let code = self.states >> ((purpose % MAX_PURPOSES) * 4) & 0xf;
+        let state = ConsentState::from_code(code as u8);
+        match state {
+            ConsentState::Given if self.expires_day != 0 && day as i64 >= self.expires_day as i64 => {
+                ConsentState::Expired
+            }
+            other => other,
+        }
+    }
+
+    /// Sequence of the statement that made this state: instance·2^32 + n; 0 if there was none.
+    #[must_use]
+    pub const fn sequence(&self) -> i64 {
+        self.sequence
+    }
+
+    /// Lower end of the age band in years.
+    #[must_use]
+    pub const fn age_from(&self) -> Option<u8> {
+        self.age_from
+    }
+}
+
+/// Consent of the subjects of one batch as it was at one generation of the ledger.
+/// `states[i]` belongs to `Admitted::subjects()[i]`; a subject without a statement has the default: nothing given.
+#[derive(Clone, Debug)]
+pub struct ConsentSnapshot {
+    generation: u64,
+    states: Vec<SubjectConsent>,
+}
+
+impl ConsentSnapshot {
+    /// The generation must be read before the states are: the append then checks everything that changed after it.
+    #[must_use]
+    pub const fn new(generation: u64, states: Vec<SubjectConsent>) -> Self {
+        Self { generation, states }
+    }
+
+    /// Generation of the ledger that the states are at least as new as.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// State of subject number `subject`; the default (nothing given) where the snapshot has none.
+    #[must_use]
+    pub fn of(&self, subject: usize) -> SubjectConsent {
+        self.states.get(subject).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [ConsentState; 6] = [
+        ConsentState::Unknown,
+        ConsentState::Given,
+        ConsentState::Refused,
+        ConsentState::Withdrawn,
+        ConsentState::Expired,
+        ConsentState::Invalidated,
+    ];
+
+    #[test]
+    fn sixteen_purposes_are_packed_side_by_side() {
+        let state_of = |purpose: usize| STATES[purpose % STATES.len()];
+        let full = (0..MAX_PURPOSES).fold(SubjectConsent::new(1, None, 0), |c, p| c.with(p, ConsentState::Invalidated));
+        let packed = (0..MAX_PURPOSES).fold(full, |consent, purpose| consent.with(purpose, state_of(purpose)));
+        for purpose in 0..MAX_PURPOSES {
+            assert_eq!(packed.state(purpose, 0), state_of(purpose), "purpose {purpose}");
+        }
+    }
+
+    #[test]
+    fn codes_round_trip_and_unheard_of_ones_permit_nothing() {
+        for state in STATES {
+            assert_eq!(ConsentState::from_code(state.code()), state);
+        }
+        for code in 6..=u8::MAX {
+            assert_eq!(ConsentState::from_code(code), ConsentState::Unknown);
+        }
+    }
+
+    #[test]
+    fn given_ends_on_its_day_and_nothing_else_does() {
+        let consent = SubjectConsent::new(1, None, 100).with(0, ConsentState::Given).with(1, ConsentState::Refused);
+        assert_eq!(consent.state(0, 99), ConsentState::Given);
+        assert_eq!(consent.state(0, 100), ConsentState::Expired);
+        assert_eq!(consent.state(1, 100), ConsentState::Refused);
+        let forever = SubjectConsent::new(1, None, 0).with(0, ConsentState::Given);
+        assert_eq!(forever.state(0, i32::MAX), ConsentState::Given);
+    }
+
+    #[test]
+    fn whom_the_snapshot_does_not_have_has_given_nothing() {
+        let snapshot = ConsentSnapshot::new(4, vec![SubjectConsent::new(7, Some(20), 0).with(0, ConsentState::Given)]);
+        assert_eq!((snapshot.of(0).sequence(), snapshot.of(0).age_from()), (7, Some(20)));
+        assert_eq!(snapshot.of(1), SubjectConsent::default());
+        assert_eq!(snapshot.of(1).state(0, 0), ConsentState::Unknown);
+    }
+}

@@ -1,0 +1,203 @@
+//! The catalogue's key index: where a decoder puts an attribute, so that undeclared ones never become columns.
+//!
+//! Compiled for one (catalogue, policy, source): the policy adds the attributes of jurisdiction and GPC,
+//! the source the one that names the subject.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::catalogue::{FieldPath, FieldType, Stream};
+use crate::plan::Plan;
+use crate::policy::Policy;
+
+/// Map keyed by attribute names that come from outside: seeded against crafted collisions.
+pub type NameMap<V> = HashMap<Box<str>, V, foldhash::quality::RandomState>;
+/// Set of names from outside.
+pub type NameSet = HashSet<Box<str>, foldhash::quality::RandomState>;
+
+/// Where events, attributes and resource attributes go.
+#[derive(Clone, Debug)]
+pub struct KeyIndex {
+    pub(crate) events: NameMap<(u16, u16)>,
+    pub(crate) streams: Vec<StreamKeys>,
+}
+
+/// The keys of one stream.
+#[derive(Clone, Debug)]
+pub struct StreamKeys {
+    /// Stream name.
+    pub name: Arc<str>,
+    /// All fields of the stream, in the catalogue's order.
+    pub fields: Vec<FieldKey>,
+    /// Keys of record attributes (`from = "attributes.…"`).
+    pub attributes: KeyTable,
+    /// Keys of resource attributes (`from = "resource.…"`).
+    pub resource: KeyTable,
+    /// What the record's body feeds (`from = "body"`).
+    pub body: Vec<Slot>,
+    /// What `severity_number` feeds.
+    pub severity_number: Vec<Slot>,
+    /// What `severity_text` feeds.
+    pub severity_text: Vec<Slot>,
+    /// Whether subject, jurisdiction and GPC come from the resource (one value a resource) or from each record.
+    pub subject_per_resource: bool,
+    /// See `subject_per_resource`.
+    pub jurisdiction_per_resource: bool,
+    /// See `subject_per_resource`.
+    pub gpc_per_resource: bool,
+    /// For each event: which fields it may carry (bit per field); others count as undeclared attributes.
+    pub event_fields: Vec<Vec<bool>>,
+}
+
+/// What a decoder must know of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldKey {
+    /// Declared type.
+    pub kind: FieldType,
+    /// Whether its values come once a resource.
+    pub per_resource: bool,
+}
+
+/// Where one value goes. A key may feed several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Field number of the stream.
+    Field(u16),
+    /// The subject.
+    Subject,
+    /// The jurisdiction.
+    Jurisdiction,
+    /// Global Privacy Control.
+    Gpc,
+}
+
+/// Attribute keys → slots, and the prefixes under which nested key-value lists may hold more.
+#[derive(Clone, Debug, Default)]
+pub struct KeyTable {
+    keys: NameMap<Vec<Slot>>,
+    prefixes: NameSet,
+}
+
+impl KeyIndex {
+    /// An index of event names, each with (stream, event within the stream), over the streams in the catalogue's order.
+    #[must_use]
+    pub fn new<'n>(events: impl IntoIterator<Item = (&'n str, (u16, u16))>, streams: Vec<StreamKeys>) -> Self {
+        Self { events: events.into_iter().map(|(name, place)| (name.into(), place)).collect(), streams }
+    }
+
+    /// (stream, event within the stream) of an event name.
+    #[must_use]
+    pub fn event(&self, name: &str) -> Option<(u16, u16)> {
+        self.events.get(name).copied()
+    }
+
+    /// Keys of a stream by its number.
+    #[must_use]
+    pub fn stream(&self, stream: u16) -> Option<&StreamKeys> {
+        self.streams.get(usize::from(stream))
+    }
+
+    /// All streams, in the catalogue's order.
+    #[must_use]
+    pub fn streams(&self) -> &[StreamKeys] {
+        &self.streams
+    }
+}
+
+impl KeyTable {
+    /// Adds a dotted key; every proper prefix at a dot becomes a place to descend.
+    pub fn insert(&mut self, key: &str, slot: Slot) {
+        self.keys.entry(key.into()).or_default().push(slot);
+        for (dot, _) in key.match_indices('.') {
+            self.prefixes.insert(key[..dot].into());
+        }
+    }
+
+    /// The slots of a key, dotted in full.
+    #[must_use]
+    pub fn slots(&self, key: &str) -> Option<&[Slot]> {
+        self.keys.get(key).map(Vec::as_slice)
+    }
+
+    /// Whether a key-value list under this key may hold declared keys.
+    #[must_use]
+    pub fn is_prefix(&self, key: &str) -> bool {
+        self.prefixes.contains(key)
+    }
+
+    /// Whether no key is declared.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+impl Plan {
+    /// The key index for a source whose subjects are named by `subject`.
+    #[must_use]
+    pub fn key_index(&self, subject: &FieldPath) -> KeyIndex {
+        let mut index = KeyIndex { events: NameMap::default(), streams: Vec::new() };
+        for (number, stream) in self.catalogue().streams.iter().enumerate() {
+            for (event, declared) in stream.events.iter().enumerate() {
+                index.events.insert(declared.name.as_str().into(), (number as u16, event as u16));
+            }
+            index.streams.push(StreamKeys::new(stream, self.policy(), subject));
+        }
+        index
+    }
+}
+
+impl StreamKeys {
+    fn new(stream: &Stream, policy: &Policy, subject: &FieldPath) -> Self {
+        let (jurisdiction, gpc) = (policy.jurisdictions.from.as_ref(), policy.gpc.from.as_ref());
+        // What comes from nowhere is one null a resource, which costs least.
+        let per_resource = |path: Option<&FieldPath>| path.is_none_or(FieldPath::is_per_resource);
+        let mut keys = Self {
+            name: stream.name.as_str().into(),
+            fields: stream
+                .fields
+                .iter()
+                .map(|field| FieldKey { kind: field.kind, per_resource: field.from.is_per_resource() })
+                .collect(),
+            attributes: KeyTable::default(),
+            resource: KeyTable::default(),
+            body: Vec::new(),
+            severity_number: Vec::new(),
+            severity_text: Vec::new(),
+            subject_per_resource: per_resource(Some(subject)),
+            jurisdiction_per_resource: per_resource(jurisdiction),
+            gpc_per_resource: per_resource(gpc),
+            event_fields: stream
+                .events
+                .iter()
+                .map(|event| {
+                    let mut may = vec![false; stream.fields.len()];
+                    event.fields.iter().for_each(|field| may[usize::from(*field)] = true);
+                    may
+                })
+                .collect(),
+        };
+        for (number, field) in stream.fields.iter().enumerate() {
+            keys.feed(&field.from, Slot::Field(number as u16));
+        }
+        keys.feed(subject, Slot::Subject);
+        if let Some(path) = jurisdiction {
+            keys.feed(path, Slot::Jurisdiction);
+        }
+        if let Some(path) = gpc {
+            keys.feed(path, Slot::Gpc);
+        }
+        keys
+    }
+
+    fn feed(&mut self, path: &FieldPath, slot: Slot) {
+        match path {
+            FieldPath::Attribute(key) => self.attributes.insert(key, slot),
+            FieldPath::Resource(key) => self.resource.insert(key, slot),
+            FieldPath::Body => self.body.push(slot),
+            FieldPath::SeverityNumber => self.severity_number.push(slot),
+            FieldPath::SeverityText => self.severity_text.push(slot),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Every kind of problem in a policy by itself has a place and a mend.
+
+use super::*;
+use crate::consent::ConsentState;
+use crate::problem::Problem;
+use crate::reason::Reason;
+use crate::testing::{POLICY, assert_problem, edit};
+
+fn problem(from: &str, to: &str, cause: &str, says: &str) -> Problem {
+    let text = edit(POLICY, from, to);
+    assert_problem(&text, Policy::parse(&text, "policy.toml"), cause, says)
+}
+
+fn policy() -> Policy {
+    Policy::parse(POLICY, "policy.toml").unwrap()
+}
+
+#[test]
+fn a_policy_is_read() {
+    let policy = policy();
+    assert_eq!((policy.name.as_str(), policy.notice.as_deref()), ("acme-fleet", Some("2026-01")));
+    assert_eq!(policy.jurisdictions.names, ["unknown", "EU", "US-CA", "CN"]);
+    assert_eq!(policy.jurisdictions.number(Some("FR")), 1);
+    assert_eq!(policy.jurisdictions.number(Some("BR")), 0);
+    assert_eq!(policy.jurisdictions.number(None), 0);
+    assert_eq!(policy.gpc.opts_out, [false, true]);
+    let marketing = &policy.purposes[1];
+    assert_eq!(marketing.on_withdrawal, OnWithdrawal::Keep);
+    assert_eq!(marketing.retain, Period::Months(13));
+    assert_eq!(policy.purposes[0].on_withdrawal, OnWithdrawal::Erase);
+    let rules: Vec<_> = policy.rules().map(|rule| (rule.id, rule.line)).collect();
+    assert_eq!(rules, [("phone", 22)]);
+}
+
+#[test]
+fn unknown_jurisdictions_get_the_strictest_basis_and_the_highest_age() {
+    use LegalBasis::{Consent, Contract, Notice, SeparateConsent};
+    let policy = policy();
+    let [diagnostics, marketing] = policy.purposes.as_slice() else { panic!("two purposes") };
+    assert_eq!(diagnostics.basis, [SeparateConsent, Consent, Notice, SeparateConsent].map(Some));
+    assert_eq!(diagnostics.min_age, [0, 0, 0, 0]);
+    assert_eq!(marketing.basis, [Consent, Consent, Contract, Contract].map(Some));
+    assert_eq!(marketing.min_age, [16, 16, 13, 13]);
+    let some =
+        edit(POLICY, "{ EU = \"consent\", US-CA = \"notice\", CN = \"separate_consent\" }", "{ US-CA = \"notice\" }");
+    let some = Policy::parse(&some, "policy.toml").unwrap();
+    assert_eq!(some.purposes[0].basis, [Some(Notice), None, Some(Notice), None]);
+}
+
+#[test]
+fn the_gate_gives_the_first_reason() {
+    let text = edit(POLICY, "{ \"*\" = \"contract\", EU = \"consent\" }", "{ EU = \"consent\", US-CA = \"notice\" }");
+    let policy = Policy::parse(&text, "policy.toml").unwrap();
+    let gate = |place, gpc, age, state| policy.gate(1, place, gpc, age, state);
+    let (eu, california, china) = (1, 2, 3);
+    assert_eq!(gate(china, true, None, ConsentState::Unknown), Some(Reason::NoBasis));
+    assert_eq!(gate(eu, true, None, ConsentState::Given), Some(Reason::UnderAge));
+    assert_eq!(gate(eu, true, Some(15), ConsentState::Given), Some(Reason::UnderAge));
+    assert_eq!(gate(eu, true, Some(16), ConsentState::Given), Some(Reason::OptedOut));
+    for state in [
+        ConsentState::Unknown,
+        ConsentState::Refused,
+        ConsentState::Withdrawn,
+        ConsentState::Expired,
+        ConsentState::Invalidated,
+    ] {
+        assert_eq!(gate(eu, false, Some(16), state), Some(Reason::NoConsent), "{state:?}");
+        let objects = state.is_objection().then_some(Reason::NoConsent);
+        assert_eq!(gate(california, false, Some(13), state), objects, "{state:?}");
+    }
+    assert_eq!(gate(eu, false, Some(16), ConsentState::Given), None);
+    assert_eq!(gate(0, false, Some(15), ConsentState::Given), Some(Reason::UnderAge), "unknown has the highest age");
+    assert_eq!(gate(99, false, Some(99), ConsentState::Given), Some(Reason::NoBasis));
+    assert_eq!(policy.gate(99, eu, false, Some(99), ConsentState::Given), Some(Reason::NoBasis));
+    assert_eq!(policy.gate(0, eu, true, None, ConsentState::Given), None, "no age, and gpc does not name it");
+}
+
+#[test]
+fn canonical_json_reads_back_to_the_same_policy() {
+    let policy = policy();
+    let again = Policy::from_canonical(&policy.canonical, "stored").unwrap();
+    assert_eq!((again.digest, again.canonical.as_str()), (policy.digest, policy.canonical.as_str()));
+    let names: Vec<_> = again.purposes.iter().map(|purpose| purpose.name.as_str()).collect();
+    assert_eq!(names, ["diagnostics", "marketing"]);
+}
+
+#[test]
+fn the_head() {
+    problem("policy  = \"acme-fleet\"\n", "", "\n", "the policy has no `policy`");
+    problem("default = \"drop\"", "default = \"keep\"", "\"keep\"", "there is no other default");
+    assert!(Policy::parse(&edit(POLICY, "default = \"drop\"\n", ""), "p.toml").is_ok());
+    problem("from = \"resource.region\", EU", "from = \"region\", EU", "\"region\"", "is not a place in a record");
+    problem("from = \"resource.region\", EU", "EU", "jurisdiction", "has no `from`");
+    problem("EU = [\"DE\", \"FR\"]", "EU = \"DE\"", "\"DE\"", "must be a list of texts");
+    problem("CN = [\"CN\"] }", "unknown = [\"CN\"], CN = [] }", "unknown", "cannot be declared");
+    let twice = problem("CN = [\"CN\"] }", "CN = [\"CN\"], XX = ['FR'] }", "'FR'", "listed for `EU` and for `XX`");
+    assert_eq!(twice.also.unwrap().line, 5);
+    let typo = problem(
+        "opts_out = [\"marketing\"]",
+        "opts_out = [\"marketin\"]",
+        "\"marketin\"",
+        "there is no purpose `marketin`",
+    );
+    assert_eq!(typo.mend, "did you mean `marketing`?");
+    problem(
+        "opts_out = [\"marketing\"]",
+        "opt_out = [\"marketing\"], opts_out = []",
+        "opt_out",
+        "has no key `opt_out`",
+    );
+    problem(", opts_out = [\"marketing\"]", "", "gpc ", "has no `opts_out`");
+}
+
+#[test]
+fn purposes() {
+    problem("retain      = \"30 days\"\n", "", "diagnostics]", "purpose `diagnostics` has no `retain`");
+    problem("\"30 days\"", "\"a while\"", "\"a while\"", "is not a period");
+    problem("\"essential.service\"", "\"Faults!\"", "\"Faults!\"", "is not a data use");
+    problem("US-CA = \"notice\", CN", "US-CA = \"opt-in\", CN", "\"opt-in\"", "there is no legal basis `opt-in`");
+    problem("US-CA = \"notice\", CN", "US-C = \"notice\", CN", "US-C ", "there is no jurisdiction `US-C`");
+    problem("US-CA = \"notice\", CN", "unknown = \"notice\", CN", "unknown", "`unknown` cannot be set");
+    problem(
+        "basis       = { EU = \"consent\", US-CA = \"notice\", CN = \"separate_consent\" }\n",
+        "",
+        "diagnostics]",
+        "has no `basis`",
+    );
+    problem("{ EU = 16, \"*\" = 13 }", "{ EU = 160 }", "160", "from 0 to 120");
+    problem("{ EU = 16, \"*\" = 13 }", "{ EU = \"old\" }", "\"old\"", "from 0 to 120");
+    problem("on_withdrawal = \"keep\"", "on_withdrawal = \"hide\"", "\"hide\"", "there is no on_withdrawal `hide`");
+    problem("notice  = \"2026-01\"\n", "", "\"contract\"", "needs a published notice");
+    problem("[purpose.marketing]", "[purpose.diagnostics.x]\n[purpose.marketing]", "x]", "has no key `x`");
+    let many = (0..15)
+        .map(|n| format!("[purpose.p{n}]\nuse = \"x\"\nretain = \"1 day\"\nbasis = {{ EU = \"consent\" }}\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    problem("[[rule]]", &format!("{many}[[rule]]"), "p14]", "more than 16 purposes");
+}
+
+#[test]
+fn rules() {
+    problem("id      = \"phone\"", "id = \"a phone\"", "\"a phone\"", "cannot be the id of a rule");
+    problem("id      = \"phone\"\n", "", "[[rule]]", "the rule has no `id`");
+    problem("stream  = \"phone.app\"\n", "", "[[rule]]", "has no `stream`");
+    problem("stream  = \"phone.app\"", "stream = []", "[]", "names nothing");
+    problem("stream  = \"phone.app\"", "stream = [\"phone.app\", \"*\"]", "\"*\"]", "`*` stands for all");
+    problem("purpose = \"diagnostics\"", "purpose = \"diagnostic\"", "\"diagnostic\"", "there is no purpose");
+    problem("purpose = \"diagnostics\"", "purpose = 1", "1\nwhen", "must be a list of texts");
+    problem("[[rule]]", "[rule]", "rule]", "must be a list of tables");
+    problem("when    =", "wenn    =", "wenn", "has no key `wenn`");
+    let text = format!("{POLICY}[[rule]]\nid = 'phone'\nstream = '*'\npurpose = '*'\nemit.time = {{ op = 'keep' }}\n");
+    let twice = assert_problem(&text, Policy::parse(&text, "p.toml"), "'phone'", "is there twice");
+    assert_eq!(twice.also.unwrap().line, 22);
+}
+
+#[test]
+fn emits() {
+    let emit =
+        "emit.imei = { op = \"hmac\", key = \"diagnostics\" }\nemit.time = { op = \"time_floor\", unit = \"hour\" }\n";
+    problem(emit, "", "[[rule]]", "rule `phone` has no `emit`");
+    problem("{ op = \"hmac\", key = \"diagnostics\" }", "\"hmac\"", "\"hmac\"", "must be a table");
+    problem("{ op = \"hmac\", key = \"diagnostics\" }", "{ key = \"x\" }", "imei", "has no `op`");
+    problem("op = \"hmac\"", "op = \"sha256\"", "\"sha256\"", "no operator is named `sha256`");
+    problem("key = \"diagnostics\"", "kei = \"diagnostics\", key = \"x\"", "kei", "`kei`");
+    problem("unit = \"hour\"", "unit = [\"hour\"]", "[\"hour\"]", "cannot be a list");
+    problem("unit = \"hour\"", "unit = \"fortnight\"", "\"fortnight\"", "no unit");
+    problem("emit.imei", "emit_category.\"User!\"", "\"User!\"", "is not a data category");
+    problem("emit.imei", "emit.Imei", "Imei", "cannot be the column");
+}
+
+#[test]
+fn conditions_that_cannot_be_read_are_found_in_the_file() {
+    problem("\"not gpc\"", "\"not gpc &\"", "&\"", "a condition cannot hold this");
+    problem("\"not gpc\"", "\"not (gpc\"", "\"\nemit.imei", "a parenthesis is not closed here");
+    problem("\"not gpc\"", "'''\nnot gpc\nand =='''", "=='''", "a test is expected here");
+    // Escapes shift what follows: the whole text is named.
+    problem("\"not gpc\"", "\"not gpc\\t&\"", "\"not gpc\\t&\"", "a condition cannot hold this");
+    problem("\"not gpc\"", "\"\"", "\"\"", "is empty");
+}

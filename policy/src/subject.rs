@@ -1,0 +1,62 @@
+//! Who a row is about: ledger ids, subject ids and the narrower name that a table holds.
+
+use ring::digest;
+
+/// Stable id of an assigned subject: `HMAC-SHA256(K_ledger, attribute value)`. In no table, no log line.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LedgerId([u8; 32]);
+
+/// Id that tables are derived from: `HMAC-SHA256(K_n, ledger id)` for assigned subjects, n the key generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectId([u8; 32]);
+
+impl LedgerId {
+    /// Wraps the 32 bytes of an id that was derived before (from a frame or the ledger).
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes, for the ledger and for frames only.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl SubjectId {
+    /// Wraps the 32 bytes of a derived id.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes: whoever holds them can find the subject's rows.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// What the tables of one purpose call this subject:
+    /// `hex(SHA-256("candor/table/v1" ‖ subject id ‖ purpose)[..16])`, 32 characters.
+    #[must_use]
+    pub fn in_table(&self, purpose: &str) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"candor/table/v1");
+        context.update(&self.0);
+        context.update(purpose.as_bytes());
+        crate::hex::encode(&context.finish().as_ref()[..16])
+    }
+}
+
+impl std::fmt::Debug for LedgerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LedgerId(..)")
+    }
+}
+
+impl std::fmt::Debug for SubjectId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SubjectId(..)")
+    }
+}

@@ -1,0 +1,297 @@
+//! The one thread that appends: it writes all that queued while the last fdatasync ran, syncs once, answers each.
+//!
+//! It is where everything is put in order. A statement counts for whatever the queue holds behind it, and is in force
+//! for readers after its fdatasync.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use candor_policy::consent::SubjectConsent;
+use candor_policy::subject::LedgerId;
+use candor_wire::statement::Statement;
+use hashbrown::HashMap;
+use tokio::sync::oneshot;
+
+use crate::closed::ClosedSegment;
+use crate::consent::{Changes, SubjectKey, Verdict, subject_of};
+use crate::error::{Error, Kind};
+use crate::queue::{BatchAnswer, BatchJob, Job, StatementAnswer, StatementJob, Taken};
+use crate::repeats::Claim;
+use crate::segment::FOLDER;
+use crate::segment::codec::Encoded;
+use crate::segment::writer::{CreateError, SegmentWriter, frame_len};
+use crate::shared::{Gauges, Shared, end_process};
+use crate::store::Reply;
+
+/// While the disk is full: how often to look whether there is room again, so that `ready` says so without a request.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// State of the thread.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    shared: Arc<Shared>,
+    wal: PathBuf,
+    segment: Option<SegmentWriter>,
+    next_lsn: u64,
+    changes: Changes,
+    group: Group,
+}
+
+/// What has been written since the last sync.
+#[derive(Debug, Default)]
+struct Group {
+    frames: u64,
+    rows: u64,
+    batches: Vec<WrittenBatch>,
+    statements: Vec<WrittenStatement>,
+    /// The newest states among `statements`.
+    states: HashMap<SubjectKey, SubjectConsent, foldhash::fast::FixedState>,
+    superseded: Vec<oneshot::Sender<StatementAnswer>>,
+}
+
+#[derive(Debug)]
+struct WrittenBatch {
+    claim: Claim,
+    received_at: i64,
+    reply: Reply,
+    answer: oneshot::Sender<BatchAnswer>,
+}
+
+#[derive(Debug)]
+struct WrittenStatement {
+    lsn: u64,
+    subject: LedgerId,
+    key: SubjectKey,
+    state: SubjectConsent,
+    statement: Statement,
+    answer: oneshot::Sender<StatementAnswer>,
+}
+
+impl Appender {
+    /// An appender whose first frame gets `next_lsn`, always in a segment of its own.
+    pub(crate) fn new(shared: Arc<Shared>, next_lsn: u64) -> Self {
+        let wal = shared.settings.data.join(FOLDER);
+        Self { shared, wal, segment: None, next_lsn, changes: Changes::default(), group: Group::default() }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.shared.queue.take(self.patience()) {
+                Taken::Jobs(jobs) => self.write_group(jobs),
+                Taken::Idle => {}
+                Taken::Closed => break,
+            }
+            self.keep_house();
+        }
+        self.close_segment();
+    }
+
+    fn write_group(&mut self, jobs: Vec<Job>) {
+        let bytes = jobs.iter().map(Job::bytes).sum();
+        for job in jobs {
+            match job {
+                Job::Batch(batch) => self.batch(batch),
+                Job::Statement(statement) => self.statement(*statement),
+                Job::Rotate(answer) => {
+                    self.commit();
+                    self.close_segment();
+                    let _ = answer.send(self.next_lsn - 1);
+                }
+            }
+        }
+        self.commit();
+        self.shared.queue.done(bytes);
+    }
+
+    fn batch(&mut self, job: BatchJob) {
+        let refused = match self.changes.verdict(job.generation, &job.concerned) {
+            Verdict::Unchanged => match self.write(&job.encoded) {
+                Ok(_) => {
+                    let BatchJob { claim, received_at, reply, answer, .. } = job;
+                    self.group.batches.push(WrittenBatch { claim, received_at, reply, answer });
+                    return;
+                }
+                Err(error) => BatchAnswer::Refused(error),
+            },
+            Verdict::Withdrawn(withdrawn) => {
+                BatchAnswer::Withdrawn { claim: job.claim, withdrawn, generation: self.changes.generation() }
+            }
+            Verdict::TooOld => BatchAnswer::Refused(too_old()),
+        };
+        // Nobody listens if the client has gone: the request is then neither stored nor acknowledged.
+        let _ = job.answer.send(refused);
+    }
+
+    fn statement(&mut self, job: StatementJob) {
+        let Some(subject) = subject_of(&job.statement) else {
+            let _ = job.answer.send(StatementAnswer::Refused(no_subject()));
+            return;
+        };
+        let in_group = self.group.states.get(&job.key).copied();
+        let current = in_group.unwrap_or_else(|| self.shared.consent.of(&job.key));
+        if current.sequence() != job.previous {
+            self.group.superseded.push(job.answer);
+            return;
+        }
+        match self.write(&job.encoded) {
+            Ok(lsn) => {
+                let day = self.shared.day();
+                self.changes.note(&self.shared.purposes, job.key, (&current, &job.state), day);
+                self.group.states.insert(job.key, job.state);
+                let StatementJob { statement, key, state, answer, .. } = job;
+                self.group.statements.push(WrittenStatement { lsn, subject, key, state, statement, answer });
+            }
+            Err(error) => {
+                let _ = job.answer.send(StatementAnswer::Refused(error));
+            }
+        }
+    }
+
+    /// Writes a frame; it is durable after the next [`Self::commit`].
+    fn write(&mut self, encoded: &Encoded) -> Result<u64, Error> {
+        let len = frame_len(encoded);
+        if self.segment.as_ref().is_some_and(|segment| !segment.fits(len)) {
+            self.commit();
+            self.close_segment();
+            // One without frames stays open, and is too small for this one: it is made anew under the same name.
+            self.segment = None;
+        }
+        let segment = match &mut self.segment {
+            Some(segment) => segment,
+            none => none.insert(open_segment(&self.shared, &self.wal, self.next_lsn, len)?),
+        };
+        let lsn = match segment.append(encoded) {
+            Ok(lsn) => lsn,
+            Err(error) => end_process("writing to a segment", segment.path(), &error),
+        };
+        self.next_lsn = segment.next_lsn();
+        self.group.frames += 1;
+        self.group.rows += encoded.rows;
+        Ok(lsn)
+    }
+
+    /// Makes everything written durable, puts it in force, and only then answers.
+    fn commit(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        if let Some(segment) = self.segment.as_ref().filter(|_| group.frames > 0) {
+            fail::fail_point!("segment::before_sync", |_| std::process::abort());
+            if let Err(error) = segment.sync() {
+                end_process("syncing a segment", segment.path(), &error);
+            }
+            fail::fail_point!("segment::after_sync", |_| std::process::abort());
+            self.count(&group);
+        }
+        self.put_in_force(group.statements);
+        for batch in group.batches {
+            batch.claim.keep(batch.received_at, batch.reply);
+            let _ = batch.answer.send(BatchAnswer::Durable);
+        }
+        for answer in group.superseded {
+            let _ = answer.send(StatementAnswer::Superseded);
+        }
+    }
+
+    fn put_in_force(&self, statements: Vec<WrittenStatement>) {
+        for written in &statements {
+            self.shared.recent.push(written.subject, written.lsn, written.statement.clone());
+            self.shared.consent.set(written.key, written.state);
+        }
+        self.shared.consent.publish(self.changes.generation());
+        for written in statements {
+            let _ = written.answer.send(StatementAnswer::Durable);
+        }
+    }
+
+    fn count(&self, group: &Group) {
+        let gauges = &self.shared.gauges;
+        Gauges::add(&gauges.frames, group.frames);
+        Gauges::add(&gauges.syncs, 1);
+        Gauges::add(&gauges.pending_rows, group.rows);
+        gauges.lsn.store(self.next_lsn - 1, Ordering::Relaxed);
+    }
+
+    /// Hands the open segment to the flusher, if it has frames. All of them are durable: only call it after a commit.
+    fn close_segment(&mut self) {
+        let Some(segment) = self.segment.take_if(|segment| segment.frames() > 0) else { return };
+        self.shared.gauges.segment_open.store(false, Ordering::Relaxed);
+        self.shared.closed.push(ClosedSegment {
+            path: segment.path().to_path_buf(),
+            last_lsn: segment.next_lsn() - 1,
+            rows: segment.rows(),
+        });
+    }
+
+    /// Closes a segment that is full enough or old enough, and looks after a full disk.
+    fn keep_house(&mut self) {
+        let settings = &self.shared.settings;
+        let age = Duration::from_secs(settings.flush_seconds);
+        let due =
+            |segment: &SegmentWriter| segment.rows() >= settings.segment_rows || segment.opened().elapsed() >= age;
+        if self.segment.as_ref().is_some_and(due) {
+            self.close_segment();
+        }
+        if self.segment.is_none() && self.shared.refusing().is_some() {
+            // One that is opened now serves the next request.
+            self.segment = open_segment(&self.shared, &self.wal, self.next_lsn, 0).ok();
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        if self.shared.refusing().is_some() {
+            return Some(RETRY);
+        }
+        let segment = self.segment.as_ref().filter(|segment| segment.frames() > 0)?;
+        let age = Duration::from_secs(self.shared.settings.flush_seconds);
+        Some(age.saturating_sub(segment.opened().elapsed()))
+    }
+}
+
+/// Opens a segment, or says why the client must wait. A full disk is not the end: the same frame may fit later.
+fn open_segment(shared: &Shared, wal: &std::path::Path, lsn: u64, frame: u64) -> Result<SegmentWriter, Error> {
+    match SegmentWriter::create(wal, lsn, shared.settings.segment_bytes, frame) {
+        Ok(segment) => {
+            shared.gauges.segment_open.store(true, Ordering::Relaxed);
+            if shared.set_refusing(None) {
+                tracing::info!("segments can be opened again: requests are taken");
+            }
+            Ok(segment)
+        }
+        Err(CreateError::Sync(error)) => end_process("syncing a new segment", wal, &error),
+        Err(CreateError::Refused(error)) => {
+            let refused = Error::new(
+                Kind::Retry,
+                format!("cannot open a segment in {}", wal.display()),
+                &error,
+                "free some disk space, or mend what is said: requests are taken again by themselves",
+            );
+            if shared.set_refusing(Some(refused.clone())) {
+                tracing::error!(%error, folder = %wal.display(), "no segment can be opened: requests are told to come again");
+            }
+            Err(refused)
+        }
+    }
+}
+
+fn too_old() -> Error {
+    Error::new(
+        Kind::Retry,
+        "a request waited too long",
+        "more consents changed meanwhile than are remembered",
+        "send it again",
+    )
+}
+
+fn no_subject() -> Error {
+    Error::new(
+        Kind::Stop,
+        "a statement has no ledger id",
+        "it is not 64 hex digits",
+        "this is a fault of candor: report it",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! Consent in memory: the newest state of every subject, and what changed while batches were on their way.
+
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candor_policy::consent::{ConsentSnapshot, ConsentState, MAX_PURPOSES, SubjectConsent};
+use candor_policy::hex;
+use candor_policy::plan::Plan;
+use candor_policy::subject::LedgerId;
+use candor_wire::statement::Statement;
+use hashbrown::HashMap;
+
+/// The first half of a ledger id: an HMAC, so that half of it is still as good as unique, and spread evenly.
+pub(crate) type SubjectKey = [u8; 16];
+
+type Shard = HashMap<SubjectKey, SubjectConsent, foldhash::fast::FixedState>;
+
+const SHARDS: usize = 256;
+
+/// The states that are in force. Readers take the generation first, so that what they see is never older than it.
+#[derive(Debug)]
+pub(crate) struct ConsentMap {
+    shards: Vec<RwLock<Shard>>,
+    generation: AtomicU64,
+    subjects: AtomicU64,
+}
+
+impl ConsentMap {
+    pub(crate) fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect();
+        Self { shards, generation: AtomicU64::new(0), subjects: AtomicU64::new(0) }
+    }
+
+    /// States of these subjects, at a generation read before them.
+    pub(crate) fn snapshot(&self, subjects: &[LedgerId]) -> ConsentSnapshot {
+        let generation = self.generation.load(Ordering::Acquire);
+        ConsentSnapshot::new(generation, subjects.iter().map(|subject| self.of(&key_of(subject))).collect())
+    }
+
+    /// State of one subject; the default, nothing given, if there is no statement.
+    pub(crate) fn of(&self, key: &SubjectKey) -> SubjectConsent {
+        let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(key).copied().unwrap_or_default()
+    }
+
+    /// Puts a state in force; readers learn of it with the next [`Self::publish`].
+    pub(crate) fn set(&self, key: SubjectKey, state: SubjectConsent) {
+        let mut shard = self.shard(&key).write().unwrap_or_else(PoisonError::into_inner);
+        if shard.insert(key, state).is_none() {
+            self.subjects.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that every state up to `generation` has been set.
+    pub(crate) fn publish(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Subjects with a statement.
+    pub(crate) fn subjects(&self) -> u64 {
+        self.subjects.load(Ordering::Relaxed)
+    }
+
+    fn shard(&self, key: &SubjectKey) -> &RwLock<Shard> {
+        &self.shards[usize::from(key[15]) % SHARDS]
+    }
+}
+
+/// The key of a subject in memory.
+pub(crate) fn key_of(subject: &LedgerId) -> SubjectKey {
+    let mut key = [0; 16];
+    key.copy_from_slice(&subject.as_bytes()[..16]);
+    key
+}
+
+/// Ledger id of a statement, or none if it is not one.
+pub(crate) fn subject_of(statement: &Statement) -> Option<LedgerId> {
+    hex::decode(&statement.ledger_id)?.try_into().ok().map(LedgerId::from_bytes)
+}
+
+/// What the states in memory need of the policy: numbers of purposes, and the ages that they ask for.
+#[derive(Debug)]
+pub(crate) struct Purposes {
+    names: Vec<String>,
+    /// Highest `min_age` of each, over all jurisdictions.
+    min_age: Vec<u8>,
+}
+
+impl Purposes {
+    pub(crate) fn of_plan(plan: &Plan) -> Self {
+        let purposes = &plan.policy().purposes;
+        Self::new(
+            purposes.iter().map(|purpose| (purpose.name.clone(), purpose.min_age.iter().copied().max().unwrap_or(0))),
+        )
+    }
+
+    pub(crate) fn new(purposes: impl IntoIterator<Item = (String, u8)>) -> Self {
+        let (names, min_age) = purposes.into_iter().take(MAX_PURPOSES).unzip();
+        Self { names, min_age }
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The compact form of a statement. One that cannot be read says no to everything.
+    pub(crate) fn compact(&self, statement: &Statement) -> SubjectConsent {
+        statement.consent(&self.names).unwrap_or_else(|_| {
+            let nothing = SubjectConsent::new(statement.sequence, None, 0);
+            (0..self.names.len()).fold(nothing, |state, purpose| state.with(purpose, ConsentState::Refused))
+        })
+    }
+
+    /// The purposes, a bit each, for which `new` may permit less than `old` did on `day`: what is not given any more,
+    /// whatever it was before, and what asks for an age that is not reached any more.
+    fn narrowed(&self, old: &SubjectConsent, new: &SubjectConsent, day: i32) -> u16 {
+        let mut mask = 0;
+        for (number, min_age) in self.min_age.iter().enumerate() {
+            let (before, after) = (old.state(number, day), new.state(number, day));
+            let changed = before != after && after != ConsentState::Given;
+            let younger = new.age_from() < old.age_from() && new.age_from().unwrap_or(0) < *min_age;
+            if changed || younger {
+                mask |= 1 << number;
+            }
+        }
+        mask
+    }
+}
+
+/// One subject of a batch that has rows: its key, its number in the batch, and the purposes of its rows, a bit each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Concerned {
+    pub(crate) key: SubjectKey,
+    pub(crate) subject: u32,
+    pub(crate) purposes: u16,
+}
+
+/// What to do with a batch, given what changed since its snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing that concerns it.
+    Unchanged,
+    /// Rows of these (subject number, purpose number) must go.
+    Withdrawn(Vec<(u32, u16)>),
+    /// Its snapshot is older than what is remembered.
+    TooOld,
+}
+
+/// The appender's memory of what narrowed, newest last: the last [`Changes::KEPT`] statements.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Generation of the newest statement.
+    generation: u64,
+    /// Generation after which every change is in `by_subject`.
+    complete_from: u64,
+    by_subject: HashMap<SubjectKey, Vec<(u64, u16)>, foldhash::fast::FixedState>,
+    order: std::collections::VecDeque<(u64, SubjectKey)>,
+}
+
+impl Changes {
+    /// A batch waits for milliseconds; this many statements take a second even where nothing else is done.
+    pub(crate) const KEPT: usize = 1 << 16;
+
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Notes a statement that is being appended: it precedes whatever the queue holds after it.
+    pub(crate) fn note(
+        &mut self,
+        purposes: &Purposes,
+        key: SubjectKey,
+        change: (&SubjectConsent, &SubjectConsent),
+        day: i32,
+    ) {
+        self.generation += 1;
+        let mask = purposes.narrowed(change.0, change.1, day);
+        if mask == 0 {
+            return;
+        }
+        self.by_subject.entry(key).or_default().push((self.generation, mask));
+        self.order.push_back((self.generation, key));
+        if self.order.len() > Self::KEPT {
+            self.forget_oldest();
+        }
+    }
+
+    /// What narrowed after `generation` for the subjects of a batch.
+    pub(crate) fn verdict(&self, generation: u64, concerned: &[Concerned]) -> Verdict {
+        if generation >= self.generation || concerned.is_empty() {
+            return Verdict::Unchanged;
+        }
+        if generation < self.complete_from {
+            return Verdict::TooOld;
+        }
+        let mut withdrawn = Vec::new();
+        for one in concerned {
+            let Some(changes) = self.by_subject.get(&one.key) else { continue };
+            let since = changes.iter().rev().take_while(|(at, _)| *at > generation);
+            let mask = since.fold(0, |mask, (_, narrowed)| mask | narrowed) & one.purposes;
+            withdrawn
+                .extend((0..MAX_PURPOSES as u16).filter(|purpose| mask >> purpose & 1 == 1).map(|p| (one.subject, p)));
+        }
+        if withdrawn.is_empty() { Verdict::Unchanged } else { Verdict::Withdrawn(withdrawn) }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((generation, key)) = self.order.pop_front() else { return };
+        self.complete_from = generation;
+        if let Some(changes) = self.by_subject.get_mut(&key) {
+            changes.retain(|(at, _)| *at > generation);
+            if changes.is_empty() {
+                self.by_subject.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ConsentState::{Given, Refused, Unknown, Withdrawn};
+
+    fn purposes() -> Purposes {
+        Purposes::new([("a".to_owned(), 0), ("b".to_owned(), 16)])
+    }
+
+    fn state(a: ConsentState, b: ConsentState, age: Option<u8>) -> SubjectConsent {
+        SubjectConsent::new(1, age, 0).with(0, a).with(1, b)
+    }
+
+    #[test]
+    fn only_what_permits_less_narrows() {
+        let narrowed = |old, new| purposes().narrowed(&old, &new, 0);
+        assert_eq!(narrowed(state(Given, Given, None), state(Withdrawn, Given, None)), 0b01);
+        assert_eq!(narrowed(state(Unknown, Unknown, None), state(Given, Refused, None)), 0b10);
+        // Saying again what was said takes nothing out, under notice as little as under consent.
+        assert_eq!(narrowed(state(Unknown, Given, None), state(Unknown, Given, None)), 0);
+        // A younger age narrows only where an age is asked for.
+        assert_eq!(narrowed(state(Given, Given, Some(18)), state(Given, Given, Some(13))), 0b10);
+        assert_eq!(narrowed(state(Given, Given, Some(13)), state(Given, Given, Some(18))), 0);
+        // Given with a date that has passed is not given.
+        let expired = SubjectConsent::new(2, None, 1).with(0, Given).with(1, Unknown);
+        assert_eq!(purposes().narrowed(&state(Given, Unknown, None), &expired, 5), 0b01);
+    }
+
+    #[test]
+    fn a_batch_loses_what_was_withdrawn_after_its_snapshot_and_nothing_else() {
+        let (one, two) = ([1; 16], [2; 16]);
+        let mut changes = Changes::default();
+        let both = state(Given, Given, Some(20));
+        let none = state(Withdrawn, Withdrawn, Some(20));
+        changes.note(&purposes(), one, (&both, &none), 0);
+        changes.note(&purposes(), one, (&none, &both), 0);
+        let concerned =
+            [Concerned { key: two, subject: 0, purposes: 0b11 }, Concerned { key: one, subject: 1, purposes: 0b10 }];
+        // Withdrawn and given again: what was on its way in between stays out.
+        assert_eq!(changes.verdict(0, &concerned), Verdict::Withdrawn(vec![(1, 1)]));
+        assert_eq!(changes.verdict(1, &concerned), Verdict::Unchanged);
+        assert_eq!(changes.verdict(0, &concerned[..1]), Verdict::Unchanged);
+    }
+
+    #[test]
+    fn a_snapshot_older_than_the_memory_is_refused_and_the_memory_is_bounded() {
+        let (both, none) = (state(Given, Given, None), state(Withdrawn, Withdrawn, None));
+        let mut changes = Changes::default();
+        for n in 0..=Changes::KEPT as u64 {
+            let mut key = [0; 16];
+            key[..8].copy_from_slice(&(n % 7).to_le_bytes());
+            changes.note(&purposes(), key, (&both, &none), 0);
+        }
+        let concerned = [Concerned { key: [9; 16], subject: 0, purposes: 1 }];
+        assert_eq!(changes.verdict(0, &concerned), Verdict::TooOld);
+        assert_eq!(changes.verdict(1, &concerned), Verdict::Unchanged);
+        assert_eq!(changes.order.len(), Changes::KEPT);
+        assert_eq!(changes.by_subject.values().map(Vec::len).sum::<usize>(), Changes::KEPT);
+    }
+
+    #[test]
+    fn a_statement_that_cannot_be_read_says_no() {
+        let mut statement = crate::segment::testing::statement(1, 3, true);
+        statement.purposes.insert("a".to_owned(), Given);
+        assert_eq!(purposes().compact(&statement).state(0, 0), Given);
+        statement.expires = Some("soon".to_owned());
+        let state = purposes().compact(&statement);
+        assert_eq!((state.state(0, 0), state.state(1, 0), state.sequence()), (Refused, Refused, 3));
+    }
+}

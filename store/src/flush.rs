@@ -1,0 +1,171 @@
+//! From a closed segment to tables: one run per segment, exactly once by `txn`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+use crate::error::{Error, Kind};
+use crate::segment::frame::{BatchHeader, Frame};
+use crate::store::FlushReport;
+use crate::table::engine::Delta;
+use crate::table::layout::{self, TablePath};
+use crate::table::parquet::{self, Group, WrittenFile};
+
+/// Writes all rows of `frames` (one closed segment, ascending lsn) into the Delta tables under `data`, with
+/// `txn` (`candor/wal`, highest lsn). Frames at or below a table's `txn` are skipped for that table, so that a
+/// crash anywhere neither loses nor repeats a row. Blocking; call it on a thread of its own.
+///
+/// # Errors
+/// If a table cannot be written: call again with the same frames. The other tables are written all the same.
+pub fn write_tables(data: &Path, frames: &[Frame], up_to_lsn: u64) -> Result<FlushReport, Error> {
+    let delta = Delta::shared()?;
+    let mut report = FlushReport::default();
+    let mut first_error = None;
+    for ((purpose, stream), pieces) in by_table(frames) {
+        let written =
+            TablePath::new(data, purpose, stream).and_then(|table| write_table(delta, &table, &pieces, up_to_lsn));
+        match written {
+            Ok(files) => {
+                report.rows += files.iter().map(|file| file.rows).sum::<u64>();
+                report.files += files.len() as u64;
+            }
+            Err(error) if error.kind() == Kind::Stop => return Err(error),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    first_error.map_or(Ok(report), Err)
+}
+
+/// One file, sorted and written and in no commit: the stage that `benches/parquet.rs` measures. Its bytes.
+///
+/// # Errors
+/// If it cannot be written.
+#[doc(hidden)]
+pub fn write_one_file(data: &Path, purpose: &str, stream: &str, rows: &RecordBatch) -> Result<u64, Error> {
+    let table = TablePath::new(data, purpose, stream)?;
+    let rows = parquet::gather(&table, &[rows])?;
+    let group = Group { received_date: 0, policy: String::new(), catalogue: String::new(), rows };
+    parquet::write(&table, &group).map(|file| file.size)
+}
+
+/// Rows of one frame for one table.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    lsn: u64,
+    header: &'a BatchHeader,
+    rows: &'a RecordBatch,
+}
+
+fn by_table(frames: &[Frame]) -> BTreeMap<(&str, &str), Vec<Piece<'_>>> {
+    let mut tables: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for frame in frames {
+        let Frame::Batch(batch) = frame else { continue };
+        for table in batch.tables.iter().filter(|table| table.rows.num_rows() > 0) {
+            let pieces = tables.entry((table.purpose.as_str(), table.stream.as_str())).or_default();
+            pieces.push(Piece { lsn: batch.lsn, header: &batch.header, rows: &table.rows });
+        }
+    }
+    tables
+}
+
+/// Writes what a table lacks of `pieces`; the files that it gained.
+fn write_table(
+    delta: &Delta,
+    table: &TablePath,
+    pieces: &[Piece<'_>],
+    up_to_lsn: u64,
+) -> Result<Vec<WrittenFile>, Error> {
+    let schemas = schemas(pieces);
+    // Before any byte is written: a column that cannot be would be found at every try.
+    let after = delta.prepare(table, &schemas)?;
+    let pieces: Vec<_> = pieces.iter().copied().filter(|piece| piece.lsn > after).collect();
+    if pieces.is_empty() {
+        return Ok(Vec::new());
+    }
+    fail::fail_point!("flush::before_parquet", |_| std::process::abort());
+    let mut files = Vec::new();
+    let outcome = write_files(table, group(table, &pieces)?, &mut files).and_then(|()| {
+        fail::fail_point!("flush::after_parquet", |_| std::process::abort());
+        fail::fail_point!("flush::before_commit", |_| std::process::abort());
+        delta.append(table, &schemas, &files, after, up_to_lsn)
+    });
+    fail::fail_point!("flush::after_commit", |_| std::process::abort());
+    match outcome {
+        Ok(()) => Ok(files),
+        Err(error) if error.kind() == Kind::Stop => Err(error),
+        Err(error) => settle(delta, table, files, up_to_lsn, error),
+    }
+}
+
+/// The distinct schemas of the files that frames become.
+fn schemas(pieces: &[Piece<'_>]) -> Vec<SchemaRef> {
+    let mut frames: Vec<SchemaRef> = Vec::new();
+    for piece in pieces {
+        let schema = piece.rows.schema();
+        if !frames.iter().rev().any(|known| *known == schema) {
+            frames.push(schema);
+        }
+    }
+    frames.iter().map(|frame| Arc::new(layout::file_schema(frame))).collect()
+}
+
+fn write_files(table: &TablePath, groups: Vec<Group>, files: &mut Vec<WrittenFile>) -> Result<(), Error> {
+    for group in groups {
+        files.push(parquet::write(table, &group)?);
+    }
+    Ok(())
+}
+
+/// After a failure: the commit may stand all the same (the error came later), or the files are nobody's and go.
+fn settle(
+    delta: &Delta,
+    table: &TablePath,
+    files: Vec<WrittenFile>,
+    up_to_lsn: u64,
+    error: Error,
+) -> Result<Vec<WrittenFile>, Error> {
+    if delta.written_lsn(table)? >= up_to_lsn {
+        let live = delta.read(table)?.map_or_else(Vec::new, |snapshot| snapshot.files);
+        if files.iter().all(|file| live.iter().any(|other| other.path == file.path)) {
+            return Ok(files);
+        }
+    }
+    for file in &files {
+        // What stays is an orphan, which the next start removes.
+        let _ = std::fs::remove_file(table.folder.join(&file.path));
+    }
+    Err(error)
+}
+
+/// One group for each date of receipt, policy and catalogue, rows in the order of their lsn.
+fn group(table: &TablePath, pieces: &[Piece<'_>]) -> Result<Vec<Group>, Error> {
+    let mut groups: Vec<(i32, Piece<'_>, Vec<&RecordBatch>)> = Vec::new();
+    for piece in pieces {
+        let day = layout::day_of(piece.header.received_at);
+        let same = |(of_day, first, _): &&mut (i32, Piece<'_>, Vec<&RecordBatch>)| {
+            *of_day == day
+                && first.header.policy == piece.header.policy
+                && first.header.catalogue == piece.header.catalogue
+                && first.rows.schema() == piece.rows.schema()
+        };
+        // The newest group first: policies and dates change rarely.
+        match groups.iter_mut().rev().find(same) {
+            Some((_, _, batches)) => batches.push(piece.rows),
+            None => groups.push((day, *piece, vec![piece.rows])),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(received_date, first, batches)| {
+            Ok(Group {
+                received_date,
+                policy: first.header.policy.clone(),
+                catalogue: first.header.catalogue.clone(),
+                rows: parquet::gather(table, &batches)?,
+            })
+        })
+        .collect()
+}

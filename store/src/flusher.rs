@@ -1,0 +1,165 @@
+//! The one thread that takes closed segments into tables and the ledger, and then lets go of them.
+//!
+//! Each step is durable before the next begins, and each can be done again: tables skip what their `txn` has seen,
+//! the ledger's watermark says what it has, and a segment goes last.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use candor_policy::hex;
+use tokio::runtime::Handle;
+
+use crate::closed::ClosedSegment;
+use crate::error::{Error, Kind};
+use crate::flush::write_tables;
+use crate::ledger::{Ledger, Release};
+use crate::segment::frame::{BatchHeader, Frame};
+use crate::segment::read::SegmentReader;
+use crate::shared::{Gauges, Shared, end_process_after};
+use crate::storage;
+use crate::store::{BatchDigest, FlushReport};
+
+/// Pause after the first failure; it doubles up to [`LONGEST_PAUSE`], short enough to be back soon after a full disk is.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// How often requests beyond the horizon are forgotten, in µs: it walks over all of them.
+const FORGET_EVERY: i64 = 3_600_000_000;
+
+/// State of the thread.
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    shared: Arc<Shared>,
+    ledger: Ledger,
+    runtime: Handle,
+    forgotten_at: i64,
+}
+
+impl Flusher {
+    pub(crate) fn new(shared: Arc<Shared>, ledger: Ledger, runtime: Handle) -> Self {
+        let forgotten_at = shared.clock.now();
+        Self { shared, ledger, runtime, forgotten_at }
+    }
+
+    /// Works until the store is closed.
+    pub(crate) fn run(mut self) {
+        // What the tables use may look for the runtime.
+        let runtime = self.runtime.clone();
+        let _entered = runtime.enter();
+        let mut pause = None;
+        while let Some(segment) = self.shared.closed.next(pause) {
+            match self.guarded_flush(&segment) {
+                Ok(report) => {
+                    self.shared.closed.done(&report);
+                    self.forget_old_repeats();
+                    pause = None;
+                }
+                Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
+                Err(error) => {
+                    Gauges::add(&self.shared.gauges.flush_failures, 1);
+                    tracing::error!(segment = %segment.path.display(), %error, "a segment stays, and is tried again");
+                    self.shared.closed.failed(&error);
+                    pause = Some(pause.map_or(FIRST_PAUSE, |pause: Duration| (pause * 2).min(LONGEST_PAUSE)));
+                }
+            }
+        }
+    }
+
+    /// A panic in a table writer must not end the thread that everything later depends on.
+    fn guarded_flush(&self, segment: &ClosedSegment) -> Result<FlushReport, Error> {
+        catch_unwind(AssertUnwindSafe(|| self.flush(segment))).unwrap_or_else(|_| {
+            Err(Error::new(
+                Kind::Data,
+                "a segment could not be written into tables",
+                "its writer panicked",
+                "this is a fault of candor: report it; the segment stays and nothing is lost",
+            ))
+        })
+    }
+
+    fn flush(&self, segment: &ClosedSegment) -> Result<FlushReport, Error> {
+        let released = self.shared.gauges.flushed_lsn.load(Ordering::Relaxed);
+        let mut report = FlushReport::default();
+        if segment.last_lsn > released {
+            let frames = read_frames(segment, released)?;
+            report = write_tables(&self.shared.settings.data, &frames, segment.last_lsn)?;
+            fail::fail_point!("flush::before_release", |_| std::process::abort());
+            self.release(frames, segment)?;
+            fail::fail_point!("flush::after_release", |_| std::process::abort());
+        }
+        fail::fail_point!("segment::before_unlink", |_| std::process::abort());
+        let what = || format!("cannot remove the segment {}", segment.path.display());
+        storage::remove_if_there(&segment.path).map_err(|error| Error::io(what(), &error))?;
+        storage::sync_folder(&storage::parent(&segment.path)).map_err(|error| Error::sync(what(), &error))?;
+        fail::fail_point!("segment::after_unlink", |_| std::process::abort());
+        report.segments = 1;
+        Ok(report)
+    }
+
+    fn release(&self, frames: Vec<Frame>, segment: &ClosedSegment) -> Result<(), Error> {
+        let release = release_of(frames, segment.last_lsn, self.shared.horizon())?;
+        self.runtime.block_on(self.ledger.release(&release))?;
+        let gauges = &self.shared.gauges;
+        gauges.flushed_lsn.store(segment.last_lsn, Ordering::Relaxed);
+        gauges.pending_rows.fetch_sub(segment.rows, Ordering::Relaxed);
+        self.shared.recent.forget_up_to(segment.last_lsn);
+        Ok(())
+    }
+
+    fn forget_old_repeats(&mut self) {
+        let now = self.shared.clock.now();
+        if now.saturating_sub(self.forgotten_at) >= FORGET_EVERY {
+            self.shared.repeats.forget_before(self.shared.horizon());
+            self.forgotten_at = now;
+        }
+    }
+}
+
+/// Digest of a request from its frame's header.
+pub(crate) fn digest_of(header: &BatchHeader) -> Result<BatchDigest, Error> {
+    let bytes = hex::decode(&header.digest).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(BatchDigest).ok_or_else(|| {
+        Error::new(
+            Kind::Data,
+            "a frame's digest cannot be read",
+            "it is not 32 hex digits",
+            "start the version of candor that wrote it",
+        )
+    })
+}
+
+fn read_frames(segment: &ClosedSegment, released: u64) -> Result<Vec<Frame>, Error> {
+    let mut reader = SegmentReader::open(&segment.path).map_err(|error| error.into_error(&segment.path))?;
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next_frame()? {
+        if frame.lsn() > released {
+            frames.push(frame);
+        }
+    }
+    // Releasing less than was acknowledged would lose it.
+    if frames.last().map(Frame::lsn) != Some(segment.last_lsn) {
+        return Err(Error::new(
+            Kind::Data,
+            format!("the segment {} was damaged after it was written", segment.path.display()),
+            format!("frame {} cannot be read any more", segment.last_lsn),
+            "check the disk; the next start sets the damage aside",
+        ));
+    }
+    Ok(frames)
+}
+
+fn release_of(frames: Vec<Frame>, up_to_lsn: u64, forget_before: i64) -> Result<Release, Error> {
+    let mut release = Release { up_to_lsn, forget_before, ..Release::default() };
+    for frame in frames {
+        match frame {
+            Frame::Statement { statement, .. } => release.statements.push(statement),
+            Frame::Batch(batch) => {
+                let header = batch.header;
+                release.repeats.push((digest_of(&header)?, header.received_at, header.reply));
+                release.counts.extend(header.counts.into_iter().map(|count| (header.source.clone(), count)));
+            }
+        }
+    }
+    Ok(release)
+}

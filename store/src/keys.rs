@@ -1,0 +1,333 @@
+//! The key ring: made by the first start, mode 0600, never in a log or an answer. Format: `docs/FORMAT.md`, "Key ring".
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use candor_policy::hex;
+use candor_policy::keys::{HmacKey, Keys};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind};
+use crate::storage;
+
+/// A ring of a thousand keys is a tenth of this.
+const MAX_BYTES: u64 = 1 << 20;
+const VERSION: u32 = 1;
+
+/// All keys of a data folder.
+#[derive(Debug, Clone)]
+pub struct KeyRing {
+    document: Document,
+}
+
+/// 32 secret bytes; printing them says nothing of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret([u8; 32]);
+
+/// The secrets of a ring with one generation of each key, for whoever injects fixed ones.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Makes ledger ids.
+    pub ledger: Secret,
+    /// Makes subject ids.
+    pub subject: Secret,
+    /// Makes digests of requests.
+    pub repeats: Secret,
+    /// Keeps erased subjects refused.
+    pub tombstone: Secret,
+    /// What `hmac` operators name.
+    pub named: BTreeMap<String, Secret>,
+}
+
+impl KeyRing {
+    /// Opens `keys/ring.toml`, or makes one with a key for each name in `named` (existing rings gain missing names).
+    ///
+    /// # Errors
+    /// If it cannot be read or written, or others than its owner can read it.
+    pub fn open_or_create(data: &Path, named: &[String]) -> Result<Self, Error> {
+        let path = path_of(data);
+        let (mut ring, mut changed) = match read(&path)? {
+            Some(ring) => (ring, false),
+            None => (Self::from_secrets(Secrets::random()?), true),
+        };
+        for name in named {
+            if !ring.document.named.contains_key(name) {
+                ring.document.named.insert(name.clone(), Key { generation: 1, secret: Secret::random()? });
+                changed = true;
+            }
+        }
+        if changed {
+            ring.write(&path)?;
+        }
+        Ok(ring)
+    }
+
+    /// Opens an existing ring for reading.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn open(data: &Path) -> Result<Self, Error> {
+        let path = path_of(data);
+        read(&path)?.ok_or_else(|| {
+            Error::new(
+                Kind::Data,
+                format!("there is no key ring at {}", path.display()),
+                "no service ever ran on this folder, or its keys were taken away",
+                "name the folder that the service writes to; lost keys come back from a backup only",
+            )
+        })
+    }
+
+    /// A ring of these secrets, each the first generation of its key.
+    #[must_use]
+    pub fn from_secrets(secrets: Secrets) -> Self {
+        let first = |secret| Key { generation: 1, secret };
+        let document = Document {
+            version: VERSION,
+            ledger: first(secrets.ledger),
+            repeats: first(secrets.repeats),
+            tombstone: first(secrets.tombstone),
+            subject: vec![first(secrets.subject)],
+            named: secrets.named.into_iter().map(|(name, secret)| (name, first(secret))).collect(),
+        };
+        Self { document }
+    }
+
+    /// Writes the ring as `keys/ring.toml` of a data folder: how fixed keys come to a service before its first start.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, data: &Path) -> Result<(), Error> {
+        self.write(&path_of(data))
+    }
+
+    /// The live keys.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        // A ring without a subject key is refused when it is read.
+        let live = self.document.subject.iter().max_by_key(|key| key.generation).unwrap_or(&self.document.ledger);
+        self.with_subject_key(live)
+    }
+
+    /// The keys under every live generation of the subject key, newest first: access and erasure look under each.
+    #[must_use]
+    pub fn generations(&self) -> Vec<Keys> {
+        let mut keys: Vec<&Key> = self.document.subject.iter().collect();
+        keys.sort_by_key(|key| std::cmp::Reverse(key.generation));
+        keys.into_iter().map(|key| self.with_subject_key(key)).collect()
+    }
+
+    /// The key of request digests.
+    pub(crate) fn repeats(&self) -> hmac::Key {
+        self.document.repeats.to_hmac().ring_key().clone()
+    }
+
+    fn with_subject_key(&self, subject: &Key) -> Keys {
+        let named = self.document.named.iter().map(|(name, key)| (name.clone(), key.to_hmac())).collect();
+        Keys::new(self.document.ledger.to_hmac(), subject.to_hmac(), named)
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Error> {
+        let failed = |error: &std::io::Error| Error::io(format!("cannot write the key ring {}", path.display()), error);
+        let text = toml::to_string(&self.document).map_err(|_| malformed(path, "it cannot be written as TOML"))?;
+        let text = format!("# Keys of this data folder. Whoever has them can link its pseudonyms to people.\n{text}");
+        storage::make_folder(&storage::parent(path)).map_err(|error| failed(&error))?;
+        storage::write_file(path, text.as_bytes(), 0o600).map_err(|error| failed(&error))
+    }
+}
+
+impl Secret {
+    /// These bytes as a secret.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    fn random() -> Result<Self, Error> {
+        let mut bytes = [0; 32];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| {
+            Error::new(
+                Kind::Stop,
+                "no key can be made",
+                "the system gives no random numbers",
+                "start again when it does",
+            )
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Secrets {
+    fn random() -> Result<Self, Error> {
+        Ok(Self {
+            ledger: Secret::random()?,
+            subject: Secret::random()?,
+            repeats: Secret::random()?,
+            tombstone: Secret::random()?,
+            named: BTreeMap::new(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = hex::decode(&text).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| serde::de::Error::custom("a secret is 64 lower-case hex digits"))
+    }
+}
+
+/// `keys/ring.toml` as it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    ledger: Key,
+    repeats: Key,
+    tombstone: Key,
+    subject: Vec<Key>,
+    #[serde(default)]
+    named: BTreeMap<String, Key>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    generation: u64,
+    secret: Secret,
+}
+
+impl Key {
+    fn to_hmac(&self) -> HmacKey {
+        HmacKey::new(self.generation, &self.secret.0)
+    }
+}
+
+fn path_of(data: &Path) -> PathBuf {
+    data.join("keys").join("ring.toml")
+}
+
+fn read(path: &Path) -> Result<Option<KeyRing>, Error> {
+    let failed = |error: &std::io::Error| Error::io(format!("cannot read the key ring {}", path.display()), error);
+    let file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| failed(&error))?,
+    };
+    let mode = file.metadata().map_err(|error| failed(&error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::new(
+            Kind::Data,
+            format!("the key ring {} is not safe", path.display()),
+            format!("others than its owner can use it (mode {:o})", mode & 0o777),
+            "run: chmod 600 on it, and rotate its keys if others had access",
+        ));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    // The parser's message would quote the line, and the line may be a secret.
+    let document: Document = toml::from_str(&text).map_err(|_| malformed(path, "it is not the TOML of a key ring"))?;
+    if document.version != VERSION {
+        return Err(malformed(path, &format!("its version is {}, this program knows {VERSION}", document.version)));
+    }
+    if document.subject.is_empty() {
+        return Err(malformed(path, "it has no subject key"));
+    }
+    Ok(Some(KeyRing { document }))
+}
+
+fn malformed(path: &Path, why: &str) -> Error {
+    Error::new(
+        Kind::Data,
+        format!("the key ring {} cannot be used", path.display()),
+        why,
+        "restore it from a backup; docs/FORMAT.md has its form",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixed() -> KeyRing {
+        KeyRing::from_secrets(Secrets {
+            ledger: Secret::new([1; 32]),
+            subject: Secret::new([2; 32]),
+            repeats: Secret::new([3; 32]),
+            tombstone: Secret::new([4; 32]),
+            named: BTreeMap::from([("analytics".to_owned(), Secret::new([5; 32]))]),
+        })
+    }
+
+    #[test]
+    fn fixed_keys_are_found_again_and_gain_missing_names() {
+        let data = tempfile::tempdir().unwrap();
+        fixed().save(data.path()).unwrap();
+        let ring = KeyRing::open_or_create(data.path(), &["ads".to_owned(), "analytics".to_owned()]).unwrap();
+        assert_eq!(ring.keys().ledger_id("x"), fixed().keys().ledger_id("x"));
+        assert_eq!(ring.document.named["analytics"].secret, Secret::new([5; 32]));
+        let again = KeyRing::open(data.path()).unwrap();
+        assert_eq!(again.document.named["ads"].secret, ring.document.named["ads"].secret);
+        assert!(again.keys().named("ads").is_some());
+    }
+
+    #[test]
+    fn a_ring_as_the_format_page_shows_it_can_be_read() {
+        let data = tempfile::tempdir().unwrap();
+        let secret = "0101010101010101010101010101010101010101010101010101010101010101";
+        let key = format!("generation = 1\nsecret = \"{secret}\"\n");
+        let text = format!(
+            "version = 1\n[ledger]\n{key}[repeats]\n{key}[tombstone]\n{key}[[subject]]\n{key}[[subject]]\n\
+             generation = 2\nsecret = \"{}\"\n[named.analytics]\n{key}",
+            secret.replace("01", "02")
+        );
+        storage::make_folder(&data.path().join("keys")).unwrap();
+        storage::write_file(&path_of(data.path()), text.as_bytes(), 0o600).unwrap();
+        let ring = KeyRing::open(data.path()).unwrap();
+        let id = ring.keys().ledger_id("x");
+        let generations = ring.generations();
+        assert_eq!(generations.len(), 2);
+        assert_eq!(generations[0].subject_id(&id), ring.keys().subject_id(&id));
+        assert_ne!(generations[1].subject_id(&id), ring.keys().subject_id(&id));
+    }
+
+    #[test]
+    fn every_first_start_makes_other_keys_for_the_owner_alone() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = KeyRing::open_or_create(one.path(), &[]).unwrap();
+        let second = KeyRing::open_or_create(two.path(), &[]).unwrap();
+        assert_ne!(first.keys().ledger_id("x"), second.keys().ledger_id("x"));
+        let mode = std::fs::metadata(path_of(one.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        std::fs::set_permissions(path_of(one.path()), std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(KeyRing::open(one.path()).unwrap_err().kind(), Kind::Data);
+        assert_eq!(KeyRing::open(&one.path().join("nowhere")).unwrap_err().kind(), Kind::Data);
+    }
+
+    #[test]
+    fn no_secret_is_printed_neither_whole_nor_in_an_error() {
+        let data = tempfile::tempdir().unwrap();
+        let text = format!("{:?}", fixed());
+        assert!(text.contains("Secret(..)") && !text.contains("0101"), "{text}");
+        storage::make_folder(&data.path().join("keys")).unwrap();
+        storage::write_file(&path_of(data.path()), b"version = 1\nledger = \"c0ffee\"\n", 0o600).unwrap();
+        let error = KeyRing::open(data.path()).unwrap_err();
+        assert!(!error.to_string().contains("c0ffee"), "{error}");
+    }
+}

@@ -1,0 +1,48 @@
+//! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
+
+/// `PRAGMA user_version` counts how many have run.
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST];
+
+const FIRST: &str = "
+CREATE TABLE watermark (
+    one          INTEGER PRIMARY KEY CHECK (one = 1),
+    released_lsn INTEGER NOT NULL
+) STRICT;
+INSERT INTO watermark VALUES (1, 0);
+
+-- Statements are added and never changed; erasure alone removes them.
+CREATE TABLE statements (
+    ledger_id BLOB    NOT NULL CHECK (length(ledger_id) = 32),
+    sequence  INTEGER NOT NULL,
+    hash      BLOB    NOT NULL CHECK (length(hash) = 32),
+    json      TEXT    NOT NULL,
+    PRIMARY KEY (ledger_id, sequence, hash)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER statements_stay BEFORE UPDATE ON statements
+BEGIN SELECT RAISE(ABORT, 'statements are never changed'); END;
+
+-- account: 'offered', 'stored' or the reason of a drop; stream: '' where no stream declares the event.
+CREATE TABLE totals (
+    source  TEXT    NOT NULL,
+    stream  TEXT    NOT NULL,
+    purpose TEXT    NOT NULL,
+    account TEXT    NOT NULL,
+    records INTEGER NOT NULL,
+    PRIMARY KEY (source, stream, purpose, account)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE repeats (
+    digest      BLOB    NOT NULL PRIMARY KEY CHECK (length(digest) = 16),
+    received_at INTEGER NOT NULL,
+    rejected    INTEGER NOT NULL,
+    message     TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX repeats_by_time ON repeats (received_at);
+
+CREATE TABLE documents (
+    digest    TEXT    NOT NULL PRIMARY KEY,
+    kind      TEXT    NOT NULL,
+    canonical TEXT    NOT NULL,
+    since     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";

@@ -1,0 +1,473 @@
+//! The ledger on SQLite: WAL mode, so that readers do not wait; `synchronous=FULL`, so that a commit is durable.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use candor_policy::counts::Count;
+use candor_policy::hex;
+use candor_policy::reason::Reason;
+use candor_policy::subject::LedgerId;
+use candor_wire::statement::Statement;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use crate::error::{Error, Kind};
+use crate::ledger::Release;
+use crate::ledger::migrations::MIGRATIONS;
+use crate::storage;
+use crate::store::{BatchDigest, Reply};
+
+/// Rows of one `INSERT`: times its columns, well below SQLite's 32,766 parameters.
+const ROWS_PER_INSERT: usize = 1_000;
+/// How long a writer waits for another one.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The open ledger (WAL mode, `synchronous=FULL`, `secure_delete`).
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: SqlitePool,
+    read_only: bool,
+}
+
+impl Ledger {
+    /// Opens or makes the ledger of a data folder for writing.
+    ///
+    /// # Errors
+    /// `Data` if the file is no ledger, `Retry` if it is locked.
+    pub async fn open(path: &Path) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // What is deleted is overwritten, not merely forgotten.
+            .pragma("secure_delete", "ON");
+        let ledger = Self { pool: connect(path, options).await?, read_only: false };
+        ledger.migrate().await?;
+        // SQLite does not sync the folder for a new file in WAL mode.
+        storage::sync_folder(&storage::parent(path))
+            .map_err(|why| Error::io(format!("cannot sync {}", path.display()), &why))?;
+        Ok(ledger)
+    }
+
+    /// Opens it read-only, beside a running service.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub async fn open_read_only(path: &Path) -> Result<Self, Error> {
+        let pool = connect(path, SqliteConnectOptions::new().read_only(true)).await?;
+        let ledger = Self { pool, read_only: true };
+        let version = ledger.version().await?;
+        if version == MIGRATIONS.len() { Ok(ledger) } else { Err(wrong_version(version)) }
+    }
+
+    /// Highest lsn whose frame is in the ledger; 0 for none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn released_lsn(&self) -> Result<u64, Error> {
+        released_lsn(&mut *self.pool.acquire().await.map_err(unreadable)?).await
+    }
+
+    /// Enters frames, once: frames up to `released_lsn` must have been left out by the caller.
+    ///
+    /// # Errors
+    /// If it cannot be written; nothing of it is there then.
+    pub async fn release(&self, release: &Release) -> Result<(), Error> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(unwritable)?;
+        // The same release again: its answer was lost, not its commit.
+        if released_lsn(&mut transaction).await? >= release.up_to_lsn {
+            return transaction.rollback().await.map_err(unwritable);
+        }
+        insert_statements(&mut transaction, &release.statements).await?;
+        insert_totals(&mut transaction, &release.counts).await?;
+        insert_repeats(&mut transaction, &release.repeats).await?;
+        sqlx::query("DELETE FROM repeats WHERE received_at < ?")
+            .bind(release.forget_before)
+            .execute(&mut *transaction)
+            .await
+            .map_err(unwritable)?;
+        sqlx::query("UPDATE watermark SET released_lsn = ?")
+            .bind(release.up_to_lsn as i64)
+            .execute(&mut *transaction)
+            .await
+            .map_err(unwritable)?;
+        transaction.commit().await.map_err(unwritable)
+    }
+
+    /// The newest statement of every subject, for the snapshot in memory.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn newest_statements(&self) -> Result<Vec<Statement>, Error> {
+        let newest = "SELECT json FROM statements AS s WHERE sequence = \
+                      (SELECT max(sequence) FROM statements WHERE ledger_id = s.ledger_id) ORDER BY ledger_id, hash";
+        let rows: Vec<String> = sqlx::query_scalar(newest).fetch_all(&self.pool).await.map_err(unreadable)?;
+        rows.iter().map(|json| parse_statement(json)).collect()
+    }
+
+    /// A subject's statements, oldest first.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn history(&self, subject: &LedgerId) -> Result<Vec<Statement>, Error> {
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT json FROM statements WHERE ledger_id = ? ORDER BY sequence, hash")
+                .bind(subject.as_bytes().to_vec())
+                .fetch_all(&self.pool)
+                .await
+                .map_err(unreadable)?;
+        rows.iter().map(|json| parse_statement(json)).collect()
+    }
+
+    /// All repeats received at or after `since` (µs).
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn repeats_since(&self, since: i64) -> Result<Vec<(BatchDigest, i64, Reply)>, Error> {
+        let select =
+            "SELECT digest, received_at, rejected, message FROM repeats WHERE received_at >= ? ORDER BY received_at";
+        let rows = sqlx::query(select).bind(since).fetch_all(&self.pool).await.map_err(unreadable)?;
+        rows.iter().map(repeat).collect()
+    }
+
+    /// Totals per (source, stream, purpose) of released frames.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn totals(&self) -> Result<Vec<(String, Count)>, Error> {
+        totals(&mut *self.pool.acquire().await.map_err(unreadable)?).await
+    }
+
+    /// [`Ledger::released_lsn`] and [`Ledger::totals`] of one moment.
+    pub(crate) async fn released(&self) -> Result<(u64, Vec<(String, Count)>), Error> {
+        let mut transaction = self.pool.begin().await.map_err(unreadable)?;
+        let lsn = released_lsn(&mut transaction).await?;
+        let totals = totals(&mut transaction).await?;
+        transaction.rollback().await.map_err(unreadable)?;
+        Ok((lsn, totals))
+    }
+
+    /// Keeps a document (policy or catalogue) under its digest, with the time from which it is in force.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn keep_document(&self, kind: &str, digest: &str, canonical: &str, since: i64) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO documents (digest, kind, canonical, since) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(digest)
+        .bind(kind)
+        .bind(canonical)
+        .bind(since)
+        .execute(&self.pool)
+        .await
+        .map_err(unwritable)?;
+        Ok(())
+    }
+
+    /// A document by its digest.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn document(&self, digest: &str) -> Result<Option<String>, Error> {
+        sqlx::query_scalar("SELECT canonical FROM documents WHERE digest = ?")
+            .bind(digest)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unreadable)
+    }
+
+    /// Closes it: the WAL is checkpointed and truncated.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn close(self) -> Result<(), Error> {
+        let outcome = if self.read_only {
+            Ok(())
+        } else {
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await.map(|_| ()).map_err(unwritable)
+        };
+        self.pool.close().await;
+        outcome
+    }
+
+    async fn migrate(&self) -> Result<(), Error> {
+        let done = self.version().await?;
+        let Some(missing) = MIGRATIONS.get(done..) else {
+            return Err(wrong_version(done));
+        };
+        for (version, migration) in (done + 1..).zip(missing) {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(unwritable)?;
+            sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(unwritable)?;
+            // A pragma takes no parameter; the number is ours.
+            let stamp = AssertSqlSafe(format!("PRAGMA user_version = {version}"));
+            sqlx::raw_sql(stamp).execute(&mut *transaction).await.map_err(unwritable)?;
+            transaction.commit().await.map_err(unwritable)?;
+        }
+        Ok(())
+    }
+
+    async fn version(&self) -> Result<usize, Error> {
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&self.pool).await.map_err(unreadable)?;
+        Ok(usize::try_from(version).unwrap_or(usize::MAX))
+    }
+}
+
+async fn connect(path: &Path, options: SqliteConnectOptions) -> Result<SqlitePool, Error> {
+    SqlitePoolOptions::new()
+        .max_connections(3)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.filename(path).foreign_keys(true).busy_timeout(BUSY))
+        .await
+        .map_err(|why| failed(&format!("cannot open the ledger {}", path.display()), &why))
+}
+
+async fn released_lsn(connection: &mut SqliteConnection) -> Result<u64, Error> {
+    let lsn: i64 =
+        sqlx::query_scalar("SELECT released_lsn FROM watermark").fetch_one(connection).await.map_err(unreadable)?;
+    Ok(lsn as u64)
+}
+
+async fn insert_statements(connection: &mut SqliteConnection, statements: &[Statement]) -> Result<(), Error> {
+    for chunk in statements.chunks(ROWS_PER_INSERT) {
+        let rows: Vec<_> = chunk.iter().map(statement_row).collect::<Result<_, _>>()?;
+        let mut insert =
+            QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO statements (ledger_id, sequence, hash, json) ");
+        insert.push_values(rows, |mut row, (ledger_id, sequence, hash, json)| {
+            row.push_bind(ledger_id).push_bind(sequence).push_bind(hash).push_bind(json);
+        });
+        insert.build().execute(&mut *connection).await.map_err(unwritable)?;
+    }
+    Ok(())
+}
+
+fn statement_row(statement: &Statement) -> Result<(Vec<u8>, i64, Vec<u8>, String), Error> {
+    let fault = |why: &dyn std::fmt::Display| {
+        Error::new(Kind::Data, "a consent statement cannot be kept", why, "report this: it is a fault")
+    };
+    let ledger_id = hex::decode(&statement.ledger_id).ok_or_else(|| fault(&"its ledger id is not hex"))?;
+    let hash = statement.hash().map_err(|why| fault(&why))?;
+    let json = serde_json::to_string(statement).map_err(|why| fault(&why))?;
+    Ok((ledger_id, statement.sequence, hash.as_bytes().to_vec(), json))
+}
+
+async fn insert_totals(connection: &mut SqliteConnection, counts: &[(String, Count)]) -> Result<(), Error> {
+    let sums = super::sum(counts.iter().map(|(source, count)| (source.as_str(), count)));
+    for (source, count) in sums {
+        let accounts = [(OFFERED, count.offered), (STORED, count.stored)];
+        let dropped = count.dropped.iter().map(|(reason, records)| (reason.name(), *records));
+        for (account, records) in accounts.into_iter().chain(dropped) {
+            sqlx::query(
+                "INSERT INTO totals (source, stream, purpose, account, records) VALUES (?, ?, ?, ?, ?) \
+                 ON CONFLICT DO UPDATE SET records = records + excluded.records",
+            )
+            .bind(&source)
+            .bind(count.stream.as_deref().unwrap_or(""))
+            .bind(&count.purpose)
+            .bind(account)
+            .bind(records as i64)
+            .execute(&mut *connection)
+            .await
+            .map_err(unwritable)?;
+        }
+    }
+    Ok(())
+}
+
+async fn insert_repeats(connection: &mut SqliteConnection, repeats: &[(BatchDigest, i64, Reply)]) -> Result<(), Error> {
+    for chunk in repeats.chunks(ROWS_PER_INSERT) {
+        let mut insert =
+            QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO repeats (digest, received_at, rejected, message) ");
+        insert.push_values(chunk, |mut row, (digest, received_at, reply)| {
+            row.push_bind(digest.0.to_vec()).push_bind(*received_at);
+            row.push_bind(reply.rejected as i64).push_bind(reply.message.clone());
+        });
+        insert.build().execute(&mut *connection).await.map_err(unwritable)?;
+    }
+    Ok(())
+}
+
+async fn totals(connection: &mut SqliteConnection) -> Result<Vec<(String, Count)>, Error> {
+    let rows = sqlx::query("SELECT source, stream, purpose, account, records FROM totals")
+        .fetch_all(connection)
+        .await
+        .map_err(unreadable)?;
+    let counts: Vec<(String, Count)> = rows.iter().map(account).collect::<Result<_, _>>()?;
+    Ok(super::sum(counts.iter().map(|(source, count)| (source.as_str(), count))))
+}
+
+/// One line of the totals, as an account that holds nothing else.
+fn account(row: &SqliteRow) -> Result<(String, Count), Error> {
+    let text = |column: usize| row.try_get::<String, _>(column).map_err(unreadable);
+    let records = row.try_get::<i64, _>(4).map_err(unreadable)? as u64;
+    let stream = Some(text(1)?).filter(|stream| !stream.is_empty());
+    let mut count = Count { stream, purpose: text(2)?, offered: 0, stored: 0, dropped: BTreeMap::new() };
+    let account = text(3)?;
+    match account.as_str() {
+        OFFERED => count.offered = records,
+        STORED => count.stored = records,
+        name => match Reason::ALL.into_iter().find(|reason| reason.name() == name) {
+            Some(reason) => drop(count.dropped.insert(reason, records)),
+            None => return Err(damaged(&format!("no reason is called {name:?}"))),
+        },
+    }
+    Ok((text(0)?, count))
+}
+
+const OFFERED: &str = "offered";
+const STORED: &str = "stored";
+
+fn repeat(row: &SqliteRow) -> Result<(BatchDigest, i64, Reply), Error> {
+    let digest: Vec<u8> = row.try_get(0).map_err(unreadable)?;
+    let digest = digest.try_into().map_err(|_| damaged("a digest has not 16 bytes"))?;
+    let rejected: i64 = row.try_get(2).map_err(unreadable)?;
+    let reply = Reply { rejected: rejected as u64, message: row.try_get(3).map_err(unreadable)? };
+    Ok((BatchDigest(digest), row.try_get(1).map_err(unreadable)?, reply))
+}
+
+fn parse_statement(json: &str) -> Result<Statement, Error> {
+    // The place alone: serde's text may quote what it read.
+    serde_json::from_str(json)
+        .map_err(|why| damaged(&format!("a statement ends to make sense at column {}", why.column())))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable(why: sqlx::Error) -> Error {
+    failed("cannot read the ledger", &why)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unwritable(why: sqlx::Error) -> Error {
+    failed("cannot write the ledger", &why)
+}
+
+fn damaged(why: &str) -> Error {
+    Error::new(Kind::Data, "the ledger is damaged", why, "restore ledger.db from a backup")
+}
+
+fn wrong_version(version: usize) -> Error {
+    let why = format!("its format has version {version}, this program knows {}", MIGRATIONS.len());
+    Error::new(
+        Kind::Data,
+        "cannot use the ledger",
+        why,
+        "use the version of candor that wrote it, or start its service once",
+    )
+}
+
+/// What the caller can do follows from SQLite's primary result code.
+fn failed(what: &str, why: &sqlx::Error) -> Error {
+    let code = why.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
+    match code.map(|code| code & 0xff) {
+        // BUSY and LOCKED; a pool without a free connection gives no code.
+        Some(5 | 6) => Error::new(Kind::Retry, what, why, "another process writes to it: try again"),
+        None if matches!(why, sqlx::Error::PoolTimedOut) => Error::new(Kind::Retry, what, why, "try again"),
+        // FULL.
+        Some(13) => Error::new(Kind::Retry, what, why, "free some disk space: it goes on by itself"),
+        // IOERR: also a failed sync, after which nothing may be trusted.
+        Some(10) => Error::new(Kind::Stop, what, why, "check the disk, then start again: nothing acknowledged is lost"),
+        _ => Error::new(Kind::Data, what, why, "check the file's owner and mode, or restore ledger.db from a backup"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candor_policy::consent::ConsentState;
+    use candor_wire::statement::{Assertion, Notice};
+
+    use super::*;
+
+    fn statement(subject: u8, sequence: i64) -> Statement {
+        Statement {
+            ledger_id: hex::encode(&[subject; 32]),
+            sequence,
+            previous: "0".repeat(64),
+            purposes: BTreeMap::from([("analytics".to_owned(), ConsentState::Given)]),
+            notice: Notice { version: "2026-01".to_owned(), language: "de".to_owned() },
+            age_from: None,
+            expires: None,
+            granted_at: None,
+            received_at: "2026-01-01T00:00:00Z".to_owned(),
+            asserted_by: Assertion::Controller,
+            source: "devices".to_owned(),
+        }
+    }
+
+    fn release(up_to_lsn: u64) -> Release {
+        let count = Count {
+            stream: None,
+            purpose: "analytics".to_owned(),
+            offered: 3,
+            stored: 1,
+            dropped: BTreeMap::from([(Reason::NoConsent, 2)]),
+        };
+        Release {
+            up_to_lsn,
+            counts: vec![("devices".to_owned(), count.clone()), ("devices".to_owned(), count)],
+            repeats: vec![(BatchDigest([7; 16]), 1_000, Reply { rejected: 2, message: "two".to_owned() })],
+            statements: vec![statement(1, 1), statement(2, 1), statement(1, 2)],
+            forget_before: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_release_counts_once_and_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let ledger = Ledger::open(&path).await.unwrap();
+        assert_eq!(ledger.released_lsn().await.unwrap(), 0);
+        ledger.release(&release(5)).await.unwrap();
+        ledger.release(&release(5)).await.unwrap();
+        ledger.close().await.unwrap();
+
+        let ledger = Ledger::open(&path).await.unwrap();
+        let (lsn, totals) = ledger.released().await.unwrap();
+        assert_eq!(lsn, 5);
+        assert_eq!(totals.len(), 1);
+        assert_eq!((totals[0].1.offered, totals[0].1.stored), (6, 2));
+        assert_eq!(totals[0].1.dropped, BTreeMap::from([(Reason::NoConsent, 4)]));
+        assert!(totals[0].1.stream.is_none() && totals[0].1.balances());
+        assert_eq!(ledger.newest_statements().await.unwrap(), [statement(1, 2), statement(2, 1)]);
+        let history = ledger.history(&LedgerId::from_bytes([1; 32])).await.unwrap();
+        assert_eq!(history, [statement(1, 1), statement(1, 2)]);
+
+        let reply = Reply { rejected: 2, message: "two".to_owned() };
+        assert_eq!(ledger.repeats_since(1_000).await.unwrap(), [(BatchDigest([7; 16]), 1_000, reply)]);
+        ledger.release(&Release { up_to_lsn: 6, forget_before: 1_001, ..Release::default() }).await.unwrap();
+        assert!(ledger.repeats_since(0).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reader_sees_commits_beside_the_writer_and_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        assert!(Ledger::open_read_only(&path).await.is_err());
+        let writer = Ledger::open(&path).await.unwrap();
+        let reader = Ledger::open_read_only(&path).await.unwrap();
+        assert_eq!(reader.released_lsn().await.unwrap(), 0);
+        writer.release(&release(9)).await.unwrap();
+        writer.keep_document("policy", "ab", "{}", 1).await.unwrap();
+        assert_eq!(reader.released_lsn().await.unwrap(), 9);
+        assert_eq!(reader.document("ab").await.unwrap().as_deref(), Some("{}"));
+        assert!(reader.release(&release(10)).await.is_err());
+        reader.close().await.unwrap();
+
+        // After a clean stop there is no WAL; a reader must not need one.
+        writer.close().await.unwrap();
+        let reader = Ledger::open_read_only(&path).await.unwrap();
+        assert_eq!(reader.released_lsn().await.unwrap(), 9);
+    }
+
+    #[tokio::test]
+    async fn statements_cannot_be_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger.db")).await.unwrap();
+        ledger.release(&release(1)).await.unwrap();
+        let changed = sqlx::query("UPDATE statements SET json = '{}'").execute(&ledger.pool).await;
+        assert!(changed.unwrap_err().to_string().contains("never changed"));
+    }
+}

@@ -1,0 +1,24 @@
+//! Every byte on disk: segments, Delta tables, the ledger, the key ring, and reading them.
+
+mod appender;
+pub mod clock;
+mod closed;
+mod consent;
+pub mod error;
+pub mod flush;
+mod flusher;
+mod held;
+pub mod keys;
+pub mod ledger;
+mod load;
+mod lock;
+mod query;
+mod queue;
+mod repeats;
+pub mod segment;
+pub mod settings;
+mod shared;
+mod storage;
+pub mod store;
+mod table;
+pub mod view;

@@ -1,0 +1,210 @@
+//! A frame's payload: Arrow IPC streams and a JSON header behind them. Encoded on workers, decoded after the checksum.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_ipc::MetadataVersion;
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow_schema::ArrowError;
+use candor_wire::statement::Statement;
+
+use crate::error::{Error, Kind};
+use crate::segment::frame::{BatchFrame, BatchHeader, Frame, FrameTable, TableSpan};
+use crate::segment::fresh::fresh;
+use crate::segment::layout::{BATCH, MAX_PAYLOAD, STATEMENT};
+
+/// A payload ready to be appended, checksum included; only its lsn is missing.
+pub(crate) struct Encoded {
+    pub(crate) kind: u32,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) payload_crc: u32,
+    /// Rows in it, over all tables.
+    pub(crate) rows: u64,
+}
+
+/// Encodes a request. `header.tables` is made here from the tables: (purpose, stream, rows).
+pub(crate) fn encode_batch<'a>(
+    mut header: BatchHeader,
+    tables: impl IntoIterator<Item = (&'a str, &'a str, &'a RecordBatch)>,
+) -> Result<Encoded, Error> {
+    let mut payload = Vec::new();
+    header.tables.clear();
+    for (purpose, stream, rows) in tables {
+        let start = payload.len();
+        fresh(rows).and_then(|rows| write_ipc(&rows, &mut payload)).map_err(|error| not_encoded(&error))?;
+        header.tables.push(TableSpan {
+            purpose: purpose.to_owned(),
+            stream: stream.to_owned(),
+            rows: rows.num_rows() as u64,
+            bytes: (payload.len() - start) as u64,
+        });
+    }
+    let rows = header.tables.iter().map(|table| table.rows).sum();
+    let ipc = payload.len();
+    serde_json::to_writer(&mut payload, &header).map_err(|error| not_encoded(&error))?;
+    // The header comes last, so that the streams are written in place; its length ends the payload.
+    let json = (payload.len() - ipc) as u32;
+    payload.extend_from_slice(&json.to_le_bytes());
+    Encoded::new(BATCH, payload, rows)
+}
+
+/// Encodes a consent statement.
+pub(crate) fn encode_statement(statement: &Statement) -> Result<Encoded, Error> {
+    let payload = serde_json::to_vec(statement).map_err(|error| not_encoded(&error))?;
+    Encoded::new(STATEMENT, payload, 0)
+}
+
+/// The frame that a payload holds. Call it only with bytes whose checksum held: Arrow's readers trust lengths.
+pub(crate) fn decode(kind: u32, lsn: u64, payload: &[u8]) -> Result<Frame, Error> {
+    match kind {
+        BATCH => decode_batch(lsn, payload).map(Frame::Batch),
+        STATEMENT => decode_statement(lsn, payload).map(|statement| Frame::Statement { lsn, statement }),
+        other => Err(unknown_kind(lsn, other)),
+    }
+}
+
+/// The header of a batch frame without its rows.
+pub(crate) fn decode_header(kind: u32, lsn: u64, payload: &[u8]) -> Result<BatchHeader, Error> {
+    match kind {
+        BATCH => split(lsn, payload).map(|(header, _)| header),
+        other => Err(unknown_kind(lsn, other)),
+    }
+}
+
+/// The statement of a statement frame.
+pub(crate) fn decode_statement(lsn: u64, payload: &[u8]) -> Result<Statement, Error> {
+    // A parser's message may quote the text.
+    serde_json::from_slice(payload).map_err(|_| not_decoded(lsn, "its statement is not the JSON of this version"))
+}
+
+impl Encoded {
+    fn new(kind: u32, payload: Vec<u8>, rows: u64) -> Result<Self, Error> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Error::new(
+                Kind::Request,
+                "a request is too large to be stored",
+                format!("{} bytes after clearing, {MAX_PAYLOAD} are the most", payload.len()),
+                "send fewer records a request",
+            ));
+        }
+        let payload_crc = crc32c::crc32c(&payload);
+        Ok(Self { kind, payload, payload_crc, rows })
+    }
+}
+
+impl std::fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Encoded(kind {}, {} bytes, {} rows)", self.kind, self.payload.len(), self.rows)
+    }
+}
+
+/// One IPC stream: plain, and aligned to 8 bytes only, since a frame's place in the file is arbitrary.
+pub(crate) fn write_ipc(rows: &RecordBatch, to: &mut Vec<u8>) -> Result<(), ArrowError> {
+    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
+    let mut writer = StreamWriter::try_new_with_options(to, &rows.schema(), options)?;
+    writer.write(rows)?;
+    writer.finish()
+}
+
+fn decode_batch(lsn: u64, payload: &[u8]) -> Result<BatchFrame, Error> {
+    let (header, mut streams) = split(lsn, payload)?;
+    let mut tables = Vec::with_capacity(header.tables.len());
+    for span in &header.tables {
+        let Some((stream, rest)) = streams.split_at_checked(span.bytes as usize) else {
+            return Err(not_decoded(lsn, "its tables are longer than it is"));
+        };
+        streams = rest;
+        let rows = read_ipc(stream).map_err(|error| not_decoded(lsn, &error.to_string()))?;
+        if rows.num_rows() as u64 != span.rows {
+            return Err(not_decoded(lsn, "a table has another number of rows than its header says"));
+        }
+        tables.push(FrameTable { purpose: span.purpose.clone(), stream: span.stream.clone(), rows });
+    }
+    if !streams.is_empty() {
+        return Err(not_decoded(lsn, "it holds bytes that no table owns"));
+    }
+    Ok(BatchFrame { lsn, header, tables })
+}
+
+fn split(lsn: u64, payload: &[u8]) -> Result<(BatchHeader, &[u8]), Error> {
+    let short = || not_decoded(lsn, "its header is longer than it is");
+    let (rest, length) = payload.split_last_chunk::<4>().ok_or_else(short)?;
+    let start = rest.len().checked_sub(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
+    let (streams, json) = rest.split_at(start);
+    let header =
+        serde_json::from_slice(json).map_err(|_| not_decoded(lsn, "its header is not the JSON of this version"))?;
+    Ok((header, streams))
+}
+
+fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
+    let mut reader = StreamReader::try_new(bytes, None)?;
+    let schema = reader.schema();
+    let rows = reader.next().transpose()?.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&schema)));
+    if reader.next().is_some() {
+        return Err(ArrowError::IpcError("more than one record batch".to_owned()));
+    }
+    Ok(rows)
+}
+
+fn unknown_kind(lsn: u64, kind: u32) -> Error {
+    not_decoded(lsn, &format!("it is of the unknown kind {kind}"))
+}
+
+fn not_encoded(why: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Stop, "a cleared batch cannot be encoded", why, "this is a fault of candor: report it")
+}
+
+fn not_decoded(lsn: u64, why: &str) -> Error {
+    Error::new(
+        Kind::Data,
+        format!("frame {lsn} cannot be read though its checksum holds"),
+        why,
+        "start the version of candor that wrote it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::segment::testing;
+
+    proptest! {
+        #[test]
+        fn a_batch_comes_back_as_it_was(rows in testing::rows(), source in "[a-z]{1,8}", rejected in any::<u64>()) {
+            let header = testing::header(&source, rejected);
+            let tables = [("p", "a.b", &rows), ("q", "a.b", &rows)];
+            let encoded = encode_batch(header.clone(), tables).unwrap();
+            prop_assert_eq!(encoded.rows, 2 * rows.num_rows() as u64);
+            prop_assert_eq!(crc32c::crc32c(&encoded.payload), encoded.payload_crc);
+            let Frame::Batch(frame) = decode(encoded.kind, 7, &encoded.payload).unwrap() else { panic!() };
+            prop_assert_eq!(frame.lsn, 7);
+            prop_assert_eq!(&frame.header.source, &header.source);
+            prop_assert_eq!(&frame.header.reply, &header.reply);
+            prop_assert_eq!(&frame.tables[1].rows, &rows);
+            prop_assert_eq!(&frame.tables[1].purpose, "q");
+            prop_assert_eq!(decode_header(BATCH, 7, &encoded.payload).unwrap(), frame.header);
+        }
+    }
+
+    #[test]
+    fn a_statement_comes_back_as_it_was() {
+        let statement = testing::statement(3, 1, true);
+        let encoded = encode_statement(&statement).unwrap();
+        let Frame::Statement { lsn, statement: back } = decode(encoded.kind, 9, &encoded.payload).unwrap() else {
+            panic!()
+        };
+        assert_eq!((lsn, back), (9, statement));
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_refused() {
+        let encoded = encode_batch(testing::header("s", 0), [("p", "a.b", &testing::some_rows(3))]).unwrap();
+        for payload in [&encoded.payload[1..], &encoded.payload[..2], b"\xff\xff\xff\xff"] {
+            assert_eq!(decode(BATCH, 1, payload).unwrap_err().kind(), Kind::Data);
+        }
+        assert_eq!(decode(99, 1, &encoded.payload).unwrap_err().kind(), Kind::Data);
+    }
+}

@@ -1,0 +1,104 @@
+//! Frames: what one request or one consent statement leaves in a segment. Layout: `docs/FORMAT.md`, "Segments".
+
+use arrow_array::RecordBatch;
+use candor_policy::counts::Count;
+use candor_wire::statement::Statement;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::segment::codec;
+use crate::store::Reply;
+
+/// A decoded frame.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// A request's cleared rows and its account; also for a request whose rows all dropped.
+    Batch(BatchFrame),
+    /// A consent statement.
+    Statement {
+        /// Log sequence number.
+        lsn: u64,
+        /// The statement.
+        statement: Statement,
+    },
+}
+
+/// A request in a segment.
+#[derive(Clone, Debug)]
+pub struct BatchFrame {
+    /// Log sequence number: ascending within one data folder, dense but for gaps where a start cut or set aside bytes.
+    pub lsn: u64,
+    /// Everything but the rows.
+    pub header: BatchHeader,
+    /// Rows by (purpose, stream), columns as in `TablePlan::schema` at the time of writing.
+    pub tables: Vec<FrameTable>,
+}
+
+/// Rows of one (purpose, stream) in a frame.
+#[derive(Clone, Debug)]
+pub struct FrameTable {
+    /// Purpose name.
+    pub purpose: String,
+    /// Stream name.
+    pub stream: String,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
+/// JSON header of a batch frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchHeader {
+    /// Source name.
+    pub source: String,
+    /// Keyed digest of the decompressed body, hex: by it a repeat is recognised.
+    pub digest: String,
+    /// Time of receipt, µs UTC. In no table: tables have the date.
+    pub received_at: i64,
+    /// SHA-256 of the policy, hex.
+    pub policy: String,
+    /// SHA-256 of the catalogue, hex.
+    pub catalogue: String,
+    /// The account of the request.
+    pub counts: Vec<Count>,
+    /// What the client was told.
+    pub reply: Reply,
+    /// Where the rows are in the payload, in order.
+    pub tables: Vec<TableSpan>,
+}
+
+/// One Arrow IPC stream in a frame's payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSpan {
+    /// Purpose name.
+    pub purpose: String,
+    /// Stream name.
+    pub stream: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the IPC stream.
+    pub bytes: u64,
+}
+
+impl BatchFrame {
+    /// The payload as a segment holds it.
+    ///
+    /// # Errors
+    /// If a table has a column of a type that frames do not have, or all is larger than a frame can be.
+    pub fn to_payload(&self) -> Result<Vec<u8>, Error> {
+        let tables = self.tables.iter().map(|table| (table.purpose.as_str(), table.stream.as_str(), &table.rows));
+        codec::encode_batch(self.header.clone(), tables).map(|encoded| encoded.payload)
+    }
+}
+
+impl Frame {
+    /// Log sequence number.
+    #[must_use]
+    pub const fn lsn(&self) -> u64 {
+        match self {
+            Self::Batch(batch) => batch.lsn,
+            Self::Statement { lsn, .. } => *lsn,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Small frames for tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use candor_policy::consent::ConsentState;
+use candor_policy::hex;
+use candor_wire::statement::{Assertion, Notice, Statement};
+use proptest::prelude::*;
+
+use crate::segment::frame::BatchHeader;
+use crate::store::Reply;
+
+/// Rows of the types that frames have, with nulls.
+pub(crate) fn rows() -> impl Strategy<Value = RecordBatch> {
+    let cell = (any::<Option<i64>>(), any::<Option<bool>>(), any::<Option<String>>());
+    prop::collection::vec(cell, 0..40).prop_map(|cells| {
+        let numbers: Int64Array = cells.iter().map(|cell| cell.0).collect();
+        let flags: BooleanArray = cells.iter().map(|cell| cell.1).collect();
+        let text: StringArray = cells.iter().map(|cell| cell.2.clone()).collect();
+        RecordBatch::try_from_iter_with_nullable([
+            ("n", Arc::new(numbers) as ArrayRef, true),
+            ("b", Arc::new(flags) as ArrayRef, true),
+            ("s", Arc::new(text) as ArrayRef, true),
+        ])
+        .unwrap()
+    })
+}
+
+/// `count` rows that are numbered from 0.
+pub(crate) fn some_rows(count: usize) -> RecordBatch {
+    let numbers: Int64Array = (0..count as i64).map(Some).collect();
+    RecordBatch::try_from_iter_with_nullable([("n", Arc::new(numbers) as ArrayRef, true)]).unwrap()
+}
+
+/// A batch header without tables.
+pub(crate) fn header(source: &str, rejected: u64) -> BatchHeader {
+    BatchHeader {
+        source: source.to_owned(),
+        digest: hex::encode(&[7; 16]),
+        received_at: 1,
+        policy: String::new(),
+        catalogue: String::new(),
+        counts: Vec::new(),
+        reply: Reply { rejected, message: String::new() },
+        tables: Vec::new(),
+    }
+}
+
+/// A statement about the purpose `p` of subject number `subject`.
+pub(crate) fn statement(subject: u8, sequence: i64, given: bool) -> Statement {
+    let state = if given { ConsentState::Given } else { ConsentState::Withdrawn };
+    Statement {
+        ledger_id: hex::encode(&[subject; 32]),
+        sequence,
+        previous: hex::encode(&[0; 32]),
+        purposes: BTreeMap::from([("p".to_owned(), state)]),
+        notice: Notice { version: "1".to_owned(), language: "en".to_owned() },
+        age_from: None,
+        expires: None,
+        granted_at: None,
+        received_at: "2026-01-01T00:00:00Z".to_owned(),
+        asserted_by: Assertion::Controller,
+        source: "test".to_owned(),
+    }
+}

@@ -1,0 +1,36 @@
+//! What a store can be told: data, with defaults.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`crate::store::Store`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The data folder; made if absent.
+    pub data: PathBuf,
+    /// Bytes of a segment, preallocated: also the bound of one flush run.
+    pub segment_bytes: u64,
+    /// Rows after which a segment is closed and flushed.
+    pub segment_rows: u64,
+    /// Seconds after which a segment that holds rows is closed and flushed.
+    pub flush_seconds: u64,
+    /// Bytes that may wait for the next fdatasync; more is refused as overload.
+    pub queue_bytes: u64,
+    /// Hours for which a repeat of the same request is recognised.
+    pub repeat_hours: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("candor-data"),
+            segment_bytes: 32 << 20,
+            segment_rows: 262_144,
+            flush_seconds: 60,
+            queue_bytes: 64 << 20,
+            repeat_hours: 48,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What callers, appender and flusher of one store share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candor_policy::subject::LedgerId;
+use candor_wire::statement::Statement;
+use hashbrown::HashMap;
+
+use crate::clock::Clock;
+use crate::closed::ClosedSegments;
+use crate::consent::{ConsentMap, Purposes};
+use crate::error::Error;
+use crate::queue::Queue;
+use crate::repeats::Repeats;
+use crate::settings::Settings;
+
+/// The parts; each guards itself.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) purposes: Purposes,
+    pub(crate) queue: Queue,
+    pub(crate) consent: ConsentMap,
+    pub(crate) repeats: Arc<Repeats>,
+    pub(crate) recent: RecentStatements,
+    pub(crate) closed: ClosedSegments,
+    pub(crate) gauges: Gauges,
+    /// Why no segment can be opened, while that is so.
+    refusing: Mutex<Option<Error>>,
+}
+
+/// Figures that several threads write.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) frames: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) pending_rows: AtomicU64,
+    pub(crate) segment_open: AtomicBool,
+    pub(crate) set_aside: AtomicU64,
+    pub(crate) repeats: AtomicU64,
+    pub(crate) lsn: AtomicU64,
+    pub(crate) flushed_lsn: AtomicU64,
+    pub(crate) flush_failures: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, clock: Arc<dyn Clock>, purposes: Purposes) -> Self {
+        Self {
+            queue: Queue::new(settings.queue_bytes),
+            settings,
+            clock,
+            purposes,
+            consent: ConsentMap::new(),
+            repeats: Arc::new(Repeats::new()),
+            recent: RecentStatements::default(),
+            closed: ClosedSegments::default(),
+            gauges: Gauges::default(),
+            refusing: Mutex::new(None),
+        }
+    }
+
+    /// Today by the clock, in days since 1970-01-01.
+    pub(crate) fn day(&self) -> i32 {
+        const MICROSECONDS: i64 = 86_400_000_000;
+        i32::try_from(self.clock.now().div_euclid(MICROSECONDS)).unwrap_or(i32::MAX)
+    }
+
+    /// Requests received before this time (µs) need not be recognised any more.
+    pub(crate) fn horizon(&self) -> i64 {
+        let hours = i64::try_from(self.settings.repeat_hours).unwrap_or(i64::MAX);
+        self.clock.now().saturating_sub(hours.saturating_mul(3_600_000_000))
+    }
+
+    /// Says why nothing can be appended, or that it can again. True if that is news.
+    pub(crate) fn set_refusing(&self, why: Option<Error>) -> bool {
+        let mut refusing = lock(&self.refusing);
+        let news = refusing.is_some() != why.is_some();
+        *refusing = why;
+        news
+    }
+
+    /// Why nothing can be appended, if that is so.
+    pub(crate) fn refusing(&self) -> Option<Error> {
+        lock(&self.refusing).clone()
+    }
+}
+
+/// Statements that are durable in a segment and not in the ledger yet.
+#[derive(Debug, Default)]
+pub(crate) struct RecentStatements {
+    by_subject: Mutex<BySubject>,
+}
+
+/// Subject → its statements with their lsn, oldest first.
+type BySubject = HashMap<LedgerId, Vec<(u64, Statement)>, foldhash::fast::FixedState>;
+
+impl RecentStatements {
+    pub(crate) fn push(&self, subject: LedgerId, lsn: u64, statement: Statement) {
+        lock(&self.by_subject).entry(subject).or_default().push((lsn, statement));
+    }
+
+    /// The subject's statements, oldest first. Read them before the ledger: they leave here after they are there.
+    pub(crate) fn of(&self, subject: &LedgerId) -> Vec<Statement> {
+        let by_subject = lock(&self.by_subject);
+        let statements = by_subject.get(subject).map(Vec::as_slice).unwrap_or_default();
+        statements.iter().map(|(_, statement)| statement.clone()).collect()
+    }
+
+    /// Forgets what the ledger has.
+    pub(crate) fn forget_up_to(&self, lsn: u64) {
+        lock(&self.by_subject).retain(|_, statements| {
+            statements.retain(|(at, _)| *at > lsn);
+            !statements.is_empty()
+        });
+    }
+}
+
+/// Ends the process: after a failed write or sync the page cache lies, so nothing may be acknowledged any more.
+pub(crate) fn end_process(what: &str, path: &std::path::Path, error: &std::io::Error) -> ! {
+    tracing::error!(
+        file = %path.display(), %error,
+        "{what} failed: nothing that waits for it is acknowledged; the service ends, and recovers when it is started again"
+    );
+    std::process::exit(EXIT_AFTER_IO_ERROR)
+}
+
+/// Ends the process after an error of kind `Stop`, for the same reason.
+pub(crate) fn end_process_after(error: &Error) -> ! {
+    tracing::error!(%error, "the service ends, and recovers when it is started again");
+    std::process::exit(EXIT_AFTER_IO_ERROR)
+}
+
+/// `EX_SOFTWARE` of sysexits: a supervisor starts the service again.
+const EXIT_AFTER_IO_ERROR: i32 = 70;
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gauges {
+    pub(crate) fn add(counter: &AtomicU64, more: u64) {
+        counter.fetch_add(more, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,375 @@
+//! The store of a running service: append, consent, flush. One process at a time holds it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use candor_policy::batch::Cleared;
+use candor_policy::consent::ConsentSnapshot;
+use candor_policy::keys::Keys;
+use candor_policy::plan::Plan;
+use candor_policy::subject::LedgerId;
+use candor_wire::statement::{ConsentRequest, Statement, StatementError};
+use ring::hmac;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::appender::Appender;
+use crate::clock::Clock;
+use crate::consent::{Purposes, key_of};
+use crate::error::{Error, Kind};
+use crate::flusher::Flusher;
+use crate::keys::KeyRing;
+use crate::ledger::Ledger;
+use crate::load::load;
+use crate::lock::Lock;
+use crate::queue::{BatchAnswer, BatchJob, Job, StatementAnswer, StatementJob};
+use crate::repeats::Claimed;
+use crate::segment::codec::encode_statement;
+use crate::segment::{FOLDER, SET_ASIDE};
+use crate::settings::Settings;
+use crate::shared::{Gauges, Shared};
+
+mod encode;
+#[cfg(test)]
+mod fixture;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
+use encode::{concerned, encode};
+use prepare::{keep_documents, make_folder, named_keys};
+
+/// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body under a key of the ring, first 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchDigest(pub [u8; 16]);
+
+/// What the client was told about a batch, kept so that a repeat is told the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Reply {
+    /// Records rejected, for `partial_success.rejected_log_records`.
+    pub rejected: u64,
+    /// `partial_success.error_message`, declared names only; empty if nothing was rejected.
+    pub message: String,
+}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The batch is durable.
+    Stored(Reply),
+    /// The same request was stored before; nothing was added.
+    Repeat(Reply),
+}
+
+/// What a flush did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FlushReport {
+    /// Rows written to tables.
+    pub rows: u64,
+    /// Parquet files committed.
+    pub files: u64,
+    /// Segments released.
+    pub segments: u64,
+}
+
+/// The open store. Dropping it without [`Store::close`] leaves what is not in tables to the next start.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    ledger: Ledger,
+    keys: Arc<Keys>,
+    repeats_key: hmac::Key,
+    threads: Vec<JoinHandle<()>>,
+    /// The threads hold it as well: the folder stays locked until the last of them is done.
+    _lock: Arc<Lock>,
+}
+
+impl Store {
+    /// Locks the data folder, makes what is missing (key ring included), recovers segments, and starts appender and flusher.
+    /// Must be called inside a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// `Retry` if another process holds the lock, `Data` if something on disk is not what it should be.
+    pub async fn open(settings: Settings, plan: Arc<Plan>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        #[cfg(feature = "failpoints")]
+        prepare::arm_failpoints();
+        let data = settings.data.clone();
+        make_folder(&data)?;
+        let lock = Arc::new(Lock::take(&data)?);
+        for name in [FOLDER, SET_ASIDE, "documents"] {
+            make_folder(&data.join(name))?;
+        }
+        let ring = KeyRing::open_or_create(&data, &named_keys(&plan))?;
+        let ledger = Ledger::open(&data.join("ledger.db")).await?;
+        keep_documents(&data, &ledger, &plan, clock.now()).await?;
+        let shared = Arc::new(Shared::new(settings, clock, Purposes::of_plan(&plan)));
+        let next_lsn = load(&shared, &ledger).await?;
+
+        let appender = Appender::new(Arc::clone(&shared), next_lsn);
+        let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current());
+        let threads = vec![
+            spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
+            spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
+        ];
+        Ok(Self { shared, ledger, keys: Arc::new(ring.keys()), repeats_key: ring.repeats(), threads, _lock: lock })
+    }
+
+    /// The keys for admission and clearing.
+    #[must_use]
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys)
+    }
+
+    /// Keyed digest of a decompressed body from a source.
+    #[must_use]
+    pub fn batch_digest(&self, source: &str, body: &[u8]) -> BatchDigest {
+        let mut context = hmac::Context::with_key(&self.repeats_key);
+        context.update(source.as_bytes());
+        context.update(&[0]);
+        context.update(body);
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&context.sign().as_ref()[..16]);
+        BatchDigest(digest)
+    }
+
+    /// What the same request was told within the horizon, if it is durable already.
+    #[must_use]
+    pub fn repeat_of(&self, digest: &BatchDigest) -> Option<Reply> {
+        let reply = self.shared.repeats.known(digest)?;
+        Gauges::add(&self.shared.gauges.repeats, 1);
+        Some(reply)
+    }
+
+    /// Consent of these subjects, at a generation read before the states.
+    #[must_use]
+    pub fn consent(&self, subjects: &[LedgerId]) -> ConsentSnapshot {
+        self.shared.consent.snapshot(subjects)
+    }
+
+    /// Makes a cleared batch durable; returns after its fdatasync. Rows of subjects who withdrew since the batch's
+    /// snapshot are taken out first. The decision about a repeat falls here, in the order of the queue.
+    ///
+    /// If the caller goes away meanwhile, the batch is stored whole or not at all, and sending it again is safe.
+    ///
+    /// # Errors
+    /// `Retry` when the queue is full or the disk is; `Stop` after a failed fsync (the process ends).
+    pub async fn append(&self, cleared: Cleared, digest: BatchDigest, reply: Reply) -> Result<Appended, Error> {
+        let mut claim = match self.shared.repeats.claim(digest).await {
+            Claimed::Ours(claim) => claim,
+            Claimed::Known(reply) => {
+                Gauges::add(&self.shared.gauges.repeats, 1);
+                return Ok(Appended::Repeat(reply));
+            }
+        };
+        let mut cleared = cleared;
+        loop {
+            let encoded;
+            (cleared, encoded) = encode(cleared, digest, &reply).await?;
+            let (answer, told) = oneshot::channel();
+            self.shared.queue.push(Job::Batch(BatchJob {
+                encoded,
+                generation: cleared.generation(),
+                concerned: concerned(&cleared),
+                claim,
+                received_at: cleared.received_at(),
+                reply: reply.clone(),
+                answer,
+            }))?;
+            match told.await.map_err(|_| Error::closed())? {
+                BatchAnswer::Durable => return Ok(Appended::Stored(reply)),
+                BatchAnswer::Refused(error) => return Err(error),
+                BatchAnswer::Withdrawn { claim: back, withdrawn, generation } => {
+                    claim = back;
+                    cleared = cleared.without(&withdrawn, generation).map_err(|error| not_filtered(&error))?;
+                }
+            }
+        }
+    }
+
+    /// Records a consent statement; returns the full statement after its fdatasync, when it is in force.
+    ///
+    /// # Errors
+    /// `Request` for an unknown purpose or a bad date; as [`Store::append`] otherwise.
+    pub async fn record_consent(&self, request: ConsentRequest, source: &str) -> Result<Statement, Error> {
+        let subject = self.keys.ledger_id(&request.subject);
+        loop {
+            let previous = self.newest_statement(&subject).await?;
+            let statement = self.next_statement(previous.as_ref(), &request, &subject, source)?;
+            let (answer, told) = oneshot::channel();
+            self.shared.queue.push(Job::Statement(Box::new(StatementJob {
+                encoded: encode_statement(&statement)?,
+                key: key_of(&subject),
+                previous: previous.map_or(0, |previous| previous.sequence),
+                state: self.shared.purposes.compact(&statement),
+                statement: statement.clone(),
+                answer,
+            })))?;
+            match told.await.map_err(|_| Error::closed())? {
+                StatementAnswer::Durable => return Ok(statement),
+                StatementAnswer::Refused(error) => return Err(error),
+                // Another statement of the subject came first: build on that one.
+                StatementAnswer::Superseded => {}
+            }
+        }
+    }
+
+    /// The subject's statements, oldest first.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn consent_history(&self, subject: &LedgerId) -> Result<Vec<Statement>, Error> {
+        // In this order: a statement that moves to the ledger meanwhile is seen twice, not missed.
+        let recent = self.shared.recent.of(subject);
+        let mut history = self.ledger.history(subject).await?;
+        let last = history.last().map_or(0, |statement| statement.sequence);
+        history.extend(recent.into_iter().filter(|statement| statement.sequence > last));
+        Ok(history)
+    }
+
+    /// Closes the open segment and writes everything up to it into tables.
+    ///
+    /// # Errors
+    /// As the tables' writers give them; rows then stay in segments and are tried again.
+    pub async fn flush(&self) -> Result<FlushReport, Error> {
+        let (answer, told) = oneshot::channel();
+        self.shared.queue.push(Job::Rotate(answer))?;
+        let up_to = told.await.map_err(|_| Error::closed())?;
+        let (answer, told) = oneshot::channel();
+        self.shared.closed.wait_for(up_to, answer);
+        told.await.map_err(|_| Error::closed())?
+    }
+
+    /// Whether appends are possible (for `/readyz`), with the reason if not.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), Error> {
+        if self.shared.queue.is_closed() {
+            return Err(Error::closed());
+        }
+        self.shared.refusing().map_or(Ok(()), Err)
+    }
+
+    /// Figures for `/metrics`.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let gauges = &self.shared.gauges;
+        Figures {
+            frames: gauges.frames.load(Ordering::Relaxed),
+            syncs: gauges.syncs.load(Ordering::Relaxed),
+            pending_rows: gauges.pending_rows.load(Ordering::Relaxed),
+            segments: self.shared.closed.len() as u64 + u64::from(gauges.segment_open.load(Ordering::Relaxed)),
+            set_aside: gauges.set_aside.load(Ordering::Relaxed),
+            repeats: gauges.repeats.load(Ordering::Relaxed),
+            lsn: gauges.lsn.load(Ordering::Relaxed),
+            flushed_lsn: gauges.flushed_lsn.load(Ordering::Relaxed),
+            subjects: self.shared.consent.subjects(),
+            flush_failures: gauges.flush_failures.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Flushes, syncs and releases the lock.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub async fn close(mut self) -> Result<FlushReport, Error> {
+        let flushed = self.flush().await;
+        self.stop();
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        joined.await.map_err(|error| Error::new(Kind::Stop, "the store did not close", error, "start it again"))?;
+        self.ledger.clone().close().await?;
+        flushed
+    }
+
+    fn stop(&self) {
+        self.shared.queue.close();
+        self.shared.closed.stop();
+    }
+
+    async fn newest_statement(&self, subject: &LedgerId) -> Result<Option<Statement>, Error> {
+        if self.shared.consent.of(&key_of(subject)).sequence() == 0 {
+            return Ok(None);
+        }
+        match self.shared.recent.of(subject).pop() {
+            Some(statement) => Ok(Some(statement)),
+            None => Ok(self.ledger.history(subject).await?.pop()),
+        }
+    }
+
+    fn next_statement(
+        &self,
+        previous: Option<&Statement>,
+        request: &ConsentRequest,
+        subject: &LedgerId,
+        source: &str,
+    ) -> Result<Statement, Error> {
+        let (names, now) = (self.shared.purposes.names(), self.shared.clock.now());
+        Statement::next(previous, request, subject, names, now, source).map_err(not_a_statement)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the store counts about itself since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Frames acknowledged.
+    pub frames: u64,
+    /// fdatasync calls that acknowledged them.
+    pub syncs: u64,
+    /// Rows in segments that are not in tables yet.
+    pub pending_rows: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Damaged segments (or parts) set aside, ever.
+    pub set_aside: u64,
+    /// Requests recognised as repeats since start.
+    pub repeats: u64,
+    /// Highest lsn appended.
+    pub lsn: u64,
+    /// Highest lsn in tables.
+    pub flushed_lsn: u64,
+    /// Subjects with a consent statement.
+    pub subjects: u64,
+    /// Flushes that failed since start.
+    pub flush_failures: u64,
+}
+
+/// Starts a thread that the store cannot do without: if it panics, the process ends rather than take what nobody stores.
+fn spawn(name: &str, lock: Arc<Lock>, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    const EXIT_AFTER_PANIC: i32 = 70;
+    let thread = name.to_owned();
+    let guarded = move || {
+        let _lock = lock;
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            tracing::error!(thread, "a thread of the store panicked: the service ends");
+            std::process::exit(EXIT_AFTER_PANIC);
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(guarded)
+        .map_err(|error| Error::new(Kind::Retry, "cannot start a thread", error, "raise the limit of processes"))
+}
+
+fn not_filtered(error: &dyn std::fmt::Display) -> Error {
+    let mend = "this is a fault of candor: report it";
+    Error::new(Kind::Stop, "rows of a withdrawn consent cannot be taken out, so nothing is stored", error, mend)
+}
+
+fn not_a_statement(error: StatementError) -> Error {
+    let what = "the consent cannot be recorded";
+    match error {
+        StatementError::UnknownPurpose { .. }
+        | StatementError::BackToUnknown { .. }
+        | StatementError::Invalid { .. } => Error::new(Kind::Request, what, error, "change the request as it says"),
+        other => Error::new(Kind::Data, what, other, "run `candor doctor` on the data folder"),
+    }
+}

@@ -1,0 +1,203 @@
+//! The store as its callers use it: exactly once, consent at the append, and what a restart finds.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicI64;
+
+use candor_policy::consent::ConsentState;
+use candor_policy::reason::Reason;
+use candor_wire::statement::Notice;
+
+use super::fixture;
+use super::*;
+use crate::segment::frame::Frame;
+use crate::segment::read_all;
+
+/// 2026-01-01, a little later with each look.
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> i64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    plan: Arc<Plan>,
+    clock: Arc<TestClock>,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Arc::new(TestClock(AtomicI64::new(1_767_225_600_000_000)));
+        Self { folder: tempfile::tempdir().unwrap(), plan: fixture::plan(), clock }
+    }
+
+    async fn open(&self) -> Store {
+        let settings =
+            Settings { data: self.folder.path().to_path_buf(), segment_bytes: 1 << 20, ..Settings::default() };
+        // After a drop the threads of the store before may need a moment.
+        for _ in 0..500 {
+            match Store::open(settings.clone(), Arc::clone(&self.plan), Arc::<TestClock>::clone(&self.clock)).await {
+                Ok(store) => return store,
+                Err(error) if error.kind() == Kind::Retry => {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("the lock was never released")
+    }
+
+    fn cleared(&self, store: &Store, subject: &str, first: i64) -> Cleared {
+        fixture::cleared(&self.plan, &store.keys(), |subjects| store.consent(subjects), &[subject], 3, first)
+    }
+
+    /// (durations stored for analytics, reasons of drops) over all frames.
+    fn pending(&self) -> (Vec<i64>, BTreeMap<Reason, u64>) {
+        let (mut durations, mut dropped) = (Vec::new(), BTreeMap::new());
+        for frame in read_all(self.folder.path()).unwrap() {
+            let Frame::Batch(batch) = frame else { continue };
+            for count in batch.header.counts.iter().filter(|count| count.purpose == "analytics") {
+                assert!(count.balances());
+                for (reason, records) in &count.dropped {
+                    *dropped.entry(*reason).or_default() += records;
+                }
+            }
+            for table in batch.tables.iter().filter(|table| table.purpose == "analytics") {
+                let column = table.rows.column_by_name("duration_ms").unwrap();
+                let column: arrow_array::Int64Array = arrow_array::cast::downcast_array(column);
+                durations.extend(column.values());
+            }
+        }
+        (durations, dropped)
+    }
+}
+
+fn request(subject: &str, state: ConsentState) -> ConsentRequest {
+    ConsentRequest {
+        subject: subject.to_owned(),
+        purposes: BTreeMap::from([("analytics".to_owned(), state)]),
+        notice: Notice { version: "1".to_owned(), language: "de".to_owned() },
+        age_from: None,
+        expires: None,
+        granted_at: None,
+    }
+}
+
+fn told(rejected: u64) -> Reply {
+    Reply { rejected, message: String::new() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_adds_nothing_in_flight_later_and_after_restarts() {
+    let world = World::new();
+    let store = world.open().await;
+    store.record_consent(request("a", ConsentState::Given), "backend").await.unwrap();
+    let digest = store.batch_digest("devices", b"body");
+    assert_ne!(digest, store.batch_digest("device", b"sbody"));
+    let (one, two) = tokio::join!(
+        store.append(world.cleared(&store, "a", 10), digest, told(3)),
+        store.append(world.cleared(&store, "a", 10), digest, told(4)),
+    );
+    let mut outcomes = [one.unwrap(), two.unwrap()];
+    outcomes.sort_by_key(|outcome| matches!(outcome, Appended::Repeat(_)));
+    let [Appended::Stored(stored), Appended::Repeat(repeat)] = outcomes else { panic!("{outcomes:?}") };
+    assert_eq!(stored, repeat);
+    assert_eq!(store.repeat_of(&digest), Some(stored.clone()));
+    assert_eq!(store.figures().pending_rows, 3);
+
+    // A crash: what is in segments is found; then a graceful end: what is in the ledger is.
+    drop(store);
+    let store = world.open().await;
+    assert_eq!(store.repeat_of(&digest), Some(stored.clone()));
+    let again = store.append(world.cleared(&store, "a", 10), digest, told(9)).await.unwrap();
+    assert_eq!(again, Appended::Repeat(stored.clone()));
+    store.close().await.unwrap();
+    assert!(read_all(world.folder.path()).unwrap().is_empty());
+    let store = world.open().await;
+    assert_eq!(store.repeat_of(&digest), Some(stored));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_consent_that_was_withdrawn_on_the_way_are_taken_out_and_counted() {
+    let world = World::new();
+    let store = world.open().await;
+    store.record_consent(request("a", ConsentState::Given), "backend").await.unwrap();
+    let kept = world.cleared(&store, "a", 10);
+    let late = world.cleared(&store, "a", 20);
+    store.append(kept, BatchDigest([1; 16]), told(0)).await.unwrap();
+    store.record_consent(request("a", ConsentState::Withdrawn), "backend").await.unwrap();
+    store.append(late, BatchDigest([2; 16]), told(0)).await.unwrap();
+    store.append(world.cleared(&store, "a", 30), BatchDigest([3; 16]), told(0)).await.unwrap();
+    let (durations, dropped) = world.pending();
+    assert_eq!(durations, [10, 11, 12]);
+    assert_eq!(dropped, BTreeMap::from([(Reason::WithdrawnAtAppend, 3), (Reason::NoConsent, 3)]));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consent_and_its_history_survive_a_crash_and_a_flush() {
+    let world = World::new();
+    let store = world.open().await;
+    let id = store.keys().ledger_id("a");
+    store.record_consent(request("a", ConsentState::Given), "backend").await.unwrap();
+    drop(store);
+
+    let store = world.open().await;
+    assert_eq!(store.consent(&[id]).of(0).state(0, 0), ConsentState::Given);
+    store.flush().await.unwrap();
+    store.record_consent(request("a", ConsentState::Withdrawn), "backend").await.unwrap();
+    let history = store.consent_history(&id).await.unwrap();
+    assert_eq!(history.len(), 2);
+    candor_wire::statement::verify_chain(&history).unwrap();
+    let unknown = store.record_consent(
+        ConsentRequest {
+            purposes: BTreeMap::from([("ads".to_owned(), ConsentState::Given)]),
+            ..request("a", ConsentState::Given)
+        },
+        "backend",
+    );
+    assert_eq!(unknown.await.unwrap_err().kind(), Kind::Request);
+    store.close().await.unwrap();
+
+    let store = world.open().await;
+    assert_eq!(store.consent(&[id]).of(0).state(0, 0), ConsentState::Withdrawn);
+    assert_eq!(store.consent_history(&id).await.unwrap(), history);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_writes_everything_acknowledged_and_lets_go_of_the_segments() {
+    let world = World::new();
+    let store = world.open().await;
+    store.record_consent(request("a", ConsentState::Given), "backend").await.unwrap();
+    for number in 0..4 {
+        store.append(world.cleared(&store, "a", number), BatchDigest([number as u8; 16]), told(0)).await.unwrap();
+    }
+    assert_eq!(store.figures().lsn, 5);
+    let report = store.flush().await.unwrap();
+    assert_eq!((report.rows, report.segments), (12, 1));
+    let figures = store.figures();
+    assert_eq!((figures.pending_rows, figures.segments, figures.flushed_lsn), (0, 0, 5));
+    assert_eq!(store.flush().await.unwrap(), FlushReport::default());
+
+    // The lsn goes on where it was, though no segment is left to say so.
+    store.close().await.unwrap();
+    let store = world.open().await;
+    store.append(world.cleared(&store, "a", 9), BatchDigest([9; 16]), told(0)).await.unwrap();
+    assert_eq!(store.figures().lsn, 6);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_store_on_the_folder_is_refused() {
+    let world = World::new();
+    let store = world.open().await;
+    let settings = Settings { data: world.folder.path().to_path_buf(), ..Settings::default() };
+    let second = Store::open(settings, Arc::clone(&world.plan), Arc::<TestClock>::clone(&world.clock)).await;
+    assert_eq!(second.unwrap_err().kind(), Kind::Retry);
+    store.close().await.unwrap();
+}

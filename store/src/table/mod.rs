@@ -1,0 +1,77 @@
+//! Delta tables of sealed rows: `tables/PURPOSE/STREAM`, partitioned by date of receipt, Parquet inside.
+
+pub(crate) mod commit;
+pub(crate) mod engine;
+pub(crate) mod layout;
+pub(crate) mod lookup;
+mod object_store;
+pub(crate) mod parquet;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::storage;
+use crate::table::engine::Delta;
+use crate::table::layout::TablePath;
+use crate::view::blocking;
+
+/// What [`sweep`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Files that a crash had left and that are gone now.
+    pub(crate) removed: u64,
+    /// Highest lsn that a table has seen: the next frame must be above it, or tables would skip it.
+    pub(crate) highest_lsn: u64,
+}
+
+/// Removes what a crash left in the tables: files that no version lists, and unfinished ones. Call it under the lock of
+/// the data folder, before anything is written.
+///
+/// # Errors
+/// If a table cannot be read; nothing of that table is removed then.
+pub(crate) async fn sweep(data: &Path) -> Result<Swept, Error> {
+    let data = data.to_path_buf();
+    blocking(move || sweep_now(&data)).await
+}
+
+fn sweep_now(data: &Path) -> Result<Swept, Error> {
+    let delta = Delta::shared()?;
+    let mut swept = Swept::default();
+    for table in layout::list(data)? {
+        let mut live = HashSet::new();
+        if let Some(snapshot) = delta.read(&table)? {
+            swept.highest_lsn = swept.highest_lsn.max(snapshot.lsn);
+            live.extend(snapshot.files.into_iter().map(|file| file.path));
+        }
+        for folder in layout::folders(&table.folder)? {
+            let in_log = table.folder.join(&folder) == table.log();
+            swept.removed += remove_from(&table, &folder, |name| {
+                let unfinished = name.ends_with(storage::UNFINISHED);
+                unfinished || !in_log && name.ends_with(".parquet") && !live.contains(&format!("{folder}/{name}"))
+            })?;
+        }
+    }
+    Ok(swept)
+}
+
+fn remove_from(table: &TablePath, folder: &str, is_orphan: impl Fn(&str) -> bool) -> Result<u64, Error> {
+    let path = table.folder.join(folder);
+    let failed = |why: &std::io::Error| Error::io(format!("cannot clean {}", path.display()), why);
+    let mut removed = 0;
+    for entry in std::fs::read_dir(&path).map_err(|why| failed(&why))? {
+        let entry = entry.map_err(|why| failed(&why))?;
+        if entry.file_name().to_str().is_some_and(&is_orphan) {
+            storage::remove_if_there(&entry.path()).map_err(|why| failed(&why))?;
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        storage::sync_folder(&path).map_err(|why| failed(&why))?;
+    }
+    Ok(removed)
+}

@@ -1,0 +1,365 @@
+//! Reading a data folder beside a running service: sealed rows, rows still in segments, totals, consent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use candor_policy::counts::Count;
+use candor_wire::statement::Statement;
+use serde::Serialize;
+
+use crate::error::{Error, Kind};
+use crate::keys::KeyRing;
+use crate::ledger::{self, Ledger};
+use crate::segment::frame::{BatchFrame, Frame};
+use crate::table::commit::{LiveFile, TableSnapshot};
+use crate::table::engine::Delta;
+use crate::table::layout::{self, TablePath};
+use crate::table::{lookup, parquet};
+use crate::{held, query};
+
+/// Openings that a busy service may spoil: each time it flushed what the view had just begun to read.
+const TRIES: usize = 20;
+
+/// A consistent view of a data folder, read-only: everything acknowledged before it was opened, nothing twice.
+pub struct View {
+    data: PathBuf,
+    ledger: Ledger,
+    tables: Vec<TableView>,
+    statements: Vec<Statement>,
+    totals: Vec<(String, Count)>,
+}
+
+/// One table: its sealed files and the rows that are in no file yet.
+pub(crate) struct TableView {
+    /// Where it lies.
+    pub(crate) path: TablePath,
+    /// All columns, those of pending rows and `received_date` included.
+    pub(crate) schema: SchemaRef,
+    /// Its live files.
+    pub(crate) files: Vec<LiveFile>,
+    /// Rows of segments.
+    pub(crate) pending: Vec<PendingRows>,
+}
+
+/// Rows of one frame that are in no file yet, columns as in [`layout::file_schema`].
+#[derive(Clone)]
+pub(crate) struct PendingRows {
+    /// Date of receipt, days since 1970-01-01.
+    pub(crate) received_date: i32,
+    /// SHA-256 of the policy, hex.
+    pub(crate) policy: String,
+    /// SHA-256 of the catalogue, hex.
+    pub(crate) catalogue: String,
+    /// The rows.
+    pub(crate) rows: RecordBatch,
+}
+
+/// A row held about a subject, and why it is there.
+#[derive(Clone, Serialize)]
+pub struct HeldRow {
+    /// Purpose name.
+    pub purpose: String,
+    /// Stream name.
+    pub stream: String,
+    /// Event name.
+    pub event: String,
+    /// Date of receipt, `YYYY-MM-DD`.
+    pub received_date: String,
+    /// Date on which retention removes it.
+    pub goes_on: Option<String>,
+    /// File relative to the data folder, or none for a row that is not sealed yet.
+    pub file: Option<String>,
+    /// Sequence of the consent statement it was stored under.
+    pub consent_seq: Option<i64>,
+    /// Digest of the policy it was cleared under.
+    pub policy: String,
+    /// Field by field.
+    pub fields: Vec<HeldField>,
+}
+
+/// One stored value with the rule that let it through.
+#[derive(Clone, Serialize)]
+pub struct HeldField {
+    /// Column in the table.
+    pub column: String,
+    /// Stored value.
+    pub value: serde_json::Value,
+    /// Rule id.
+    pub rule: String,
+    /// Operator with parameters.
+    pub operator: String,
+}
+
+/// Totals of one (source, stream, purpose).
+#[derive(Clone, Debug, Serialize)]
+pub struct Total {
+    /// Source name.
+    pub source: String,
+    /// The account.
+    #[serde(flatten)]
+    pub count: Count,
+    /// Rows of it found in tables and segments. Tables do not know sources: none where several feed one table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<u64>,
+}
+
+/// Rows of one table, counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableRows {
+    /// Purpose name.
+    pub purpose: String,
+    /// Stream name.
+    pub stream: String,
+    /// Rows in the table's files, as their footers count them.
+    pub sealed: u64,
+    /// Rows in segments that are in no file yet.
+    pub pending: u64,
+}
+
+impl View {
+    /// Opens a data folder for reading; a service may be running on it.
+    ///
+    /// # Errors
+    /// `Data` if it is no data folder.
+    pub async fn open(data: &Path) -> Result<Self, Error> {
+        let path = data.join("ledger.db");
+        if !path.is_file() {
+            let what = format!("{} is no data folder", data.display());
+            return Err(Error::new(
+                Kind::Data,
+                what,
+                "it has no ledger.db",
+                "name the folder that `candor serve --data` uses",
+            ));
+        }
+        let ledger = Ledger::open_read_only(&path).await?;
+        for _ in 0..TRIES {
+            match Self::open_once(data, &ledger).await {
+                Ok(Some(view)) => return Ok(view),
+                // A segment went away while it was read.
+                Err(error) if error.kind() != Kind::Retry => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        let what = format!("{} could not be read in peace", data.display());
+        Err(Error::new(Kind::Retry, what, "the service flushed meanwhile, each time", "try again"))
+    }
+
+    /// Everything held about the subject whom sources name `value`, under every live key generation.
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub async fn held(&self, value: &str) -> Result<Vec<HeldRow>, Error> {
+        let generations = KeyRing::open(&self.data)?.generations();
+        let subjects: Vec<_> = generations.iter().map(|keys| keys.subject_id(&keys.ledger_id(value))).collect();
+        held::rows(&self.tables, &self.ledger, &subjects).await
+    }
+
+    /// The subject's statements, oldest first.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn consent_history(&self, value: &str) -> Result<Vec<Statement>, Error> {
+        let ledger_id = KeyRing::open(&self.data)?.keys().ledger_id(value);
+        let mut history = self.ledger.history(&ledger_id).await?;
+        let hex = candor_policy::hex::encode(ledger_id.as_bytes());
+        let pending = self.statements.iter().filter(|statement| statement.ledger_id == hex);
+        for statement in pending {
+            if !history.contains(statement) {
+                history.push(statement.clone());
+            }
+        }
+        history.sort_by_key(|statement| statement.sequence);
+        Ok(history)
+    }
+
+    /// Offered = stored + dropped by reason, sealed and pending together.
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub async fn totals(&self) -> Result<Vec<Total>, Error> {
+        let rows = self.rows().await?;
+        let found = |count: &Count| {
+            let of_table = |other: &Count| other.stream == count.stream && other.purpose == count.purpose;
+            let stream = count.stream.as_deref()?;
+            if self.totals.iter().filter(|(_, other)| of_table(other)).count() > 1 {
+                return None;
+            }
+            let table = rows.iter().find(|table| table.purpose == count.purpose && table.stream == stream);
+            Some(table.map_or(0, |table| table.sealed + table.pending))
+        };
+        let total = |(source, count): &(String, Count)| Total {
+            source: source.clone(),
+            count: count.clone(),
+            found: found(count),
+        };
+        Ok(self.totals.iter().map(total).collect())
+    }
+
+    /// How many rows each table holds, sealed and pending.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub async fn rows(&self) -> Result<Vec<TableRows>, Error> {
+        let tables: Vec<_> = self.tables.iter().map(|table| (table.path.clone(), table.files.clone())).collect();
+        let sealed = blocking(move || {
+            tables.iter().map(|(path, files)| lookup::count_rows(path, files)).collect::<Result<Vec<u64>, Error>>()
+        })
+        .await?;
+        let counted = |(table, sealed): (&TableView, u64)| TableRows {
+            purpose: table.path.purpose.clone(),
+            stream: table.path.stream.clone(),
+            sealed,
+            pending: table.pending.iter().map(|pending| pending.rows.num_rows() as u64).sum(),
+        };
+        Ok(self.tables.iter().zip(sealed).map(counted).collect())
+    }
+
+    /// Runs a read-only SQL query over all tables (`purpose."stream"`), pending rows included.
+    ///
+    /// # Errors
+    /// `Request` for bad SQL.
+    pub async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
+        query::run(&self.tables, sql).await
+    }
+
+    /// Frames first, tables and ledger after: what left the segments meanwhile is in both by then. The view is whole
+    /// if neither holds more than the frames told of; none if one does.
+    async fn open_once(data: &Path, ledger: &Ledger) -> Result<Option<Self>, Error> {
+        let at_start = ledger.released_lsn().await?;
+        let folder = data.to_path_buf();
+        let (frames, snapshots) = blocking(move || {
+            let frames = crate::segment::read_all(&folder)?;
+            Ok((frames, snapshots(&folder)?))
+        })
+        .await?;
+        let (released, totals) = ledger.released().await?;
+        let horizon = frames.iter().map(Frame::lsn).max().unwrap_or(0).max(at_start);
+        if released > horizon || snapshots.iter().any(|(_, snapshot)| snapshot.lsn > horizon) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            data: data.to_path_buf(),
+            ledger: ledger.clone(),
+            totals: overlaid(&totals, &frames, released),
+            statements: frames.iter().filter_map(statement).cloned().collect(),
+            tables: tables(data, snapshots, &frames)?,
+        }))
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "View({}: {} tables)", self.data.display(), self.tables.len())
+    }
+}
+
+impl std::fmt::Debug for TableView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TableView({}: {} files, {} pending frames)", self.path.name(), self.files.len(), self.pending.len())
+    }
+}
+
+impl std::fmt::Debug for HeldRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HeldRow({}/{}: {} fields)", self.purpose, self.stream, self.fields.len())
+    }
+}
+
+impl std::fmt::Debug for HeldField {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HeldField({})", self.column)
+    }
+}
+
+/// Runs what blocks on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|why| {
+        let mend = "report this: it is a fault";
+        Err(Error::new(Kind::Data, "reading was broken off", why, mend))
+    })
+}
+
+fn snapshots(data: &Path) -> Result<Vec<(TablePath, TableSnapshot)>, Error> {
+    let delta = Delta::shared()?;
+    let mut snapshots = Vec::new();
+    for path in layout::list(data)? {
+        if let Some(snapshot) = delta.read(&path)? {
+            snapshots.push((path, snapshot));
+        }
+    }
+    Ok(snapshots)
+}
+
+fn overlaid(totals: &[(String, Count)], frames: &[Frame], released: u64) -> Vec<(String, Count)> {
+    let sealed = totals.iter().map(|(source, count)| (source.as_str(), count));
+    let pending = frames
+        .iter()
+        .filter_map(batch)
+        .filter(|frame| frame.lsn > released)
+        .flat_map(|frame| frame.header.counts.iter().map(|count| (frame.header.source.as_str(), count)));
+    ledger::sum(sealed.chain(pending))
+}
+
+/// Every table that has files or pending rows; of a frame only what its table's `txn` does not cover.
+fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Frame]) -> Result<Vec<TableView>, Error> {
+    let mut tables = BTreeMap::new();
+    for (path, snapshot) in snapshots {
+        let view =
+            TableView { path: path.clone(), schema: snapshot.schema, files: snapshot.files, pending: Vec::new() };
+        tables.insert(path, (snapshot.lsn, view));
+    }
+    for frame in frames.iter().filter_map(batch) {
+        for rows in frame.tables.iter().filter(|table| table.rows.num_rows() > 0) {
+            let path = TablePath::new(data, &rows.purpose, &rows.stream)?;
+            let gathered = parquet::gather(&path, &[&rows.rows])?;
+            let (lsn, view) = tables.entry(path.clone()).or_insert_with(|| {
+                let schema = Arc::new(layout::table_schema(&gathered.schema()));
+                (0, TableView { path, schema, files: Vec::new(), pending: Vec::new() })
+            });
+            if frame.lsn > *lsn {
+                view.push(frame, gathered)?;
+            }
+        }
+    }
+    Ok(tables.into_values().map(|(_, view)| view).collect())
+}
+
+impl TableView {
+    fn push(&mut self, frame: &BatchFrame, rows: RecordBatch) -> Result<(), Error> {
+        let missing = layout::missing_columns(&self.path.name(), &self.schema, &rows.schema())?;
+        if !missing.is_empty() {
+            let fields = self.schema.fields().iter().cloned().chain(missing.into_iter().map(Arc::new));
+            self.schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        }
+        self.pending.push(PendingRows {
+            received_date: layout::day_of(frame.header.received_at),
+            policy: frame.header.policy.clone(),
+            catalogue: frame.header.catalogue.clone(),
+            rows,
+        });
+        Ok(())
+    }
+}
+
+const fn batch(frame: &Frame) -> Option<&BatchFrame> {
+    match frame {
+        Frame::Batch(batch) => Some(batch),
+        Frame::Statement { .. } => None,
+    }
+}
+
+const fn statement(frame: &Frame) -> Option<&Statement> {
+    match frame {
+        Frame::Batch(_) => None,
+        Frame::Statement { statement, .. } => Some(statement),
+    }
+}
+
+#[cfg(test)]
+mod tests;

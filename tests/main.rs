@@ -1,0 +1,23 @@
+//! Drives the whole system from outside: the real binary, real sockets, real files. Nothing here calls the crates.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking, in its helpers too"
+)]
+
+mod clients;
+mod consent;
+mod crash;
+mod flow;
+mod http;
+mod input;
+mod layers;
+mod order;
+mod otlp;
+mod privacy;
+mod random;
+mod scan;
+mod skip;
+mod trace;
+mod world;
