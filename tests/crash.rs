@@ -142,6 +142,8 @@ fn fail_sync(when: u32) -> bool {
         ["strace", "-D", "-f", "-y", "-ttt", "-s", "32", "-o", output.to_str().unwrap(), "-e", traced, "-e", &inject];
     let under = under.map(str::to_owned);
     let Ok(mut service) = world.start(&Start { under: &under, ..Start::default() }) else {
+        // strace writes its last lines a moment after the process ended.
+        std::thread::sleep(Duration::from_millis(300));
         return check_failed_sync(&world, &oracle, when, None);
     };
     for number in 0..25 {
@@ -168,7 +170,10 @@ fn check_failed_sync(world: &World, oracle: &Oracle, when: u32, trace: Option<(S
     let calls = parse(&trace);
     let wal = world.data().canonicalize().unwrap().join("wal");
     let wal = wal.to_str().unwrap();
-    assert_eq!(violations(&calls, wal), Vec::<String>::new(), "when={when}");
+    // The answer to a flush follows no frame; everything else does.
+    let wrong: Vec<String> =
+        violations(&calls, wal).into_iter().filter(|violation| !violation.contains("nothing was written")).collect();
+    assert_eq!(wrong, Vec::<String>::new(), "when={when}");
     let failed = calls.iter().find(|call| call.is_sync() && call.result.contains("INJECTED"));
     if let Some(failed) = failed {
         let last =
@@ -257,6 +262,9 @@ fn failpoints(folder: &Path) -> BTreeSet<String> {
     names
 }
 
+/// Events in the last request before the damage: only a torn last frame may go without being set aside.
+const LAST: u64 = 2;
+
 /// Damages the last segment in many ways: what is found afterwards was sent, and the service says what it set aside.
 #[test]
 fn a_damaged_segment_gives_a_valid_prefix_and_no_invention() {
@@ -266,7 +274,7 @@ fn a_damaged_segment_gives_a_valid_prefix_and_no_invention() {
     service.consent(&["crashing"], "given");
     service.flush();
     let oracle = Oracle::default();
-    for size in [5, 1, 9, 3, 2] {
+    for size in [5, 1, 9, 3, LAST] {
         assert!(oracle.send(service.address(), size));
     }
     service.kill();
@@ -291,7 +299,16 @@ fn a_damaged_segment_gives_a_valid_prefix_and_no_invention() {
                 assert!(said.contains("mend") || said.contains("help"), "refused without a way out:\n{said}");
                 "refused".to_owned()
             }
-            Ok(service) => format!("{} events", after_damage(&copy, &service, sent)),
+            Ok(service) => {
+                let found = after_damage(&copy, &service, sent);
+                let before_the_last = found < sent - LAST;
+                let set_aside = std::fs::read_dir(copy.data().join("set-aside")).unwrap().count();
+                assert!(
+                    set_aside > 0 || round % 2 == 0 || !before_the_last,
+                    "{found} events, and nothing is set aside"
+                );
+                format!("{found} events")
+            }
         };
         *outcomes.entry(outcome).or_insert(0) += 1;
     }

@@ -69,6 +69,14 @@ impl Client {
         Ok(answer)
     }
 
+    /// The head of a request whose body would have `length` bytes, and nothing of the body.
+    pub(crate) fn announce(&self, path: &str, length: usize) -> Result<Answer> {
+        let mut connection = self.connect()?;
+        let head = self.head("POST", path, &[("content-type", "application/x-protobuf")], length);
+        connection.get_mut().write_all(head.as_bytes())?;
+        read_answer(&mut connection, "POST")
+    }
+
     fn connect(&self) -> Result<BufReader<TcpStream>> {
         let stream = TcpStream::connect_timeout(&self.to, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;

@@ -141,7 +141,8 @@ fn plant(random: &mut Random) -> (Vec<Canary>, Vec<Event>) {
                 (Canary::Real(real), by_real(door, &device, real))
             }
             door @ 15..19 => {
-                let integer = ((1 << 56) | (random.next() >> 9) as i64) * 2 + 1;
+                // Never the lower end of a bin: that is what is stored.
+                let integer = ((1 << 56) | (random.next() >> 9) as i64) * 10 + 1;
                 (Canary::Integer(integer), by_integer(door, &device, integer))
             }
             _ => {

@@ -150,18 +150,28 @@ impl World {
 
     /// Runs `candor ... --data DATA --json` and gives its JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
-        let data = self.data();
-        let mut all = arguments.to_vec();
-        all.extend(["--data", data.to_str().expect("UTF-8"), "--json"]);
-        let output = self.candor(&all);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "candor {arguments:?}: {}\n{errors}", output.status);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("candor {arguments:?}: {error}"))
+        self.try_json(arguments).unwrap_or_else(|errors| panic!("candor {arguments:?}:\n{errors}"))
     }
 
     /// `audit query`: rows as objects. A table that no row has made yet has none.
     pub(crate) fn query(&self, sql: &str) -> Vec<Map<String, Value>> {
-        rows(&self.json(&["audit", "query", sql]))
+        match self.try_json(&["audit", "query", sql]) {
+            Ok(answer) => rows(&answer),
+            Err(errors) if errors.contains("table 'candor.") && errors.contains("not found") => Vec::new(),
+            Err(errors) => panic!("{sql}:\n{errors}"),
+        }
+    }
+
+    /// The JSON of a command, or what it wrote to standard error.
+    fn try_json(&self, arguments: &[&str]) -> Result<Value, String> {
+        let data = self.data();
+        let mut all = arguments.to_vec();
+        all.extend(["--data", data.to_str().expect("UTF-8"), "--json"]);
+        let output = self.candor(&all);
+        if !output.status.success() {
+            return Err(format!("{}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
     }
 
     /// The first column of the first row, as a number.

@@ -73,7 +73,8 @@ fn misread(error: &clap::Error) -> ExitCode {
 /// Log lines go to stderr: what `serve` does, and warnings of everything else.
 fn log(command: &Command) -> Result<(), Failure> {
     let (level, json) = match command {
-        Command::Serve(serve) => ("info", serve.log_json),
+        // The libraries beneath tell of every step: theirs is for whoever asks by `CANDOR_LOG`.
+        Command::Serve(serve) => ("warn,candor=info,candor_ingest=info,candor_store=info", serve.log_json),
         _ => ("warn", false),
     };
     let filter = match std::env::var("CANDOR_LOG") {

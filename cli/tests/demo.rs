@@ -45,3 +45,36 @@ fn the_demo_tells_a_story_and_leaves_a_folder_to_look_into() {
     assert_eq!(candor(&["policy", "check", "data-fleet"], folder.path()).status.code(), Some(0));
     assert_eq!(candor(&["demo", "--data", "data"], folder.path()).status.code(), Some(2), "it overwrites nothing");
 }
+
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```text\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let demo = candor(&["demo", "--data", "candor-demo"], folder.path());
+    let story = text(&demo.stdout);
+    let (screen, _) = story.split_once("Try next:").unwrap();
+    let (shown, screen) = (masked(shown), masked(screen));
+    for (in_readme, printed) in shown.lines().zip(screen.lines()) {
+        assert_eq!(in_readme, printed, "the README is not what the demo prints");
+    }
+    assert_eq!(shown.trim_end().lines().count(), screen.trim_end().lines().count());
+}
+
+/// Without what differs from run to run: pseudonyms and the port.
+fn masked(screen: &str) -> String {
+    let mut masked = String::new();
+    for word in screen.split_inclusive([' ', '\n']) {
+        let pseudonym = word.trim_end().strip_suffix('…').is_some_and(|w| w.bytes().all(|b| b.is_ascii_hexdigit()));
+        let port = word.starts_with("(127.0.0.1:");
+        masked += if pseudonym {
+            "PSEUDONYM… "
+        } else if port {
+            "(127.0.0.1:PORT), "
+        } else {
+            word
+        };
+    }
+    masked
+}

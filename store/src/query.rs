@@ -86,7 +86,7 @@ fn context(tables: &[TableView]) -> PlanResult<SessionContext> {
     Ok(context)
 }
 
-/// One table as DataFusion sees it: file columns, then `received_date`.
+/// One table as `DataFusion` sees it: file columns, then `received_date`.
 struct SqlTable {
     columns: TableSchema,
     files: Vec<PartitionedFile>,
@@ -102,16 +102,9 @@ impl SqlTable {
             .with_table_partition_cols(partition.into_iter().collect::<Vec<_>>())
             .build();
         let files = table.files.iter().map(|file| {
-            let place = absolute(&table.path, &file.path)?;
-            let date = ScalarValue::Date32(Some(file.received_date));
-            Ok(PartitionedFile::new_from_meta(object_store::ObjectMeta {
-                location: place,
-                last_modified: Default::default(),
-                size: file.size,
-                e_tag: None,
-                version: None,
-            })
-            .with_partition_values(vec![date]))
+            let mut found = PartitionedFile::new(String::new(), file.size);
+            found.object_meta.location = absolute(&table.path, &file.path)?;
+            Ok(found.with_partition_values(vec![ScalarValue::Date32(Some(file.received_date))]))
         });
         let files = files.collect::<PlanResult<_>>()?;
         let aligned =
@@ -224,7 +217,8 @@ fn align(rows: &RecordBatch, schema: &SchemaRef, received_date: i32) -> Result<R
 
 fn refused(why: impl Into<Refusal>) -> Error {
     let why: Refusal = why.into();
-    let mend = "tables are named purpose.\"stream\" (see SHOW TABLES); only queries are allowed; aggregate or use LIMIT";
+    let mend =
+        "tables are named purpose.\"stream\" (see SHOW TABLES); only queries are allowed; aggregate or use LIMIT";
     Error::new(why.kind, "the query was not answered", why.text, mend)
 }
 

@@ -104,8 +104,10 @@ impl Store {
         let ring = KeyRing::open_or_create(&data, &named_keys(&plan))?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
+        let swept = crate::table::sweep(&data).await?;
         let shared = Arc::new(Shared::new(settings, clock, Purposes::of_plan(&plan)));
-        let next_lsn = load(&shared, &ledger).await?;
+        // Tables skip what is not above their `txn`, also where the ledger came from a backup.
+        let next_lsn = load(&shared, &ledger).await?.max(swept.highest_lsn + 1);
 
         let appender = Appender::new(Arc::clone(&shared), next_lsn);
         let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current());

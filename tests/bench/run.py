@@ -78,7 +78,7 @@ def run_service(target, options, subjects, purposes):
             sys.exit("the service ended with %s: %s" % (process.returncode, (folder / "stderr").read_text()[-2000:]))
         acknowledged = json.loads(load.stdout)
         totals = json.loads(subprocess.run([binary, "audit", "totals", "--data", folder / "data", "--json"], stdout=subprocess.PIPE, check=True).stdout)
-        stored = sum(row["stored"] for row in totals["totals"])
+        stored = sum(row["stored"] for row in totals["rows"])
         if stored != acknowledged["events"] * purposes:
             sys.exit(f"{acknowledged['events']} events acknowledged for {purposes} purposes, but {stored} rows stored")
         size = sum(f.stat().st_size for f in (folder / "data/tables").rglob("*.parquet"))

@@ -1,4 +1,4 @@
-//! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in SQLite.
+//! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in `SQLite`.
 
 mod migrations;
 mod sqlite;

@@ -1,4 +1,4 @@
-//! The ledger on SQLite: WAL mode, so that readers do not wait; `synchronous=FULL`, so that a commit is durable.
+//! The ledger on `SQLite`: WAL mode, so that readers do not wait; `synchronous=FULL`, so that a commit is durable.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +9,7 @@ use candor_policy::hex;
 use candor_policy::reason::Reason;
 use candor_policy::subject::LedgerId;
 use candor_wire::statement::Statement;
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -20,7 +21,7 @@ use crate::ledger::migrations::MIGRATIONS;
 use crate::storage;
 use crate::store::{BatchDigest, Reply};
 
-/// Rows of one `INSERT`: times its columns, well below SQLite's 32,766 parameters.
+/// Rows of one `INSERT`: times its columns, well below `SQLite`'s 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;
 /// How long a writer waits for another one.
 const BUSY: Duration = Duration::from_secs(5);
@@ -359,9 +360,9 @@ fn wrong_version(version: usize) -> Error {
     )
 }
 
-/// What the caller can do follows from SQLite's primary result code.
+/// What the caller can do follows from `SQLite`'s primary result code.
 fn failed(what: &str, why: &sqlx::Error) -> Error {
-    let code = why.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
+    let code = why.as_database_error().and_then(DatabaseError::code).and_then(|code| code.parse::<i32>().ok());
     match code.map(|code| code & 0xff) {
         // BUSY and LOCKED; a pool without a free connection gives no code.
         Some(5 | 6) => Error::new(Kind::Retry, what, why, "another process writes to it: try again"),

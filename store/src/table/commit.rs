@@ -62,7 +62,7 @@ impl Delta {
             return Ok(None);
         };
         let files = self.live_files(table, &snapshot)?;
-        Ok(Some(TableSnapshot { schema: self.schema(table, &snapshot)?, lsn: self.lsn(table, &snapshot)?, files }))
+        Ok(Some(TableSnapshot { schema: schema_of(table, &snapshot)?, lsn: self.lsn(table, &snapshot)?, files }))
     }
 
     /// Up to which lsn the table holds every row; 0 if it was never created.
@@ -82,7 +82,7 @@ impl Delta {
             return self.written_lsn(table);
         };
         let snapshot = self.open_or_create(table, first)?;
-        let known = self.schema(table, &snapshot)?;
+        let known = schema_of(table, &snapshot)?;
         for schema in schemas {
             layout::missing_columns(&table.name(), &known, schema)?;
         }
@@ -130,7 +130,7 @@ impl Delta {
         files: &[WrittenFile],
         lsn: u64,
     ) -> Result<Transaction, Error> {
-        let mut known = self.schema(table, &snapshot)?.as_ref().clone();
+        let mut known = schema_of(table, &snapshot)?.as_ref().clone();
         let mut builder = snapshot.update_table(UpdateTableOperation::Write, ENGINE, true).with_transaction_id(
             WAL,
             i64::try_from(lsn).map_err(|_| moved(table, "the lsn is beyond what Delta holds"))?,
@@ -179,11 +179,6 @@ impl Delta {
         Ok(version.and_then(|lsn| u64::try_from(lsn).ok()).unwrap_or(0))
     }
 
-    fn schema(&self, table: &TablePath, snapshot: &SnapshotRef) -> Result<SchemaRef, Error> {
-        let schema = Schema::try_from_kernel(snapshot.schema().as_ref());
-        schema.map(Arc::new).map_err(|why| fault(table, &why))
-    }
-
     fn live_files(&self, table: &TablePath, snapshot: &SnapshotRef) -> Result<Vec<LiveFile>, Error> {
         let failed = |why: &KernelError| self.failed("cannot list the files of table", table, why);
         let scan = Arc::clone(snapshot).scan_builder().build().map_err(|why| failed(&why))?;
@@ -194,12 +189,12 @@ impl Delta {
         }
         files
             .into_iter()
-            .map(|(path, size, date)| match date.as_deref().and_then(layout::day_of_text) {
-                Some(received_date) => Ok(LiveFile { path, size, received_date }),
-                None => {
+            .map(|(path, size, date)| {
+                let Some(received_date) = date.as_deref().and_then(layout::day_of_text) else {
                     let what = format!("a file of table {} has no date of receipt", table.name());
-                    Err(Error::new(Kind::Data, what, path, "remove what another program wrote to the table"))
-                }
+                    return Err(Error::new(Kind::Data, what, path, "remove what another program wrote to the table"));
+                };
+                Ok(LiveFile { path, size, received_date })
             })
             .collect()
     }
@@ -221,6 +216,11 @@ impl Delta {
     fn uncommitted(&self, table: &TablePath, why: &KernelError) -> Error {
         self.failed("cannot commit to table", table, why)
     }
+}
+
+fn schema_of(table: &TablePath, snapshot: &SnapshotRef) -> Result<SchemaRef, Error> {
+    let schema = Schema::try_from_kernel(snapshot.schema().as_ref());
+    schema.map(Arc::new).map_err(|why| fault(table, &why))
 }
 
 /// Collects what a version lists; the library takes a function without a state of its own.

@@ -17,6 +17,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
+use crate::error::is_full;
 use crate::storage;
 
 /// Reads like [`LocalFileSystem`]; a put that returned is durable, name included.
@@ -45,6 +46,11 @@ impl SyncedFiles {
         outcome
     }
 
+    /// As [`Self::synced`], for bytes that nothing names yet: a full disk takes them away and leaves no doubt.
+    fn synced_beside(&self, outcome: io::Result<()>) -> io::Result<()> {
+        if outcome.as_ref().is_err_and(is_full) { outcome } else { self.synced(outcome) }
+    }
+
     fn put_file(&self, path: &std::path::Path, payload: &PutPayload, mode: &PutMode) -> io::Result<()> {
         if self.sync_failed() {
             return Err(io::Error::other("an earlier sync failed"));
@@ -68,7 +74,7 @@ impl SyncedFiles {
         for part in payload {
             file.write_all(part)?;
         }
-        self.synced(file.sync_data())
+        self.synced_beside(file.sync_data())
     }
 }
 

@@ -303,7 +303,7 @@ fn write_beside(beside: &Path, rows: &RecordBatch, properties: WriterProperties)
     let mut writer = ArrowWriter::try_new_with_options(file, rows.schema(), options).map_err(failed)?;
     writer.write(rows).map_err(failed)?;
     let file = writer.into_inner().map_err(failed)?;
-    file.sync_data().map_err(|why| sync_failed(beside, &why))?;
+    file.sync_data().map_err(|why| Error::sync(cannot_sync(beside), &why))?;
     Ok(file)
 }
 
@@ -311,7 +311,7 @@ fn write_beside(beside: &Path, rows: &RecordBatch, properties: WriterProperties)
 fn publish(file: &File, beside: &Path, target: &Path) -> Result<(u64, i64), Error> {
     let about = file.metadata().map_err(|why| io_failed(beside, &why))?;
     std::fs::rename(beside, target).map_err(|why| io_failed(target, &why))?;
-    storage::sync_folder(&storage::parent(target)).map_err(|why| sync_failed(target, &why))?;
+    storage::sync_folder(&storage::parent(target)).map_err(|why| Error::sync(cannot_sync(target), &why))?;
     Ok((about.len(), about.mtime() * 1_000 + about.mtime_nsec() / 1_000_000))
 }
 
@@ -319,9 +319,8 @@ fn io_failed(path: &Path, why: &std::io::Error) -> Error {
     Error::io(format!("cannot write {}", path.display()), why)
 }
 
-fn sync_failed(path: &Path, why: &std::io::Error) -> Error {
-    let what = format!("cannot sync {}", path.display());
-    Error::new(Kind::Stop, what, why, "check the disk, then start again: nothing that was acknowledged is lost")
+fn cannot_sync(path: &Path) -> String {
+    format!("cannot sync {}", path.display())
 }
 
 fn parquet_failed(path: &Path, why: impl std::fmt::Display) -> Error {
