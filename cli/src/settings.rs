@@ -19,8 +19,8 @@ const WITHOUT_DEFAULT: [&str; 3] = ["fleet", "url", "token_file"];
 const OWN: [&str; 5] = ["format", "fleet", "data", "url", "token_file"];
 /// Settings that are paths: in a file they are relative to that file's folder.
 const PATHS: [&str; 3] = ["fleet", "data", "token_file"];
-/// Variables that begin like settings and are none.
-const NOT_SETTINGS: [&str; 1] = ["CANDOR_LOG"];
+/// Variables that begin like settings and are none: the log's filter, and what the tests and benches are told.
+const NOT_SETTINGS: [&str; 4] = ["CANDOR_LOG", "CANDOR_TEST_", "CANDOR_SEED", "CANDOR_BENCH_"];
 
 /// What a run goes by.
 #[derive(Clone, Debug)]
@@ -185,7 +185,7 @@ impl Layers {
 
     /// `CANDOR_STORE_FLUSH_SECONDS` is `store.flush_seconds`.
     fn variable(&mut self, name: &str, value: &str) -> Result<(), Failure> {
-        if !name.starts_with("CANDOR_") || NOT_SETTINGS.contains(&name) {
+        if !name.starts_with("CANDOR_") || NOT_SETTINGS.iter().any(|other| name.starts_with(other)) {
             return Ok(());
         }
         let key = self.keys().find(|key| format!("CANDOR_{}", key.replace('.', "_").to_uppercase()) == name);

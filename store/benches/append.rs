@@ -61,7 +61,7 @@ fn append(c: &mut Criterion) {
         group.throughput(Throughput::Elements((at_once * ROWS) as u64));
         group.bench_function(format!("{at_once} at once"), |b| {
             b.iter_batched(
-                || Vec::from_iter((0..at_once).map(|_| batch())),
+                || (0..at_once).map(|_| batch()).collect::<Vec<_>>(),
                 |batches| {
                     let appends = batches.into_iter().map(|batch| store.append(batch, digest(), Reply::default()));
                     runtime.block_on(futures::future::try_join_all(appends)).expect("they are stored")

@@ -1,6 +1,8 @@
 //! One file of a table: 65,536 rows of 10 columns, sorted by salted subject and written, against its floor: the same
 //! rows compressed as they come, without sort, bloom filter or sync.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot go on must say so")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ fn rows() -> RecordBatch {
         Arc::new((0..ROWS).map(|row| Some(of(row))).collect::<StringArray>())
     };
     let scrambled = |row: usize| (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    RecordBatch::try_from_iter_with_nullable([
+    let columns: [(&str, ArrayRef, bool); 10] = [
         ("event", text(&|row| format!("phone.app.{}", ["opened", "closed", "crashed"][row % 3])), true),
         ("subject", text(&|row| format!("{:016x}{:016x}", scrambled(row % 1_000), scrambled(row % 1_000 + 7))), true),
         ("consent_seq", Arc::new((0..ROWS).map(|row| Some(1 + (row % 4) as i64)).collect::<Int64Array>()), true),
@@ -33,8 +35,8 @@ fn rows() -> RecordBatch {
         ("battery", Arc::new((0..ROWS).map(|row| Some((row % 100) as f64)).collect::<Float64Array>()), true),
         ("charging", Arc::new((0..ROWS).map(|row| Some(row % 7 == 0)).collect::<BooleanArray>()), true),
         ("screen", text(&|row| format!("screen-{}", row % 40)), true),
-    ])
-    .unwrap_or_else(|why| unreachable!("{why}"))
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns).expect("columns of one length")
 }
 
 fn floor(rows: &RecordBatch) -> Vec<u8> {
@@ -43,7 +45,7 @@ fn floor(rows: &RecordBatch) -> Vec<u8> {
         writer.write(rows)?;
         writer.into_inner()
     });
-    written.unwrap_or_else(|why| unreachable!("{why}"))
+    written.expect("it can be written")
 }
 
 fn parquet(criterion: &mut Criterion) {
@@ -53,10 +55,10 @@ fn parquet(criterion: &mut Criterion) {
     group.bench_function("floor", |bench| bench.iter(|| black_box(floor(&rows))));
     group.bench_function("sorted file", |bench| {
         bench.iter_batched(
-            || tempfile::tempdir().unwrap_or_else(|why| unreachable!("{why}")),
+            || tempfile::tempdir().expect("a folder"),
             |folder| {
                 let written = candor_store::flush::write_one_file(folder.path(), "analytics", "phone.app", &rows);
-                (black_box(written.unwrap_or_else(|why| unreachable!("{why}"))), folder)
+                (black_box(written.expect("it can be written")), folder)
             },
             BatchSize::PerIteration,
         );

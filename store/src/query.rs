@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Date32Array, RecordBatch, new_null_array};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, Session, TableProvider};
-use datafusion::common::{DFSchema, DataFusionError, Result as PlanResult, ScalarValue, exec_err};
+use datafusion::common::{DataFusionError, Result as PlanResult, ScalarValue, exec_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -17,8 +17,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -117,18 +116,14 @@ impl SqlTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        filters: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         let options = state.table_options().parquet.clone();
-        let mut source = ParquetSource::new(self.columns.clone())
+        // The filter of a query comes here when its plan is optimised.
+        let source = ParquetSource::new(self.columns.clone())
             .with_table_parquet_options(options)
             .with_pushdown_filters(true)
             .with_bloom_filter_on_read(true);
-        if let Some(filter) = conjunction(filters.to_vec()) {
-            let schema = DFSchema::try_from(Arc::clone(self.columns.table_schema()))?;
-            source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
-        }
         let partitions = state.config().target_partitions().max(1);
         let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
             .with_file_groups(FileGroup::new(self.files.clone()).split_files(partitions))
@@ -155,21 +150,16 @@ impl TableProvider for SqlTable {
         TableType::Base
     }
 
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> PlanResult<Vec<TableProviderFilterPushDown>> {
-        // Pending rows are not filtered here, so the filter stays above.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+        _: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !self.files.is_empty() {
-            inputs.push(self.scan_files(state, projection, filters, limit)?);
+            inputs.push(self.scan_files(state, projection, limit)?);
         }
         if !self.pending.is_empty() {
             let pending = std::slice::from_ref(&self.pending);

@@ -115,6 +115,10 @@ async fn sealed_and_pending_rows_are_shown_once_with_their_reasons() {
     let of_me = format!("SELECT count(*) FROM analytics.\"phone.app\" WHERE subject = '{me}'");
     assert_eq!(count(&view, &of_me).await, 3);
 
+    let explained = "EXPLAIN ANALYZE SELECT * FROM analytics.\"phone.app\" WHERE subject = 'nobody'";
+    let explained = view.query(explained).await.unwrap()[0].column(1).as_string::<i32>().value(0).to_owned();
+    assert!(explained.contains("row_groups_pruned_bloom_filter=1 total → 0 matched"), "{explained}");
+
     let held = view.held("imei-1").await.unwrap();
     assert_eq!(held.len(), 3);
     assert_eq!(held.iter().filter(|row| row.file.is_some()).count(), 2);
