@@ -15,10 +15,11 @@ const DEVICE_TOKEN: &str = include_str!("../../../../seeds/fleet/tokens/devices.
 const BACKEND_TOKEN: &str = include_str!("../../../../seeds/fleet/tokens/backend.token");
 const SAMPLE: &str = include_str!("../../../../seeds/events/sample.jsonl");
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("catalogue.toml", include_str!("../../../../seeds/fleet/catalogue.toml")),
     ("policy.toml", include_str!("../../../../seeds/fleet/policy.toml")),
     ("sources.toml", include_str!("../../../../seeds/fleet/sources.toml")),
+    ("parties.toml", include_str!("../../../../seeds/fleet/parties.toml")),
     ("consent.jsonl", include_str!("../../../../seeds/fleet/consent.jsonl")),
     ("tokens/devices.token", DEVICE_TOKEN),
     ("tokens/backend.token", BACKEND_TOKEN),
