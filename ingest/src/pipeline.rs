@@ -37,11 +37,11 @@ pub(crate) async fn logs(service: &Arc<Service>, source: &Arc<Source>, sent: Sen
         Step::Empty => return Ok(Done { reply: Reply::default(), rows: 0, repeat: false }),
         Step::Cleared { cleared, digest, reply, lease } => (cleared, digest, reply, lease),
     };
-    let (account, undeclared) = (cleared.counts().to_vec(), cleared.rejected().undeclared_attributes);
+    let undeclared = cleared.rejected().undeclared_attributes;
     match service.store.append(*cleared, digest, reply).await? {
-        Appended::Stored(reply) => {
-            service.metrics.stored(&source.name, &account, undeclared);
-            Ok(Done { reply, rows: account.iter().map(|count| count.stored).sum(), repeat: false })
+        Appended::Stored { reply, counts } => {
+            service.metrics.stored(&source.name, &counts, undeclared);
+            Ok(Done { reply, rows: counts.iter().map(|count| count.stored).sum(), repeat: false })
         }
         Appended::Repeat(reply) => Ok(repeated(service, source, reply)),
     }

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
 use candor_policy::consent::ConsentSnapshot;
+use candor_policy::counts::Count;
 use candor_policy::keys::Keys;
 use candor_policy::plan::Plan;
 use candor_policy::subject::LedgerId;
@@ -58,7 +59,12 @@ pub struct Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// The batch is durable.
-    Stored(Reply),
+    Stored {
+        /// What the client is told.
+        reply: Reply,
+        /// The account as it was written: withdrawals at the append included.
+        counts: Vec<Count>,
+    },
     /// The same request was stored before; nothing was added.
     Repeat(Reply),
 }
@@ -180,7 +186,9 @@ impl Store {
                 answer,
             }))?;
             match told.await.map_err(|_| Error::closed())? {
-                BatchAnswer::Durable => return Ok(Appended::Stored(reply)),
+                BatchAnswer::Durable => {
+                    return Ok(Appended::Stored { reply, counts: cleared.counts().to_vec() });
+                }
                 BatchAnswer::Refused(error) => return Err(error),
                 BatchAnswer::Withdrawn { claim: back, withdrawn, generation } => {
                     claim = back;

@@ -103,7 +103,7 @@ async fn a_repeat_adds_nothing_in_flight_later_and_after_restarts() {
     );
     let mut outcomes = [one.unwrap(), two.unwrap()];
     outcomes.sort_by_key(|outcome| matches!(outcome, Appended::Repeat(_)));
-    let [Appended::Stored(stored), Appended::Repeat(repeat)] = outcomes else { panic!("{outcomes:?}") };
+    let [Appended::Stored { reply: stored, .. }, Appended::Repeat(repeat)] = outcomes else { panic!("{outcomes:?}") };
     assert_eq!(stored, repeat);
     assert_eq!(store.repeat_of(&digest), Some(stored.clone()));
     assert_eq!(store.figures().pending_rows, 3);
