@@ -77,10 +77,25 @@ fn record(subject: usize, row: usize) -> LogRecord {
             text("client.address", format!("203.0.113.{}", subject % 254 + 1)),
             text("app.package", packages[row % 4].into()),
             text("app.screen", screens[row % 5].into()),
-            KeyValue { key: "duration_ms".into(), value: Some(AnyValue { value: Some(Value::IntValue((row * 7919 % 90_000) as i64)) }), ..Default::default() },
-            KeyValue { key: "battery.level".into(), value: Some(AnyValue { value: Some(Value::IntValue((row % 100) as i64 + 1)) }), ..Default::default() },
-            KeyValue { key: "battery.temperature_c".into(), value: Some(AnyValue { value: Some(Value::DoubleValue(20.0 + (row % 180) as f64 / 10.0)) }), ..Default::default() },
-            text("message", format!("could not sync the folder of user{subject:06}@example.com: connection reset by peer")),
+            KeyValue {
+                key: "duration_ms".into(),
+                value: Some(AnyValue { value: Some(Value::IntValue((row * 7919 % 90_000) as i64)) }),
+                ..Default::default()
+            },
+            KeyValue {
+                key: "battery.level".into(),
+                value: Some(AnyValue { value: Some(Value::IntValue((row % 100) as i64 + 1)) }),
+                ..Default::default()
+            },
+            KeyValue {
+                key: "battery.temperature_c".into(),
+                value: Some(AnyValue { value: Some(Value::DoubleValue(20.0 + (row % 180) as f64 / 10.0)) }),
+                ..Default::default()
+            },
+            text(
+                "message",
+                format!("could not sync the folder of user{subject:06}@example.com: connection reset by peer"),
+            ),
         ],
         ..LogRecord::default()
     }

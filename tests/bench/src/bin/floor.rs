@@ -83,11 +83,16 @@ fn columns(request: &ExportLogsServiceRequest, key: &hmac::Key, purpose: usize) 
             let value = attribute.value.as_ref().and_then(|v| v.value.as_ref());
             match (attribute.key.as_str(), value) {
                 ("device.id", Some(Value::StringValue(v))) => {
-                    text[0].append_value(pseudonyms.entry((0, v)).or_insert_with(|| pseudonym(key, purpose, b"subject", v)));
-                    text[1].append_value(pseudonyms.entry((1, v)).or_insert_with(|| pseudonym(key, purpose, b"device", v)));
+                    text[0].append_value(
+                        pseudonyms.entry((0, v)).or_insert_with(|| pseudonym(key, purpose, b"subject", v)),
+                    );
+                    text[1].append_value(
+                        pseudonyms.entry((1, v)).or_insert_with(|| pseudonym(key, purpose, b"device", v)),
+                    );
                 }
                 ("account.email", Some(Value::StringValue(v))) => {
-                    text[2].append_value(pseudonyms.entry((2, v)).or_insert_with(|| pseudonym(key, purpose, b"email", v)));
+                    text[2]
+                        .append_value(pseudonyms.entry((2, v)).or_insert_with(|| pseudonym(key, purpose, b"email", v)));
                 }
                 ("client.address", Some(Value::StringValue(v))) => {
                     let ip: std::net::Ipv4Addr = v.parse().unwrap();
