@@ -47,7 +47,7 @@ fn withdrawals_and_grants_fall_between_the_events_of_32_senders() {
     let stored = stored_numbers(&world, false);
     service.flush();
     assert_eq!(stored, stored_numbers(&world, true), "sealing changed what is stored");
-    world.totals();
+    let raced = metrics_agree_with_the_totals(&service, &world);
 
     let mut bound = [0_u64; 3];
     for event in &sent {
@@ -61,6 +61,7 @@ fn withdrawals_and_grants_fall_between_the_events_of_32_senders() {
         }
     }
     figure(&format!("consent: {} refused, {} stored, {} raced with a change", bound[0], bound[1], bound[2]));
+    figure(&format!("consent: {raced} rows taken out at the append, in /metrics as in the totals"));
     // With fewer the run would not have shown anything.
     assert!(bound[0] >= 100 && bound[1] >= 100, "{bound:?}");
 }
@@ -117,6 +118,28 @@ fn must_be_stored(event: &Sent, changes: &[Change], granted: Instant) -> Option<
     }
     let last = changes.iter().rev().find(|change| change.to < event.from);
     Some(last.is_none_or(|change| change.gives))
+}
+
+/// Each reason's drops for `analytics` are the same in both; gives those at the append.
+fn metrics_agree_with_the_totals(service: &Service, world: &World) -> u64 {
+    let text = service.client(None).get("/metrics").unwrap().expect_status(200).text();
+    let counter = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok());
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("candor_events_dropped_total{")) {
+        let label = |name: &str| line.split(&format!("{name}=\"")).nth(1)?.split('"').next();
+        if label("purpose") == Some("analytics") {
+            *counted.entry(label("reason").unwrap().to_owned()).or_default() += counter(line).unwrap();
+        }
+    }
+    counted.retain(|_, count| *count > 0);
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    for total in world.totals().iter().filter(|total| total.purpose == "analytics") {
+        for (reason, count) in total.dropped.iter().filter(|(_, count)| *count > 0) {
+            *told.entry(reason.clone()).or_default() += count;
+        }
+    }
+    assert_eq!(counted, told);
+    counted.get("withdrawn_at_append").copied().unwrap_or(0)
 }
 
 fn statement(device: &str, state: &str) -> Value {

@@ -144,13 +144,15 @@ fn fail_sync(when: u32) -> bool {
     let Ok(mut service) = world.start(&Start { under: &under, ..Start::default() }) else {
         // strace writes its last lines a moment after the process ended.
         std::thread::sleep(Duration::from_millis(300));
-        return check_failed_sync(&world, &oracle, when, None);
+        return check_failed_sync(&world, &oracle, when, 0, None);
     };
+    let mut flushes = 0;
     for number in 0..25 {
         if !oracle.send(service.address(), 1) {
             break;
         }
         if number % 6 == 5 {
+            flushes += 1;
             let _ = service.officer().send("POST", "/v1/flush", &[], &[]);
         }
     }
@@ -162,18 +164,19 @@ fn fail_sync(when: u32) -> bool {
     } else {
         service.kill();
     }
-    check_failed_sync(&world, &oracle, when, Some((whole_trace(&output, pid), pid)))
+    check_failed_sync(&world, &oracle, when, flushes, Some((whole_trace(&output, pid), pid)))
 }
 
-fn check_failed_sync(world: &World, oracle: &Oracle, when: u32, trace: Option<(String, u32)>) -> bool {
+fn check_failed_sync(world: &World, oracle: &Oracle, when: u32, flushes: usize, trace: Option<(String, u32)>) -> bool {
     let trace = trace.map_or_else(|| std::fs::read_to_string(world.path("trace")).unwrap(), |(trace, _)| trace);
     let calls = parse(&trace);
     let wal = world.data().canonicalize().unwrap().join("wal");
     let wal = wal.to_str().unwrap();
     // The answer to a flush follows no frame; everything else does.
-    let wrong: Vec<String> =
-        violations(&calls, wal).into_iter().filter(|violation| !violation.contains("nothing was written")).collect();
+    let (of_flushes, wrong): (Vec<String>, Vec<String>) =
+        violations(&calls, wal).into_iter().partition(|violation| violation.contains("nothing was written"));
     assert_eq!(wrong, Vec::<String>::new(), "when={when}");
+    assert!(of_flushes.len() <= flushes, "when={when}: {flushes} flushes, but {of_flushes:?}");
     let failed = calls.iter().find(|call| call.is_sync() && call.result.contains("INJECTED"));
     if let Some(failed) = failed {
         let last =
