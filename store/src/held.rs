@@ -31,7 +31,7 @@ pub(crate) async fn rows(tables: &[TableView], ledger: &Ledger, subjects: &[Subj
     let mut plans = Plans { ledger, known: HashMap::new() };
     let mut held = Vec::new();
     for (table, subject) in tables.iter().flat_map(|table| subjects.iter().map(move |subject| (table, subject))) {
-        let name = subject.in_table(&table.path.purpose);
+        let name = subject.in_table(&table.path.purpose).to_string();
         let (path, files, wanted) = (table.path.clone(), table.files.clone(), name.clone());
         let sealed = blocking(move || lookup::rows_of(&path, &files, &wanted)).await?;
         for found in sealed {

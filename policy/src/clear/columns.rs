@@ -11,6 +11,7 @@ use arrow_select::take::take;
 
 use super::facts::{FieldValues, GroupFacts};
 use crate::consent::ConsentSnapshot;
+use crate::hex::Hex16;
 use crate::keys::Keys;
 use crate::operator::clean::clean;
 use crate::operator::{OperatorContext, OperatorRef};
@@ -29,7 +30,7 @@ pub(super) struct Selection<'a> {
 pub(super) struct SubjectNames<'a> {
     subjects: &'a [SubjectId],
     purpose: &'a str,
-    names: Vec<Option<String>>,
+    names: Vec<Option<Hex16>>,
 }
 
 impl<'a> SubjectNames<'a> {
@@ -41,7 +42,8 @@ impl<'a> SubjectNames<'a> {
         let mut out = StringBuilder::with_capacity(subjects.len(), subjects.len() * 32);
         for subject in subjects {
             let at = subject as usize;
-            out.append_value(self.names[at].get_or_insert_with(|| self.subjects[at].in_table(self.purpose)));
+            let name = self.names[at].get_or_insert_with(|| self.subjects[at].in_table(self.purpose));
+            out.append_value(name.as_str());
         }
         Arc::new(out.finish())
     }

@@ -193,7 +193,7 @@ fn check_shape(cleared: &Cleared, keys: &Keys) {
             assert!(rows.end > rows.start);
             next = rows.end;
             let name = keys.subject_id(&cleared.subjects()[*subject as usize]).in_table(&table.purpose_name);
-            assert!(rows.clone().all(|row| names.value(row) == name));
+            assert!(rows.clone().all(|row| names.value(row) == name.as_str()));
         }
         assert_eq!(next, table.rows.num_rows());
         assert!(table.runs.windows(2).all(|pair| pair[0].0 != pair[1].0), "as long as they can be");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use hmac::Mac;
+
 use super::fixture::{Batch, CAR, CYCLE, LATER, PHONE, PHONE_EVENTS, PURPOSES, Row, STREAMS, TRIAL, Value, Values};
 use crate::consent::{ConsentState, SubjectConsent};
 use crate::keys::Keys;
@@ -263,7 +265,7 @@ impl Oracle<'_> {
     }
 
     fn name(&self, subject: &str, purpose: usize) -> String {
-        self.keys.subject_id(&self.keys.ledger_id(subject)).in_table(PURPOSES[purpose])
+        self.keys.subject_id(&self.keys.ledger_id(subject)).in_table(PURPOSES[purpose]).to_string()
     }
 
     pub(super) fn stored(&self) -> Stored {
@@ -329,8 +331,8 @@ impl Oracle<'_> {
         let domain = format!("{purpose}\0{column}");
         let message =
             [&(domain.len() as u16).to_be_bytes()[..], domain.as_bytes(), &3_u64.to_be_bytes(), value.as_bytes()];
-        let tag = ring::hmac::sign(self.keys.named(key).unwrap().ring_key(), &message.concat());
-        crate::hex::encode(&tag.as_ref()[..16])
+        let tag = self.keys.named(key).unwrap().keyed().clone().chain_update(message.concat());
+        crate::hex::encode(&tag.finalize().into_bytes()[..16])
     }
 
     pub(super) fn account(&self, withdrawn: &[(u32, u16)]) -> Counts {

@@ -80,8 +80,8 @@ async fn sealed_and_pending_rows_are_shown_once_with_their_reasons() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let keys = KeyRing::open_or_create(data, &[]).unwrap().keys();
-    let me = keys.subject_id(&keys.ledger_id("imei-1")).in_table(PURPOSE);
-    let other = keys.subject_id(&keys.ledger_id("imei-2")).in_table(PURPOSE);
+    let me = keys.subject_id(&keys.ledger_id("imei-1")).in_table(PURPOSE).to_string();
+    let other = keys.subject_id(&keys.ledger_id("imei-2")).in_table(PURPOSE).to_string();
 
     let (catalogue, policy) = (Catalogue::parse(CATALOGUE, "c").unwrap(), Policy::parse(POLICY, "p").unwrap());
     let (c, p) = (catalogue.digest.to_string(), policy.digest.to_string());
