@@ -175,6 +175,18 @@ fn check_operator(emit: &Emit, input: Input, stream: &Stream, findings: &mut Fin
         );
         findings.report(&emit.span, message, "use another operator: keep, suppress and drop run on every type");
     }
+    let refused = match input {
+        Input::Time => None,
+        Input::Field(number) => stream
+            .fields
+            .get(usize::from(number))
+            .filter(|field| !field.values.is_empty())
+            .and_then(|field| operator.refuses(&field.values)),
+    };
+    if let Some(refused) = refused {
+        let message = format!("{} (`{name}` of stream `{}`)", refused.message, stream.name);
+        findings.report(&emit.span, message, refused.mend);
+    }
     let written = column_name(name, operator);
     if operator.suffix().is_some() && stream.field_number(&written).is_some() {
         let message = format!(
