@@ -137,7 +137,9 @@ impl Needles {
         for batch in reader {
             let batch: RecordBatch = batch.expect("a batch");
             for column in batch.columns() {
-                for buffer in column.to_data().buffers() {
+                let data = column.to_data();
+                // The elements of a list are a child of it.
+                for buffer in data.buffers().iter().chain(data.child_data().iter().flat_map(ArrayData::buffers)) {
                     note(hits, &format!("{} (values)", path.display()), self.find(buffer));
                 }
             }
