@@ -139,7 +139,7 @@ impl Needles {
             for column in batch.columns() {
                 let data = column.to_data();
                 // The elements of a list are a child of it.
-                for buffer in data.buffers().iter().chain(data.child_data().iter().flat_map(ArrayData::buffers)) {
+                for buffer in data.buffers().iter().chain(data.child_data().iter().flat_map(|list| list.buffers())) {
                     note(hits, &format!("{} (values)", path.display()), self.find(buffer));
                 }
             }
