@@ -63,7 +63,7 @@ impl Hierarchy {
         let mut reading = Reading::default();
         for record in reader.records() {
             let record = record.map_err(|problem| error(&format!("it cannot be read: {}", what(&problem)), FORM))?;
-            reading.add(&record, record.position().map_or(0, csv::Position::line))?;
+            reading.add(&record, record.position().map_or(0, |position| line_of(text, position)))?;
         }
         if reading.hierarchy.rows.is_empty() {
             return Err(error("it has no line", FORM));
@@ -81,6 +81,13 @@ impl std::fmt::Debug for Hierarchy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Hierarchy({} values, {} levels)", self.rows.len(), self.levels)
     }
+}
+
+/// Line of a record, from 1: csv tells where it began to look, before empty lines.
+fn line_of(text: &str, position: &csv::Position) -> u64 {
+    let rest = text.as_bytes().get(position.byte() as usize..).unwrap_or_default();
+    let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|byte| **byte == b'\n').count();
+    position.line() + empty as u64
 }
 
 /// csv's own words could quote the file.
