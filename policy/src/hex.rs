@@ -36,6 +36,12 @@ impl Hex16 {
     }
 }
 
+impl AsRef<str> for Hex16 {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl std::fmt::Display for Hex16 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

@@ -54,7 +54,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// `ledger` makes ledger ids, `subject` is the live generation `K_n`, `named` are the keys that `hmac` operators name.
+    /// `ledger` makes ledger ids, `subject` is the live generation `K_n`, `named` are the keys that operators name.
     #[must_use]
     pub const fn new(ledger: HmacKey, subject: HmacKey, named: BTreeMap<String, HmacKey>) -> Self {
         Self { ledger, subject, named }
@@ -72,7 +72,7 @@ impl Keys {
         SubjectId::from_bytes(tag(&self.subject, ledger_id.as_bytes()))
     }
 
-    /// The key that an `hmac` operator names.
+    /// The key that an `hmac` or `fpe_ff1` operator names.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&HmacKey> {
         self.named.get(name)

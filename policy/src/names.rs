@@ -73,6 +73,15 @@ pub(crate) const RULE: NameRule = NameRule {
     },
 };
 
+/// Name of a file that a policy names, from the policy's folder.
+pub(crate) const FILE: NameRule = NameRule {
+    what: "name of a file",
+    says: "use the way from the policy's folder, without `..`: letters, digits, `.`, `_` and `-`, folders joined by `/`",
+    test: |name| {
+        name.len() <= 200 && name.split('/').all(|part| starts_alphanumeric(part) && part.bytes().all(is_label))
+    },
+};
+
 /// Columns that every table has; a field cannot be called so.
 pub(crate) const RESERVED_COLUMNS: [&str; 7] =
     ["event", "time", "received_date", "subject", "batch", "consent_seq", "decision"];
@@ -114,5 +123,6 @@ mod tests {
         assert!(JURISDICTION.allows("US-CA") && !JURISDICTION.allows("*"));
         assert!(RULE.allows("phone-analytics") && !RULE.allows("a rule"));
         assert!(DOCUMENT.allows("acme-fleet") && !DOCUMENT.allows("-x"));
+        assert!(FILE.allows("hierarchies/city.csv") && !FILE.allows("../city.csv") && !FILE.allows("a/..b"));
     }
 }

@@ -6,7 +6,7 @@ use candor_policy::catalogue::FieldType;
 use candor_policy::key_index::StreamKeys;
 
 use super::column::{Column, time_builder};
-use super::value::Cell;
+use super::value::Cells;
 
 /// Columns after those of the fields: subject, jurisdiction and GPC, in this order.
 pub(super) const EXTRA_COLUMNS: usize = 3;
@@ -45,11 +45,11 @@ pub(super) enum ResourceState {
 
 impl<'k> Group<'k> {
     pub(super) fn new(stream: u16, keys: &'k StreamKeys) -> Self {
-        let fields = keys.fields.iter().map(|field| Column::new(field.kind, field.per_resource));
+        let fields = keys.fields.iter().map(|field| Column::new(field.kind, field.list, field.per_resource));
         let extra = [
-            Column::new(FieldType::String, keys.subject_per_resource),
-            Column::new(FieldType::String, keys.jurisdiction_per_resource),
-            Column::new(FieldType::Bool, keys.gpc_per_resource),
+            Column::new(FieldType::String, false, keys.subject_per_resource),
+            Column::new(FieldType::String, false, keys.jurisdiction_per_resource),
+            Column::new(FieldType::Bool, false, keys.gpc_per_resource),
         ];
         let classes = classes(keys);
         let states = vec![ResourceState::New; classes.iter().max().map_or(1, |last| last + 1)];
@@ -89,7 +89,7 @@ impl<'k> Group<'k> {
     }
 
     /// The row of the current resource in a class, written now from `cells` if it has none yet.
-    pub(super) fn resource_row(&mut self, class: usize, cells: &[(usize, Cell<'_>)]) -> u32 {
+    pub(super) fn resource_row(&mut self, class: usize, cells: &Cells<'_>) -> u32 {
         if let ResourceState::Written(row) = self.state(class) {
             return row;
         }
@@ -101,7 +101,7 @@ impl<'k> Group<'k> {
     }
 
     /// Writes one row.
-    pub(super) fn write(&mut self, event: u16, time: Option<i64>, resource: u32, cells: &[(usize, Cell<'_>)]) {
+    pub(super) fn write(&mut self, event: u16, time: Option<i64>, resource: u32, cells: &Cells<'_>) {
         let row = self.resource.len();
         self.event.append_value(event);
         self.time.append_option(time);
@@ -132,10 +132,10 @@ impl<'k> Group<'k> {
         })
     }
 
-    fn put(&mut self, row: usize, cells: &[(usize, Cell<'_>)]) {
-        for (column, cell) in cells {
+    fn put(&mut self, row: usize, cells: &Cells<'_>) {
+        for (column, cell) in &cells.cells {
             if let Some(column) = self.columns.get_mut(*column) {
-                column.write(row, *cell);
+                column.write(row, *cell, &cells.elements);
             }
         }
     }

@@ -16,11 +16,13 @@ pub struct DecodeLimits {
     pub attributes: usize,
     /// Deepest nesting of values.
     pub depth: usize,
+    /// Most elements of a list that a field is; one that has more is a bad value.
+    pub elements: usize,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { records: 65_536, attributes: 1_024, depth: 32 }
+        Self { records: 65_536, attributes: 1_024, depth: 32, elements: 1_000 }
     }
 }
 

@@ -4,6 +4,8 @@
 //! same answer from every service that speaks OTLP. A message that is not repeated may come in several pieces, which
 //! add up: pieces of an `AnyValue` or a `Resource` are read one after the other into the same place.
 
+use std::ops::ControlFlow;
+
 use candor_policy::batch::Received;
 use candor_policy::key_index::KeyIndex;
 
@@ -17,8 +19,13 @@ use super::{DecodeError, DecodeLimits};
 /// # Errors
 /// [`DecodeError`] exactly where prost's decoder of the same message gives one, and for the limits.
 pub fn decode_logs(body: &[u8], keys: &KeyIndex, limits: &DecodeLimits) -> Result<Received, DecodeError> {
-    let mut walk =
-        Walk { rows: Rows::new(keys), limits: *limits, records: 0, resource: Vec::new(), attributes: Vec::new() };
+    let mut walk = Walk {
+        rows: Rows::new(keys, limits),
+        limits: *limits,
+        records: 0,
+        resource: Vec::new(),
+        attributes: Vec::new(),
+    };
     let mut request = Reader::new(body);
     while let Some(field) = request.field()? {
         match field.tag {
@@ -35,9 +42,9 @@ struct Walk<'b, 'k> {
     limits: DecodeLimits,
     records: usize,
     /// Attributes of the current resource.
-    resource: Vec<Attribute<'b, KeyValueList<'b>>>,
+    resource: Vec<Attribute<'b, Pieces<'b>>>,
     /// Attributes of the current record.
-    attributes: Vec<Attribute<'b, KeyValueList<'b>>>,
+    attributes: Vec<Attribute<'b, Pieces<'b>>>,
 }
 
 impl<'b> Walk<'b, '_> {
@@ -92,12 +99,13 @@ impl<'b> Walk<'b, '_> {
         Ok(())
     }
 
-    fn log_record(&mut self, mut fields: Reader<'b>) -> Result<(), DecodeError> {
+    fn log_record(&mut self, message: Reader<'b>) -> Result<(), DecodeError> {
         self.records += 1;
         if self.records > self.limits.records {
             return Err(DecodeError::TooMany { what: "records", limit: self.limits.records });
         }
         self.attributes.clear();
+        let mut fields = message;
         let mut body = Value::Absent;
         let (mut time, mut observed_time, mut severity_number) = (0, 0, 0);
         let (mut severity_text, mut event_name) = ("", "");
@@ -120,7 +128,7 @@ impl<'b> Walk<'b, '_> {
                 _ => fields.skip(field)?,
             }
         }
-        let body = body.with_list(|()| None);
+        let body = body.with_list(|()| Some(Pieces { message, tag: 5 }));
         let attributes = &self.attributes;
         let record = Record { event_name, time, observed_time, severity_number, severity_text, body, attributes };
         self.rows.record(&self.resource, &record)
@@ -149,65 +157,102 @@ impl Nesting {
     }
 }
 
-/// A key-value list that has been walked once: the `KeyValue` message whose value it is.
+/// A key-value list or array that has been walked once: the message that holds the value, and the field of it that does.
 #[derive(Clone, Copy)]
-struct KeyValueList<'b>(Reader<'b>);
+struct Pieces<'b> {
+    message: Reader<'b>,
+    tag: u32,
+}
 
-impl<'b> KeyValues<'b> for KeyValueList<'b> {
+/// Fields of an `AnyValue`.
+const ARRAY: u32 = 5;
+const LIST: u32 = 6;
+
+impl<'b> KeyValues<'b> for Pieces<'b> {
     fn each(
         self,
         visit: &mut dyn FnMut(&'b str, Value<'b, Self>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        // Pieces of a list add up until another kind of value comes between them: only the last run counts.
+        self.last_run(LIST, &mut |pair| {
+            let (key, value) = key_value(pair, Nesting::ANY)?;
+            visit(key, value).map(|()| ControlFlow::Continue(()))
+        })
+    }
+
+    fn elements(self, visit: &mut dyn FnMut(Value<'b, Self>) -> ControlFlow<()>) -> Result<(), DecodeError> {
+        self.last_run(ARRAY, &mut |element| {
+            let mut value = Value::Absent;
+            any_value(element, Nesting::ANY, &mut value)?;
+            // A field takes scalars: nobody looks into an element.
+            Ok(visit(value.with_list(|()| None)))
+        })
+    }
+}
+
+impl<'b> Pieces<'b> {
+    /// Visits what is in the pieces of one kind of value. Pieces add up until another kind comes between them: only the
+    /// last run counts.
+    fn last_run(
+        self,
+        kind: u32,
+        visit: &mut dyn FnMut(Reader<'b>) -> Result<ControlFlow<()>, DecodeError>,
+    ) -> Result<(), DecodeError> {
         let (mut piece, mut run_start, mut in_run) = (0_usize, 0, false);
-        self.fields(&mut |list| {
-            if list.is_some() {
+        self.pieces(kind, &mut |found| {
+            if found.is_some() {
                 if !in_run {
                     run_start = piece;
                 }
                 piece += 1;
             }
-            in_run = list.is_some();
-            Ok(())
+            in_run = found.is_some();
+            Ok(ControlFlow::Continue(()))
         })?;
         piece = 0;
-        self.fields(&mut |list| {
-            let Some(mut list) = list else { return Ok(()) };
+        self.pieces(kind, &mut |found| {
+            let Some(mut found) = found else { return Ok(ControlFlow::Continue(())) };
             piece += 1;
             if piece <= run_start {
-                return Ok(());
+                return Ok(ControlFlow::Continue(()));
             }
-            while let Some(field) = list.field()? {
-                if field.tag == 1 {
-                    let (key, value) = key_value(list.message(field)?, Nesting::ANY)?;
-                    visit(key, value)?;
-                } else {
-                    list.skip(field)?;
+            while let Some(field) = found.field()? {
+                if field.tag != 1 {
+                    found.skip(field)?;
+                } else if visit(found.message(field)?)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
     }
-}
 
-impl<'b> KeyValueList<'b> {
-    /// Visits the value's fields in order: the list where it is one, `None` for any other kind of value.
-    fn fields(self, visit: &mut dyn FnMut(Option<Reader<'b>>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
-        let mut pair = self.0;
-        while let Some(field) = pair.field()? {
-            if field.tag != 2 {
-                pair.skip(field)?;
+    /// Visits the value's fields in order: those of the kind, and `None` for any other.
+    fn pieces(
+        self,
+        kind: u32,
+        visit: &mut dyn FnMut(Option<Reader<'b>>) -> Result<ControlFlow<()>, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let mut around = self.message;
+        while let Some(field) = around.field()? {
+            if field.tag != self.tag {
+                around.skip(field)?;
                 continue;
             }
-            let mut value = pair.message(field)?;
+            let mut value = around.message(field)?;
             while let Some(field) = value.field()? {
-                match field.tag {
-                    6 => visit(Some(value.message(field)?))?,
+                let found = match field.tag {
+                    tag if tag == kind => visit(Some(value.message(field)?))?,
                     1..=8 => {
                         value.skip(field)?;
-                        visit(None)?;
+                        visit(None)?
                     }
-                    _ => value.skip(field)?,
+                    _ => {
+                        value.skip(field)?;
+                        continue;
+                    }
+                };
+                if found.is_break() {
+                    return Ok(());
                 }
             }
         }
@@ -215,7 +260,7 @@ impl<'b> KeyValueList<'b> {
     }
 }
 
-fn key_value(message: Reader<'_>, nesting: Nesting) -> Result<Attribute<'_, KeyValueList<'_>>, DecodeError> {
+fn key_value(message: Reader<'_>, nesting: Nesting) -> Result<Attribute<'_, Pieces<'_>>, DecodeError> {
     let (mut key, mut value) = ("", Value::Absent);
     let mut fields = message;
     while let Some(field) = fields.field()? {
@@ -226,7 +271,7 @@ fn key_value(message: Reader<'_>, nesting: Nesting) -> Result<Attribute<'_, KeyV
             _ => fields.skip(field)?,
         }
     }
-    Ok((key, value.with_list(|()| Some(KeyValueList(message)))))
+    Ok((key, value.with_list(|()| Some(Pieces { message, tag: 2 }))))
 }
 
 /// Reads one piece of a value into `value`, which holds what the pieces before it said.
@@ -237,11 +282,11 @@ fn any_value<'b>(mut fields: Reader<'b>, nesting: Nesting, value: &mut Value<'b,
             2 => *value = Value::Bool(fields.integer(field)? != 0),
             3 => *value = Value::Int(fields.integer(field)? as i64),
             4 => *value = Value::Double(f64::from_bits(fields.fixed64(field)?)),
-            5 => {
+            ARRAY => {
                 array(fields.message(field)?, nesting.deeper()?)?;
-                *value = Value::Other;
+                *value = Value::Array(());
             }
-            6 => {
+            LIST => {
                 list(fields.message(field)?, nesting.deeper()?)?;
                 *value = Value::List(());
             }

@@ -9,11 +9,12 @@
 //! fields that its records can carry.
 
 use candor_policy::batch::{DecodeTally, Received};
-use candor_policy::key_index::{KeyIndex, KeyTable, Slot, StreamKeys};
+use candor_policy::catalogue::{Place, Signal};
+use candor_policy::key_index::{FieldKey, KeyIndex, KeyTable, Slot, StreamKeys};
 
-use super::DecodeError;
 use super::group::{EXTRA_COLUMNS, Group, ResourceState};
-use super::value::{Cell, KeyValues, Value, field_cell, gpc_cell, jurisdiction_cell, subject_cell};
+use super::value::{BadValue, Cells, KeyValues, Value, field_cell, gpc_cell, jurisdiction_cell, subject_cell};
+use super::{DecodeError, DecodeLimits};
 
 /// Names the event of a record whose `event_name` is empty.
 const EVENT_NAME: &str = "event.name";
@@ -38,6 +39,7 @@ pub(super) struct Record<'r, 'v, N> {
 /// The rows of a request so far.
 pub(super) struct Rows<'k> {
     keys: &'k KeyIndex,
+    most_elements: usize,
     groups: Vec<Option<Group<'k>>>,
     tally: DecodeTally,
     resource: u64,
@@ -45,9 +47,10 @@ pub(super) struct Rows<'k> {
 }
 
 impl<'k> Rows<'k> {
-    pub(super) fn new(keys: &'k KeyIndex) -> Self {
+    pub(super) fn new(keys: &'k KeyIndex, limits: &DecodeLimits) -> Self {
         Self {
             keys,
+            most_elements: limits.elements,
             groups: std::iter::repeat_with(|| None).take(keys.streams().len()).collect(),
             tally: DecodeTally::default(),
             resource: 0,
@@ -66,7 +69,7 @@ impl<'k> Rows<'k> {
         resource: &[Attribute<'v, N>],
         record: &Record<'_, 'v, N>,
     ) -> Result<(), DecodeError> {
-        let place = self.keys.event(record.name());
+        let place = self.keys.event(Signal::Logs, record.name());
         let Some((stream, event, keys)) = place.and_then(|(s, e)| Some((s, e, self.keys.stream(s)?))) else {
             self.tally.undeclared_events += 1;
             return Ok(());
@@ -75,13 +78,13 @@ impl<'k> Rows<'k> {
         let group = group.get_or_insert_with(|| Group::new(stream, keys));
         let class = group.enter(self.resource, event);
 
-        let mut of_resource = Resolving::new(&mut self.scratch.resource, keys, event, true);
+        let mut of_resource = Resolving::new(&mut self.scratch.resource, keys, event, true, self.most_elements);
         if group.state(class) == ResourceState::New {
             of_resource.attributes(&keys.resource, resource)?;
             self.tally.undeclared_attributes += of_resource.undeclared;
             group.set_state(class, of_resource.bad.map_or(ResourceState::Counted, ResourceState::Bad));
         }
-        let mut of_record = Resolving::new(&mut self.scratch.record, keys, event, false);
+        let mut of_record = Resolving::new(&mut self.scratch.record, keys, event, false, self.most_elements);
         of_record.record(record)?;
         self.tally.undeclared_attributes += of_record.undeclared;
 
@@ -90,7 +93,7 @@ impl<'k> Rows<'k> {
             count_bad(&mut self.tally, stream, field);
         } else {
             // Counted with an earlier record, which was bad: its cells are gone.
-            if group.state(class) == ResourceState::Counted && of_resource.cells.is_empty() {
+            if group.state(class) == ResourceState::Counted && of_resource.cells.cells.is_empty() {
                 of_resource.attributes(&keys.resource, resource)?;
             }
             let resource = group.resource_row(class, &of_resource.cells);
@@ -153,8 +156,9 @@ struct Scratch {
 
 #[derive(Default)]
 struct Buffers {
-    cells: Vec<(usize, Cell<'static>)>,
-    /// Column → stamp of the last resolution that a value was offered in.
+    cells: Cells<'static>,
+    /// Column → stamp of the last resolution that a value was offered in; behind the last column, the same for
+    /// longitudes by field.
     seen: Vec<u64>,
     stamp: u64,
     path: String,
@@ -166,28 +170,35 @@ struct Resolving<'s, 'k, 'v> {
     keys: &'k StreamKeys,
     allowed: &'k [bool],
     from_resource: bool,
-    cells: Vec<(usize, Cell<'v>)>,
+    cells: Cells<'v>,
+    most_elements: usize,
     bad: Option<u16>,
     undeclared: u64,
 }
 
 impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
-    fn new(buffers: &'s mut Buffers, keys: &'k StreamKeys, event: u16, from_resource: bool) -> Self {
+    fn new(
+        buffers: &'s mut Buffers,
+        keys: &'k StreamKeys,
+        event: u16,
+        from_resource: bool,
+        most_elements: usize,
+    ) -> Self {
         buffers.stamp += 1;
-        let columns = keys.fields.len() + EXTRA_COLUMNS;
+        let columns = keys.fields.len() * 2 + EXTRA_COLUMNS;
         if buffers.seen.len() < columns {
             buffers.seen.resize(columns, 0);
         }
         let allowed = keys.event_fields.get(usize::from(event)).map_or(&[][..], Vec::as_slice);
         let cells = std::mem::take(&mut buffers.cells);
-        Self { buffers, keys, allowed, from_resource, cells, bad: None, undeclared: 0 }
+        Self { buffers, keys, allowed, from_resource, cells, most_elements, bad: None, undeclared: 0 }
     }
 
     fn record<N: KeyValues<'v>>(&mut self, record: &Record<'_, 'v, N>) -> Result<(), DecodeError> {
         self.attributes(&self.keys.attributes, record.attributes)?;
-        self.offer(&self.keys.body, &record.body);
-        self.offer(&self.keys.severity_number, &record.severity_number());
-        self.offer(&self.keys.severity_text, &record.severity_text());
+        self.offer(self.keys.places.slots(Place::Body), &record.body)?;
+        self.offer(self.keys.places.slots(Place::SeverityNumber), &record.severity_number())?;
+        self.offer(self.keys.places.slots(Place::SeverityText), &record.severity_text())?;
         Ok(())
     }
 
@@ -200,7 +211,7 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         for (key, value) in attributes {
             if matches!(value, Value::List(_)) && table.is_prefix(key) {
                 nested = true;
-            } else if !self.takes(table, key, value) && (self.from_resource || *key != EVENT_NAME) {
+            } else if !self.takes(table, key, value)? && (self.from_resource || *key != EVENT_NAME) {
                 self.undeclared += 1;
             }
         }
@@ -227,8 +238,8 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
             match value {
                 Value::List(inner) if table.is_prefix(&self.buffers.path) => return self.descend(table, inner),
                 value => {
-                    let slots = table.slots(&self.buffers.path);
-                    if !slots.is_some_and(|slots| self.offer(slots, &value)) {
+                    let slots = table.slots(&self.buffers.path).unwrap_or_default();
+                    if !self.offer(slots, &value)? {
                         self.undeclared += 1;
                     }
                 }
@@ -237,17 +248,24 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         })
     }
 
-    fn takes<N>(&mut self, table: &KeyTable, key: &str, value: &Value<'v, N>) -> bool {
-        table.slots(key).is_some_and(|slots| self.offer(slots, value))
+    fn takes<N: KeyValues<'v>>(
+        &mut self,
+        table: &KeyTable,
+        key: &str,
+        value: &Value<'v, N>,
+    ) -> Result<bool, DecodeError> {
+        self.offer(table.slots(key).unwrap_or_default(), value)
     }
 
     /// Puts a value where it goes; false if nothing of this event asks for it.
-    fn offer<N>(&mut self, slots: &[Slot], value: &Value<'v, N>) -> bool {
+    fn offer<N: KeyValues<'v>>(&mut self, slots: &[Slot], value: &Value<'v, N>) -> Result<bool, DecodeError> {
         let mut asked = false;
         for slot in slots {
             let Some(column) = self.column(*slot) else { continue };
             asked = true;
-            let Some(seen) = self.buffers.seen.get_mut(column) else { continue };
+            let stamped =
+                if let Slot::Lon(_) = slot { self.keys.fields.len() + EXTRA_COLUMNS + column } else { column };
+            let Some(seen) = self.buffers.seen.get_mut(stamped) else { continue };
             if std::mem::replace(seen, self.buffers.stamp) == self.buffers.stamp {
                 continue;
             }
@@ -255,24 +273,38 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
                 Slot::Subject => subject_cell(value),
                 Slot::Jurisdiction => jurisdiction_cell(value),
                 Slot::Gpc => gpc_cell(value),
-                Slot::Field(field) => {
-                    let cell = field_cell(self.keys.fields[column].kind, value);
-                    if cell.is_err() {
+                Slot::Field(field) | Slot::Lat(field) | Slot::Lon(field) => {
+                    if self.field(*slot, column, value)?.is_err() {
                         self.bad.get_or_insert(*field);
                     }
-                    cell.ok().flatten()
+                    None
                 }
             };
-            self.cells.extend(cell.map(|cell| (column, cell)));
+            self.cells.cells.extend(cell.map(|cell| (column, cell)));
         }
-        asked
+        Ok(asked)
+    }
+
+    fn field<N: KeyValues<'v>>(
+        &mut self,
+        slot: Slot,
+        column: usize,
+        value: &Value<'v, N>,
+    ) -> Result<Result<(), BadValue>, DecodeError> {
+        let FieldKey { kind, list, .. } = self.keys.fields[column];
+        Ok(match slot {
+            Slot::Lat(_) => self.cells.push_half(column, true, value),
+            Slot::Lon(_) => self.cells.push_half(column, false, value),
+            _ if list => self.cells.push_array(column, kind, value, self.most_elements)?,
+            _ => field_cell(kind, value).map(|cell| self.cells.cells.extend(cell.map(|cell| (column, cell)))),
+        })
     }
 
     /// Column of a slot, if this event has it from this side.
     fn column(&self, slot: Slot) -> Option<usize> {
         let fields = self.keys.fields.len();
         let (column, per_resource) = match slot {
-            Slot::Field(field) => {
+            Slot::Field(field) | Slot::Lat(field) | Slot::Lon(field) => {
                 let column = usize::from(field);
                 if !self.allowed.get(column).copied().unwrap_or(false) {
                     return None;
@@ -286,10 +318,9 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         (per_resource == self.from_resource).then_some(column)
     }
 
-    /// Hands the buffer back. Collecting from the emptied vector keeps its allocation and sheds the lifetime.
-    fn recycle(mut self) {
-        self.cells.clear();
-        self.buffers.cells = self.cells.into_iter().map_while(|_| None).collect();
+    /// Hands the buffers back.
+    fn recycle(self) {
+        self.buffers.cells = self.cells.recycle();
     }
 }
 
@@ -301,35 +332,5 @@ fn count_bad(tally: &mut DecodeTally, stream: u16, field: u16) {
     match tally.bad_fields.iter_mut().find(|(known, column, _)| (*known, *column) == (stream, field)) {
         Some((_, _, records)) => *records += 1,
         None => tally.bad_fields.push((stream, field, 1)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recycled_buffer_keeps_its_allocation() {
-        let mut buffers = Buffers { cells: Vec::with_capacity(64), ..Buffers::default() };
-        let keys = StreamKeys {
-            name: "s".into(),
-            fields: Vec::new(),
-            attributes: KeyTable::default(),
-            resource: KeyTable::default(),
-            body: Vec::new(),
-            severity_number: Vec::new(),
-            severity_text: Vec::new(),
-            subject_per_resource: true,
-            jurisdiction_per_resource: true,
-            gpc_per_resource: true,
-            event_fields: Vec::new(),
-        };
-        let text = String::from("short-lived");
-        let mut resolving = Resolving::new(&mut buffers, &keys, 0, false);
-        resolving.cells.push((0, Cell::Text(&text)));
-        let before = resolving.cells.as_ptr() as usize;
-        resolving.recycle();
-        assert_eq!((buffers.cells.len(), buffers.cells.as_ptr() as usize), (0, before));
-        assert!(buffers.cells.capacity() >= 64);
     }
 }

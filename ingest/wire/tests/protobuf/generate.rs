@@ -40,6 +40,9 @@ fn resource() -> impl Strategy<Value = Resource> {
         "device.model.name",
         "device.memory",
         "device.made",
+        "device.cells",
+        "device.lat",
+        "device.lon",
         "device",
         "service.name",
     ]);
@@ -99,6 +102,10 @@ fn log_record() -> impl Strategy<Value = LogRecord> {
         "location.place",
         "location.place.name",
         "started",
+        "tags",
+        "levels",
+        "switches",
+        "marks",
         "speed",
         "gpc",
         "region",
@@ -109,7 +116,7 @@ fn log_record() -> impl Strategy<Value = LogRecord> {
     let time = || prop_oneof![Just(0), Just(u64::MAX), 1_700_000_000_000_000_000_u64..1_800_000_000_000_000_000];
     (
         (time(), time(), prop_oneof![Just(0), any::<i32>()], "[A-Z]{0,4}", name()),
-        (option::of(any_value()), vec(attribute(key), 0..9), option::weighted(0.3, name())),
+        (option::of(prop_oneof![any_value(), array("name")]), vec(attribute(key), 0..9), option::weighted(0.3, name())),
         (any::<u32>(), any::<u32>(), vec(any::<u8>(), 0..17)),
     )
         .prop_map(
@@ -154,8 +161,9 @@ fn fitting(key: &'static str) -> BoxedStrategy<AnyValue> {
         ]
         .prop_map(some)
         .boxed(),
-        "location.lat" | "location.lon" | "speed" => prop_oneof![
+        "location.lat" | "location.lon" | "device.lat" | "device.lon" | "speed" => prop_oneof![
             (-9i64..9).prop_map(|whole| Value::DoubleValue(whole as f64)),
+            select(vec![90.0, -180.0, 180.5, f64::NAN, f64::INFINITY]).prop_map(Value::DoubleValue),
             any::<i32>().prop_map(|whole| Value::IntValue(i64::from(whole)))
         ]
         .prop_map(some)
@@ -169,9 +177,20 @@ fn fitting(key: &'static str) -> BoxedStrategy<AnyValue> {
         .prop_map(some)
         .boxed(),
         "app.foreground" | "gpc" => any::<bool>().prop_map(Value::BoolValue).prop_map(some).boxed(),
+        "tags" => array("name"),
+        "levels" => array("speed"),
+        "switches" => array("gpc"),
+        "marks" => array("started"),
+        "device.cells" => array("duration_ms"),
         "location" | "location.place" | "app" | "device" => list().prop_map(some).boxed(),
         _ => "\\PC{0,9}".prop_map(Value::StringValue).prop_map(some).boxed(),
     }
+}
+
+/// An array whose elements suit a key; some have no value.
+fn array(key: &'static str) -> BoxedStrategy<AnyValue> {
+    let element = option::weighted(0.9, fitting(key)).prop_map(Option::unwrap_or_default);
+    vec(element, 0..4).prop_map(|values| AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) }).boxed()
 }
 
 /// A list of pairs with keys that may be declared below another.

@@ -17,7 +17,7 @@ use crate::spec::{Spec, key_index, spec};
 
 /// No limit of ours, so that only the encoding decides.
 pub(crate) const UNLIMITED: DecodeLimits =
-    DecodeLimits { records: usize::MAX, attributes: usize::MAX, depth: usize::MAX };
+    DecodeLimits { records: usize::MAX, attributes: usize::MAX, depth: usize::MAX, elements: usize::MAX };
 
 #[test]
 fn damaged_requests_get_the_verdict_of_prost() {
@@ -131,6 +131,10 @@ fn kvlist(key: &str, double: f64) -> Vec<u8> {
     message(6, &[message(1, &[field(1, 2, key.as_bytes()), value])])
 }
 
+fn array(text: &[u8]) -> Vec<u8> {
+    message(5, &[message(1, &[field(1, 2, text)])])
+}
+
 fn group(tag: u32, depth: usize) -> Vec<u8> {
     [field(tag, 3, &[]).repeat(depth), field(tag, 4, &[]).repeat(depth)].concat()
 }
@@ -147,7 +151,14 @@ fn crafted() -> Vec<Vec<u8>> {
         request_of_record(&[attribute("location", &[lat.clone(), field(8, 0, &[1]), lon.clone()])]),
         request_of_record(&[attribute("location", &[text.clone(), lat.clone()])]),
         request_of_record(&[attribute("location", &[lat.clone(), field(7, 2, b"bytes")])]),
-        request_of_record(&[attribute("location", &[lat, Vec::new(), lon])]),
+        request_of_record(&[attribute("location", &[lat.clone(), Vec::new(), lon.clone()])]),
+        // Pieces of arrays add up in the same way.
+        request_of_record(&[attribute("tags", &[array(b"a"), array(b"b")])]),
+        request_of_record(&[attribute("tags", &[[array(b"a"), array(b"b")].concat()])]),
+        request_of_record(&[attribute("tags", &[array(b"a"), text.clone(), array(b"b")])]),
+        request_of_record(&[attribute("tags", &[array(b"a"), lat.clone(), array(b"b"), array(b"c")])]),
+        request_of_record(&[attribute("location", &[array(b"a"), lat, lon])]),
+        request_of_record(&[attribute("tags", &[message(5, &[message(1, &[]), field(9, 0, &[1])])])]),
         // Pieces of the body.
         request_of_record(&[message(5, from_ref(&text)), message(5, &[]), message(5, &[field(1, 2, b"last")])]),
         // The last key of an attribute wins.

@@ -22,6 +22,8 @@ pub(crate) enum Cell {
     F64(u64),
     Text(String),
     Time(i64),
+    Position(u64, u64),
+    List(Vec<Option<Cell>>),
 }
 
 /// One row, its resource's values included.
@@ -100,6 +102,15 @@ fn read(array: &ArrayRef, at: usize) -> Option<Cell> {
         DataType::Float64 => Cell::F64(array.as_primitive::<Float64Type>().value(at).to_bits()),
         DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(at).to_owned()),
         DataType::Timestamp(..) => Cell::Time(array.as_primitive::<TimestampMicrosecondType>().value(at)),
+        DataType::FixedSizeList(..) => {
+            let halves = array.as_fixed_size_list().value(at);
+            let halves = halves.as_primitive::<Float64Type>();
+            Cell::Position(halves.value(0).to_bits(), halves.value(1).to_bits())
+        }
+        DataType::List(_) => {
+            let list = array.as_list::<i32>().value(at);
+            Cell::List((0..list.len()).map(|element| read(&list, element)).collect())
+        }
         other => panic!("no column is {other}"),
     })
 }
@@ -125,7 +136,7 @@ fn expected_record(
     let (of_record, undeclared) = view.leaves(&record.attributes, false);
     outcome.tally.undeclared_attributes += undeclared;
     let visible = (0..stream.fields.len())
-        .filter(|field| stream.allows(event, *field) && matches!(stream.fields[*field].1, Place::Resource(_)));
+        .filter(|field| stream.allows(event, *field) && stream.fields[*field].1.is_per_resource());
     if counted.insert((number, visible.collect())) {
         outcome.tally.undeclared_attributes += resource_undeclared;
     }
@@ -146,7 +157,14 @@ fn expected_record(
     }
     let find = |from: Place| sources.iter().find(|(known, _)| *known == from).and_then(|(_, value)| value.clone());
     let field = |(at, (kind, from)): (usize, &(FieldType, Place))| {
-        if stream.allows(event, at) { convert(*kind, &find(*from)?).unwrap() } else { None }
+        if !stream.allows(event, at) {
+            return None;
+        }
+        if let [lat, lon] = from.parts()[..] {
+            let degrees = |from| convert(FieldType::F64, false, &find(from)?).unwrap();
+            return position(degrees(lat)?, degrees(lon)?);
+        }
+        convert(*kind, stream.lists.contains(&at), &find(*from)?).unwrap()
     };
     let nanoseconds = if record.time_unix_nano == 0 { record.observed_time_unix_nano } else { record.time_unix_nano };
     outcome.rows.push(Row {
@@ -205,7 +223,7 @@ impl View<'_> {
     /// All places that feed something here, whatever the event.
     fn declared(&self) -> impl Iterator<Item = Place> {
         let extra = [self.spec.subject, self.spec.jurisdiction, self.spec.gpc];
-        self.stream.fields.iter().map(|(_, from)| *from).chain(extra)
+        self.stream.fields.iter().flat_map(|(_, from)| from.parts()).chain(extra)
     }
 
     fn key(from: Place, of_resource: bool) -> Option<&'static str> {
@@ -223,10 +241,10 @@ impl View<'_> {
 
     /// Whether this event takes something from a key.
     fn asks(&self, key: &str, of_resource: bool) -> bool {
-        let field =
-            self.stream.fields.iter().enumerate().any(|(at, (_, from))| {
-                Self::key(*from, of_resource) == Some(key) && self.stream.allows(self.event, at)
-            });
+        let field = self.stream.fields.iter().enumerate().any(|(at, (_, from))| {
+            from.parts().into_iter().any(|from| Self::key(from, of_resource) == Some(key))
+                && self.stream.allows(self.event, at)
+        });
         let extra = [self.spec.subject, self.spec.jurisdiction, self.spec.gpc];
         field || extra.into_iter().any(|from| Self::key(from, of_resource) == Some(key))
     }
@@ -274,7 +292,11 @@ impl View<'_> {
             seen.push(*from);
             let Some(value) = value else { continue };
             let bad = self.stream.fields.iter().enumerate().find(|(at, (kind, known))| {
-                known == from && self.stream.allows(self.event, *at) && convert(*kind, value).is_err()
+                // Half of a position is a number.
+                let kind = if let Place::Position(..) = known { FieldType::F64 } else { *kind };
+                known.parts().contains(from)
+                    && self.stream.allows(self.event, *at)
+                    && convert(kind, self.stream.lists.contains(at), value).is_err()
             });
             if let Some((at, _)) = bad {
                 return Some(at);
@@ -284,7 +306,26 @@ impl View<'_> {
     }
 }
 
-fn convert(kind: FieldType, value: &Value) -> Result<Option<Cell>, ()> {
+fn position(lat: Cell, lon: Cell) -> Option<Cell> {
+    let (Cell::F64(lat), Cell::F64(lon)) = (lat, lon) else { panic!("halves are numbers") };
+    let there = f64::from_bits(lat).abs() <= 90.0 && f64::from_bits(lon).abs() <= 180.0;
+    there.then_some(Cell::Position(lat, lon))
+}
+
+fn convert(kind: FieldType, list: bool, value: &Value) -> Result<Option<Cell>, ()> {
+    if list {
+        return match value {
+            Value::StringValueStrindex(_) => Ok(None),
+            Value::ArrayValue(array) => {
+                let element = |value: &AnyValue| match &value.value {
+                    Some(value) => convert(kind, false, value),
+                    None => Ok(None),
+                };
+                array.values.iter().map(element).collect::<Result<_, ()>>().map(|list| Some(Cell::List(list)))
+            }
+            _ => Err(()),
+        };
+    }
     let cell = match (kind, value) {
         (_, Value::StringValueStrindex(_)) => return Ok(None),
         (FieldType::Bool, Value::BoolValue(value)) => Cell::Bool(*value),

@@ -1,7 +1,8 @@
 //! A catalogue in the test's own words, and the key index that it means.
 
+use candor_policy::catalogue as names;
 use candor_policy::catalogue::FieldType;
-use candor_policy::key_index::{FieldKey, KeyIndex, KeyTable, Slot, StreamKeys};
+use candor_policy::key_index::{FieldKey, KeyIndex, Slot, StreamKeys};
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,24 @@ pub(crate) enum Place {
     Body,
     SeverityNumber,
     SeverityText,
+    /// A position: of the resource or of the record, latitude, longitude.
+    Position(bool, &'static str, &'static str),
+}
+
+impl Place {
+    /// The places that it is made of.
+    pub(crate) fn parts(self) -> Vec<Self> {
+        match self {
+            Self::Position(true, lat, lon) => vec![Self::Resource(lat), Self::Resource(lon)],
+            Self::Position(false, lat, lon) => vec![Self::Attribute(lat), Self::Attribute(lon)],
+            place => vec![place],
+        }
+    }
+
+    /// Whether its value comes once a resource.
+    pub(crate) fn is_per_resource(self) -> bool {
+        matches!(self, Self::Resource(_) | Self::Position(true, ..))
+    }
 }
 
 /// A stream: events with the fields that they may carry (none = all), and fields.
@@ -19,6 +38,8 @@ pub(crate) struct Stream {
     pub(crate) name: &'static str,
     pub(crate) events: Vec<(&'static str, Option<Vec<usize>>)>,
     pub(crate) fields: Vec<(FieldType, Place)>,
+    /// Numbers of the fields that are lists of their type.
+    pub(crate) lists: Vec<usize>,
 }
 
 /// A catalogue with what policy and source add.
@@ -40,7 +61,7 @@ impl Stream {
 /// Two streams that between them have every type, every place a value can come from, nesting and shared keys.
 pub(crate) fn spec() -> Spec {
     use FieldType::{Bool, F64, I64, String, Timestamp};
-    use Place::{Attribute, Body, Resource, SeverityNumber, SeverityText};
+    use Place::{Attribute, Body, Position, Resource, SeverityNumber, SeverityText};
     Spec {
         streams: vec![
             Stream {
@@ -48,7 +69,7 @@ pub(crate) fn spec() -> Spec {
                 events: vec![
                     ("phone.app.opened", None),
                     ("phone.app.closed", Some(vec![0, 1, 5, 8])),
-                    ("phone.app.crashed", Some(vec![2, 3, 4, 9, 10, 11])),
+                    ("phone.app.crashed", Some(vec![2, 3, 4, 9, 10, 11, 12, 17])),
                 ],
                 fields: vec![
                     (String, Attribute("app.package")),
@@ -63,7 +84,14 @@ pub(crate) fn spec() -> Spec {
                     (I64, Resource("device.memory")),
                     (I64, SeverityNumber),
                     (String, SeverityText),
+                    (String, Attribute("tags")),
+                    (F64, Attribute("levels")),
+                    (Bool, Attribute("switches")),
+                    (Timestamp, Attribute("marks")),
+                    (I64, Resource("device.cells")),
+                    (FieldType::Position, Position(false, "location.lat", "location.lon")),
                 ],
+                lists: vec![12, 13, 14, 15, 16],
             },
             Stream {
                 name: "car.drive",
@@ -74,7 +102,10 @@ pub(crate) fn spec() -> Spec {
                     (I64, Attribute("location.lat")),
                     (I64, Body),
                     (Timestamp, Resource("device.made")),
+                    (FieldType::Position, Position(true, "device.lat", "device.lon")),
+                    (String, Body),
                 ],
+                lists: vec![6],
             },
         ],
         subject: Resource("device.id"),
@@ -97,41 +128,48 @@ pub(crate) fn spec_by_record() -> Spec {
 pub(crate) fn key_index(spec: &Spec) -> KeyIndex {
     let events = spec.streams.iter().enumerate().flat_map(|(stream, declared)| {
         let place = move |event| (stream as u16, event as u16);
-        declared.events.iter().enumerate().map(move |(event, (name, _))| (*name, place(event)))
+        declared.events.iter().enumerate().map(move |(event, (name, _))| (names::Signal::Logs, *name, place(event)))
     });
     KeyIndex::new(events, spec.streams.iter().map(|stream| stream_keys(spec, stream)).collect())
 }
 
 fn stream_keys(spec: &Spec, stream: &Stream) -> StreamKeys {
-    let per_resource = |from: Place| matches!(from, Place::Resource(_));
     let mut keys = StreamKeys {
         name: stream.name.into(),
         fields: stream
             .fields
             .iter()
-            .map(|(kind, from)| FieldKey { kind: *kind, per_resource: per_resource(*from) })
+            .enumerate()
+            .map(|(field, (kind, from))| FieldKey {
+                kind: *kind,
+                list: stream.lists.contains(&field),
+                per_resource: from.is_per_resource(),
+            })
             .collect(),
-        attributes: KeyTable::default(),
-        resource: KeyTable::default(),
-        body: Vec::new(),
-        severity_number: Vec::new(),
-        severity_text: Vec::new(),
-        subject_per_resource: per_resource(spec.subject),
-        jurisdiction_per_resource: per_resource(spec.jurisdiction),
-        gpc_per_resource: per_resource(spec.gpc),
+        subject_per_resource: spec.subject.is_per_resource(),
+        jurisdiction_per_resource: spec.jurisdiction.is_per_resource(),
+        gpc_per_resource: spec.gpc.is_per_resource(),
         event_fields: (0..stream.events.len())
             .map(|event| (0..stream.fields.len()).map(|field| stream.allows(event, field)).collect())
             .collect(),
+        ..StreamKeys::default()
     };
-    let fields = stream.fields.iter().enumerate().map(|(field, (_, from))| (*from, Slot::Field(field as u16)));
+    let fields = stream.fields.iter().enumerate().flat_map(|(field, (_, from))| {
+        let slots = match from {
+            Place::Position(..) => vec![Slot::Lat(field as u16), Slot::Lon(field as u16)],
+            _ => vec![Slot::Field(field as u16)],
+        };
+        from.parts().into_iter().zip(slots)
+    });
     let extra = [(spec.subject, Slot::Subject), (spec.jurisdiction, Slot::Jurisdiction), (spec.gpc, Slot::Gpc)];
     for (from, slot) in fields.chain(extra) {
         match from {
             Place::Attribute(key) => keys.attributes.insert(key, slot),
             Place::Resource(key) => keys.resource.insert(key, slot),
-            Place::Body => keys.body.push(slot),
-            Place::SeverityNumber => keys.severity_number.push(slot),
-            Place::SeverityText => keys.severity_text.push(slot),
+            Place::Body => keys.places.insert(names::Place::Body, slot),
+            Place::SeverityNumber => keys.places.insert(names::Place::SeverityNumber, slot),
+            Place::Position(..) => unreachable!("taken apart above"),
+            Place::SeverityText => keys.places.insert(names::Place::SeverityText, slot),
         }
     }
     keys
