@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::catalogue::{Catalogue, Event, Field, FieldType, Stream};
+use crate::catalogue::{Catalogue, Event, Field, FieldType, Signal, Stream};
 use crate::condition::{Dimension, DimensionSubject};
 use crate::consent::ConsentState;
 use crate::plan::Input;
@@ -16,6 +16,9 @@ use crate::plan::Input;
 pub struct SampleEvent {
     /// Name of the event.
     pub event: String,
+    /// What kind of telemetry it is; logs where nothing is said.
+    #[serde(default)]
+    pub signal: Signal,
     /// Value of the attribute that gives the jurisdiction: `DE`.
     #[serde(default)]
     pub jurisdiction: Option<String>,
@@ -82,7 +85,7 @@ impl std::fmt::Debug for Known<'_> {
 impl<'a> Facts<'a> {
     /// None where no stream declares the event, or not any more.
     pub(crate) fn new(catalogue: &'a Catalogue, sample: &'a SampleEvent, jurisdiction: u16) -> Option<Self> {
-        let (number, event_number) = catalogue.event_number(&sample.event)?;
+        let (number, event_number) = catalogue.event_number(sample.signal, &sample.event)?;
         let stream = catalogue.streams.get(usize::from(number))?;
         let event = stream.events.get(usize::from(event_number))?;
         let has_expired = |expires: Option<i32>| sample.day.zip(expires).is_some_and(|(day, expires)| day >= expires);

@@ -286,6 +286,7 @@ mod tests {
     fn time_is_microseconds_in_utc() {
         let stream = Stream {
             name: String::new(),
+            signal: crate::catalogue::Signal::Logs,
             description: String::new(),
             owner: String::new(),
             expires_day: None,

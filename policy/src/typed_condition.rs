@@ -239,6 +239,7 @@ fn column(test: &Test, scope: Scope<'_>, findings: &mut Findings) -> Option<Type
                 FieldType::I64 | FieldType::F64 => format!("compare it with a number: {column} < 10"),
                 FieldType::String => format!("compare it with a declared value: {column} == 'x'"),
                 FieldType::Timestamp => "conditions cannot look at times; remove the test".to_owned(),
+                FieldType::Position => "conditions cannot look at positions; remove the test".to_owned(),
             };
             let message = format!("`{column}` is of type {}, which cannot be tested so", kind.name());
             mistake(scope, &test.name_span, &message, &mend, findings)

@@ -299,6 +299,7 @@ fn raw_array(kind: FieldType, values: &[Option<&Value>]) -> ArrayRef {
             let value = |value: Option<&Value>| if let Some(Value::F64(value)) = value { *value } else { 15.0 };
             Arc::new(Float64Array::new(values.iter().copied().map(value).collect(), nulls))
         }
+        FieldType::Position => unreachable!("no position in this catalogue"),
         FieldType::Timestamp => {
             let value = |value: Option<&Value>| if let Some(Value::Time(value)) = value { *value } else { 15 };
             Arc::new(TimestampMicrosecondArray::new(values.iter().copied().map(value).collect(), nulls))

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::builder::{
-    ArrayBuilder, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, BooleanBuilder, FixedSizeListBuilder, Float64Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
+use arrow_schema::DataType;
 use candor_policy::batch::RawColumn;
 use candor_policy::catalogue::FieldType;
+use candor_policy::operator::arrow_type;
 
 use super::value::Cell;
 
@@ -29,6 +32,7 @@ enum Builder {
     F64(Float64Builder),
     Text(StringBuilder),
     Time(TimestampMicrosecondBuilder),
+    Position(FixedSizeListBuilder<Float64Builder>),
 }
 
 impl Column {
@@ -40,6 +44,7 @@ impl Column {
             FieldType::F64 => Builder::F64(Float64Builder::with_capacity(ROOM)),
             FieldType::String => Builder::Text(StringBuilder::with_capacity(ROOM, ROOM * 16)),
             FieldType::Timestamp => Builder::Time(time_builder()),
+            FieldType::Position => Builder::Position(position_builder()),
         };
         Self { builder, per_resource }
     }
@@ -54,6 +59,10 @@ impl Column {
             (Builder::Text(builder), Cell::Text(value)) => builder.append_value(value),
             (Builder::Text(builder), Cell::Decimal(value)) => builder.append_value(value.to_string()),
             (Builder::Time(builder), Cell::Time(value)) => builder.append_value(value),
+            (Builder::Position(builder), Cell::Position(lat, lon)) => {
+                builder.values().append_slice(&[lat, lon]);
+                builder.append(true);
+            }
             // Cells are made by the column's type; should that ever fail, a null keeps the columns aligned.
             (builder, _) => builder.nulls(1),
         }
@@ -86,6 +95,7 @@ impl Builder {
             Self::F64(builder) => builder.len(),
             Self::Text(builder) => builder.len(),
             Self::Time(builder) => builder.len(),
+            Self::Position(builder) => builder.len(),
         }
     }
 
@@ -96,6 +106,12 @@ impl Builder {
             Self::F64(builder) => builder.append_nulls(count),
             Self::Text(builder) => builder.append_nulls(count),
             Self::Time(builder) => builder.append_nulls(count),
+            Self::Position(builder) => {
+                for _ in 0..count {
+                    builder.values().append_slice(&[0.0; 2]);
+                    builder.append(false);
+                }
+            }
         }
     }
 
@@ -106,8 +122,16 @@ impl Builder {
             Self::F64(builder) => Arc::new(builder.finish()),
             Self::Text(builder) => Arc::new(builder.finish()),
             Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Position(builder) => Arc::new(builder.finish()),
         }
     }
+}
+
+fn position_builder() -> FixedSizeListBuilder<Float64Builder> {
+    let DataType::FixedSizeList(element, _) = arrow_type(FieldType::Position) else {
+        return FixedSizeListBuilder::new(Float64Builder::new(), 2);
+    };
+    FixedSizeListBuilder::new(Float64Builder::with_capacity(ROOM * 2), 2).with_field(element)
 }
 
 /// Timestamps in UTC, as tables have them.

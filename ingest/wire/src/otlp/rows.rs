@@ -9,6 +9,7 @@
 //! fields that its records can carry.
 
 use candor_policy::batch::{DecodeTally, Received};
+use candor_policy::catalogue::{Place, Signal};
 use candor_policy::key_index::{KeyIndex, KeyTable, Slot, StreamKeys};
 
 use super::DecodeError;
@@ -66,7 +67,7 @@ impl<'k> Rows<'k> {
         resource: &[Attribute<'v, N>],
         record: &Record<'_, 'v, N>,
     ) -> Result<(), DecodeError> {
-        let place = self.keys.event(record.name());
+        let place = self.keys.event(Signal::Logs, record.name());
         let Some((stream, event, keys)) = place.and_then(|(s, e)| Some((s, e, self.keys.stream(s)?))) else {
             self.tally.undeclared_events += 1;
             return Ok(());
@@ -185,9 +186,9 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
 
     fn record<N: KeyValues<'v>>(&mut self, record: &Record<'_, 'v, N>) -> Result<(), DecodeError> {
         self.attributes(&self.keys.attributes, record.attributes)?;
-        self.offer(&self.keys.body, &record.body);
-        self.offer(&self.keys.severity_number, &record.severity_number());
-        self.offer(&self.keys.severity_text, &record.severity_text());
+        self.offer(self.keys.places.slots(Place::Body), &record.body);
+        self.offer(self.keys.places.slots(Place::SeverityNumber), &record.severity_number());
+        self.offer(self.keys.places.slots(Place::SeverityText), &record.severity_text());
         Ok(())
     }
 
@@ -255,7 +256,7 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
                 Slot::Subject => subject_cell(value),
                 Slot::Jurisdiction => jurisdiction_cell(value),
                 Slot::Gpc => gpc_cell(value),
-                Slot::Field(field) => {
+                Slot::Field(field) | Slot::Lat(field) | Slot::Lon(field) => {
                     let cell = field_cell(self.keys.fields[column].kind, value);
                     if cell.is_err() {
                         self.bad.get_or_insert(*field);
@@ -272,7 +273,7 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
     fn column(&self, slot: Slot) -> Option<usize> {
         let fields = self.keys.fields.len();
         let (column, per_resource) = match slot {
-            Slot::Field(field) => {
+            Slot::Field(field) | Slot::Lat(field) | Slot::Lon(field) => {
                 let column = usize::from(field);
                 if !self.allowed.get(column).copied().unwrap_or(false) {
                     return None;
@@ -311,19 +312,7 @@ mod tests {
     #[test]
     fn a_recycled_buffer_keeps_its_allocation() {
         let mut buffers = Buffers { cells: Vec::with_capacity(64), ..Buffers::default() };
-        let keys = StreamKeys {
-            name: "s".into(),
-            fields: Vec::new(),
-            attributes: KeyTable::default(),
-            resource: KeyTable::default(),
-            body: Vec::new(),
-            severity_number: Vec::new(),
-            severity_text: Vec::new(),
-            subject_per_resource: true,
-            jurisdiction_per_resource: true,
-            gpc_per_resource: true,
-            event_fields: Vec::new(),
-        };
+        let keys = StreamKeys::default();
         let text = String::from("short-lived");
         let mut resolving = Resolving::new(&mut buffers, &keys, 0, false);
         resolving.cells.push((0, Cell::Text(&text)));

@@ -38,6 +38,8 @@ pub(super) enum Cell<'v> {
     Decimal(i64),
     /// Microseconds since 1970-01-01 UTC.
     Time(i64),
+    /// Latitude and longitude in degrees.
+    Position(f64, f64),
 }
 
 /// A value that the declared type cannot hold without loss.

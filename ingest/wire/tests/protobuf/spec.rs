@@ -1,7 +1,8 @@
 //! A catalogue in the test's own words, and the key index that it means.
 
+use candor_policy::catalogue as names;
 use candor_policy::catalogue::FieldType;
-use candor_policy::key_index::{FieldKey, KeyIndex, KeyTable, Slot, StreamKeys};
+use candor_policy::key_index::{FieldKey, KeyIndex, Slot, StreamKeys};
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub(crate) fn spec_by_record() -> Spec {
 pub(crate) fn key_index(spec: &Spec) -> KeyIndex {
     let events = spec.streams.iter().enumerate().flat_map(|(stream, declared)| {
         let place = move |event| (stream as u16, event as u16);
-        declared.events.iter().enumerate().map(move |(event, (name, _))| (*name, place(event)))
+        declared.events.iter().enumerate().map(move |(event, (name, _))| (names::Signal::Logs, *name, place(event)))
     });
     KeyIndex::new(events, spec.streams.iter().map(|stream| stream_keys(spec, stream)).collect())
 }
@@ -109,19 +110,15 @@ fn stream_keys(spec: &Spec, stream: &Stream) -> StreamKeys {
         fields: stream
             .fields
             .iter()
-            .map(|(kind, from)| FieldKey { kind: *kind, per_resource: per_resource(*from) })
+            .map(|(kind, from)| FieldKey { kind: *kind, list: false, per_resource: per_resource(*from) })
             .collect(),
-        attributes: KeyTable::default(),
-        resource: KeyTable::default(),
-        body: Vec::new(),
-        severity_number: Vec::new(),
-        severity_text: Vec::new(),
         subject_per_resource: per_resource(spec.subject),
         jurisdiction_per_resource: per_resource(spec.jurisdiction),
         gpc_per_resource: per_resource(spec.gpc),
         event_fields: (0..stream.events.len())
             .map(|event| (0..stream.fields.len()).map(|field| stream.allows(event, field)).collect())
             .collect(),
+        ..StreamKeys::default()
     };
     let fields = stream.fields.iter().enumerate().map(|(field, (_, from))| (*from, Slot::Field(field as u16)));
     let extra = [(spec.subject, Slot::Subject), (spec.jurisdiction, Slot::Jurisdiction), (spec.gpc, Slot::Gpc)];
@@ -129,9 +126,9 @@ fn stream_keys(spec: &Spec, stream: &Stream) -> StreamKeys {
         match from {
             Place::Attribute(key) => keys.attributes.insert(key, slot),
             Place::Resource(key) => keys.resource.insert(key, slot),
-            Place::Body => keys.body.push(slot),
-            Place::SeverityNumber => keys.severity_number.push(slot),
-            Place::SeverityText => keys.severity_text.push(slot),
+            Place::Body => keys.places.insert(names::Place::Body, slot),
+            Place::SeverityNumber => keys.places.insert(names::Place::SeverityNumber, slot),
+            Place::SeverityText => keys.places.insert(names::Place::SeverityText, slot),
         }
     }
     keys
