@@ -1,8 +1,8 @@
 //! Log records.
 
+use super::super::DecodeError;
 use super::super::log::LogRecord;
 use super::super::value::Value;
-use super::super::DecodeError;
 use super::reader::Reader;
 use super::value::{Nesting, Pieces, any_value, attributes};
 use super::{Items, Walk};

@@ -71,7 +71,7 @@ fn decode<'b>(
     mut items: impl Items<'b>,
 ) -> Result<Received, DecodeError> {
     let mut walk = Walk {
-        rows: Rows::new(keys),
+        rows: Rows::new(keys, limits),
         limits: *limits,
         records: 0,
         resource: Vec::new(),

@@ -1,5 +1,7 @@
 //! Values and attributes.
 
+use std::ops::ControlFlow;
+
 use super::super::rows::Attribute;
 use super::super::value::{KeyValues, Value};
 use super::super::{DecodeError, DecodeLimits};
@@ -31,53 +33,81 @@ impl Nesting {
     }
 }
 
-/// A key-value list that has been walked once: the message that holds it, and the field of it that does.
+/// A key-value list or array that has been walked once: the message that holds the value, and the field of it that does.
 #[derive(Clone, Copy)]
 pub(super) struct Pieces<'b> {
     pub(super) message: Reader<'b>,
     pub(super) tag: u32,
 }
 
+/// Fields of an `AnyValue`.
+const ARRAY: u32 = 5;
+const LIST: u32 = 6;
+
 impl<'b> KeyValues<'b> for Pieces<'b> {
     fn each(
         self,
         visit: &mut dyn FnMut(&'b str, Value<'b, Self>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        // Pieces of a list add up until another kind of value comes between them: only the last run counts.
-        let (mut piece, mut run_start, mut in_run) = (0_usize, 0, false);
-        self.fields(&mut |list| {
-            if list.is_some() {
-                if !in_run {
-                    run_start = piece;
-                }
-                piece += 1;
-            }
-            in_run = list.is_some();
-            Ok(())
-        })?;
-        piece = 0;
-        self.fields(&mut |list| {
-            let Some(mut list) = list else { return Ok(()) };
-            piece += 1;
-            if piece <= run_start {
-                return Ok(());
-            }
-            while let Some(field) = list.field()? {
-                if field.tag == 1 {
-                    let (key, value) = key_value(list.message(field)?, Nesting::ANY)?;
-                    visit(key, value)?;
-                } else {
-                    list.skip(field)?;
-                }
-            }
-            Ok(())
+        self.last_run(LIST, &mut |pair| {
+            let (key, value) = key_value(pair, Nesting::ANY)?;
+            visit(key, value).map(|()| ControlFlow::Continue(()))
+        })
+    }
+
+    fn elements(self, visit: &mut dyn FnMut(Value<'b, Self>) -> ControlFlow<()>) -> Result<(), DecodeError> {
+        self.last_run(ARRAY, &mut |element| {
+            let mut value = Value::Absent;
+            any_value(element, Nesting::ANY, &mut value)?;
+            // A field takes scalars: nobody looks into an element.
+            Ok(visit(value.with_list(|()| None)))
         })
     }
 }
 
 impl<'b> Pieces<'b> {
-    /// Visits the value's fields in order: the list where it is one, `None` for any other kind of value.
-    fn fields(self, visit: &mut dyn FnMut(Option<Reader<'b>>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+    /// Visits what is in the pieces of one kind of value. Pieces add up until another kind comes between them: only the
+    /// last run counts.
+    fn last_run(
+        self,
+        kind: u32,
+        visit: &mut dyn FnMut(Reader<'b>) -> Result<ControlFlow<()>, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let (mut piece, mut run_start, mut in_run) = (0_usize, 0, false);
+        self.pieces(kind, &mut |found| {
+            if found.is_some() {
+                if !in_run {
+                    run_start = piece;
+                }
+                piece += 1;
+            }
+            in_run = found.is_some();
+            Ok(ControlFlow::Continue(()))
+        })?;
+        piece = 0;
+        self.pieces(kind, &mut |found| {
+            let Some(mut found) = found else { return Ok(ControlFlow::Continue(())) };
+            piece += 1;
+            if piece <= run_start {
+                return Ok(ControlFlow::Continue(()));
+            }
+            while let Some(field) = found.field()? {
+                if field.tag != 1 {
+                    found.skip(field)?;
+                } else if visit(found.message(field)?)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Visits the value's fields in order: those of the kind, and `None` for any other.
+    fn pieces(
+        self,
+        kind: u32,
+        visit: &mut dyn FnMut(Option<Reader<'b>>) -> Result<ControlFlow<()>, DecodeError>,
+    ) -> Result<(), DecodeError> {
         let mut around = self.message;
         while let Some(field) = around.field()? {
             if field.tag != self.tag {
@@ -86,13 +116,19 @@ impl<'b> Pieces<'b> {
             }
             let mut value = around.message(field)?;
             while let Some(field) = value.field()? {
-                match field.tag {
-                    6 => visit(Some(value.message(field)?))?,
+                let found = match field.tag {
+                    tag if tag == kind => visit(Some(value.message(field)?))?,
                     1..=8 => {
                         value.skip(field)?;
-                        visit(None)?;
+                        visit(None)?
                     }
-                    _ => value.skip(field)?,
+                    _ => {
+                        value.skip(field)?;
+                        continue;
+                    }
+                };
+                if found.is_break() {
+                    return Ok(());
                 }
             }
         }
@@ -139,11 +175,11 @@ pub(super) fn any_value<'b>(
             2 => *value = Value::Bool(fields.integer(field)? != 0),
             3 => *value = Value::Int(fields.integer(field)? as i64),
             4 => *value = Value::Double(f64::from_bits(fields.fixed64(field)?)),
-            5 => {
+            ARRAY => {
                 array(fields.message(field)?, nesting.deeper()?)?;
-                *value = Value::Other;
+                *value = Value::Array(());
             }
-            6 => {
+            LIST => {
                 list(fields.message(field)?, nesting.deeper()?)?;
                 *value = Value::List(());
             }
