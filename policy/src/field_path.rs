@@ -43,6 +43,9 @@ pub enum FieldPath {
     },
 }
 
+/// Makes a path of a key.
+type Keyed = fn(String) -> FieldPath;
+
 /// What a path needs its field to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
@@ -203,7 +206,7 @@ impl FieldPath {
         if let Some(place) = Place::ALL.iter().find(|place| place.name() == text) {
             return Some(Self::Place(*place));
         }
-        let keyed: [(&str, fn(String) -> Self); 6] = [
+        let keyed: [(&str, Keyed); 6] = [
             ("attributes.", Self::Attribute),
             ("resource.", Self::Resource),
             ("scope.attributes.", Self::ScopeAttribute),

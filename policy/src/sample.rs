@@ -74,6 +74,8 @@ enum Known<'a> {
     Bool(bool),
     Number(f64),
     Text(&'a str),
+    /// A list or a position: no condition looks at it.
+    Other,
 }
 
 impl std::fmt::Debug for Known<'_> {
@@ -179,7 +181,35 @@ impl<'a> Facts<'a> {
 
 /// The value as the field's type, if nothing is lost by that; the same rules as for an attribute of a record.
 fn known<'a>(field: &Field, value: &'a Value) -> Option<Known<'a>> {
-    match (field.kind, value) {
+    match value {
+        Value::Null => Some(Known::Absent),
+        Value::Array(elements) if field.list => {
+            elements.iter().all(|element| scalar(field.kind, element).is_some()).then_some(Known::Other)
+        }
+        _ if field.list => None,
+        value if field.kind == FieldType::Position => position(value),
+        value => scalar(field.kind, value),
+    }
+}
+
+/// A position is written `{"lat": …, "lon": …}`; half of one, or one that is not on the globe, is none.
+fn position(value: &Value) -> Option<Known<'_>> {
+    let halves = value.as_object()?;
+    if halves.keys().any(|key| key != "lat" && key != "lon") {
+        return None;
+    }
+    let mut valid = true;
+    for (half, most) in [("lat", 90.0), ("lon", 180.0)] {
+        valid &= match scalar(FieldType::F64, halves.get(half).unwrap_or(&Value::Null))? {
+            Known::Number(degrees) => (-most..=most).contains(&degrees),
+            _ => false,
+        };
+    }
+    Some(if valid { Known::Other } else { Known::Absent })
+}
+
+fn scalar(kind: FieldType, value: &Value) -> Option<Known<'_>> {
+    match (kind, value) {
         (_, Value::Null) => Some(Known::Absent),
         (FieldType::Bool, Value::Bool(value)) => Some(Known::Bool(*value)),
         (FieldType::String, Value::String(value)) => Some(Known::Text(value)),

@@ -32,8 +32,9 @@ pub(super) fn from(
             findings.report(&entry.item.span, message, "write type = \"position\", or name one place");
         }
         let (lat, lon) = (Box::new(lat?), Box::new(lon?));
-        if lat.is_per_resource() != lon.is_per_resource() {
-            let message = format!("{what} takes one half from the resource and the other from the record");
+        let side = |path: &FieldPath| (path.is_per_resource(), matches!(path, FieldPath::ScopeAttribute(_)));
+        if side(&lat) != side(&lon) {
+            let message = format!("{what} takes its halves from two of resource, scope and record");
             findings.report(&entry.item.span, message, "take both from attributes, or both from the resource");
         }
         return Some(FieldPath::Position { lat, lon });
@@ -92,4 +93,104 @@ fn check_type(text: Text<'_>, needs: Needs, kind: FieldType, list: bool, finding
         }
     };
     findings.report(text.span, message, mend);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::catalogue::{Catalogue, FieldPath, Place, Signal};
+    use crate::problem::Problem;
+    use crate::testing::{CATALOGUE, assert_problem, edit};
+
+    /// The stream of cars with another signal and another field.
+    fn catalogue(signal: &str, kind: &str, from: &str) -> String {
+        let text = edit(CATALOGUE, "\"cars@acme.example\"", &format!("\"cars@acme.example\"\nsignal = \"{signal}\""));
+        let text = edit(
+            &text,
+            "type        = \"string\"\nfrom        = \"attributes.vin\"",
+            &format!("type = \"{kind}\"\nfrom = {from}"),
+        );
+        edit(&text, "\"car.drive.ended\"", "\"drive\"")
+    }
+
+    fn problem(signal: &str, kind: &str, from: &str, cause: &str, says: &str) -> Problem {
+        let text = catalogue(signal, kind, from);
+        assert_problem(&text, Catalogue::parse(&text, "catalogue.toml"), cause, says)
+    }
+
+    fn read(signal: &str, kind: &str, from: &str) -> (FieldPath, &'static str) {
+        let catalogue = Catalogue::parse(&catalogue(signal, kind, from), "catalogue.toml");
+        let catalogue = catalogue.unwrap_or_else(|problems| panic!("{problems}"));
+        let field = &catalogue.streams[0].fields[0];
+        assert_eq!(catalogue.streams[0].signal.name(), signal);
+        assert_eq!(catalogue.streams[1].signal, Signal::Logs);
+        (field.from.clone(), field.type_name())
+    }
+
+    #[test]
+    fn every_signal_has_its_places() {
+        assert_eq!(
+            read("metrics", "list<i64>", "'bucket_counts'"),
+            (FieldPath::Place(Place::BucketCounts), "list<i64>")
+        );
+        assert_eq!(read("metrics", "i64", "'value'").0, FieldPath::Place(Place::Value));
+        assert_eq!(read("traces", "string", "'trace_id'").0, FieldPath::Place(Place::TraceId));
+        let of_events = FieldPath::SpanEventAttribute("exception.type".into());
+        assert_eq!(
+            read("traces", "list<string>", "'span_events.attributes.exception.type'"),
+            (of_events, "list<string>")
+        );
+        assert_eq!(read("logs", "list<f64>", "'body.levels'").0, FieldPath::BodyKey("levels".into()));
+        for signal in Signal::ALL {
+            assert_eq!(read(signal.name(), "string", "'scope.name'").0, FieldPath::Place(Place::ScopeName));
+        }
+    }
+
+    #[test]
+    fn a_place_of_another_signal_is_told() {
+        let told = problem("metrics", "string", "'body'", "'body'", "`body` is a place in logs");
+        assert!(told.message.contains("the stream's signal is metrics"), "{told}");
+        problem("traces", "i64", "'value'", "'value'", "`value` is a place in metrics");
+        problem("metrics", "string", "'span_id'", "'span_id'", "`span_id` is a place in logs and traces");
+        problem("logs", "i64", "'duration_ns'", "'duration_ns'", "`duration_ns` is a place in traces");
+        problem("sounds", "string", "'attributes.x'", "\"sounds\"", "there is no signal `sounds`");
+    }
+
+    #[test]
+    fn a_place_has_a_type() {
+        problem("metrics", "f64", "'bucket_counts'", "'bucket_counts'", "is of type list<i64>");
+        problem("metrics", "string", "'value'", "'value'", "`value` is a number");
+        problem("traces", "string", "'links.attributes.x'", "'links.attributes.x'", "has many values in a span");
+        problem("logs", "position", "'attributes.x'", "'attributes.x'", "a position is made of two");
+        problem("logs", "list<position>", "'attributes.x'", "\"list<position>\"", "there is no type `list<position>`");
+    }
+
+    #[test]
+    fn a_position_is_read_from_two_places_of_one_side() {
+        let halves = |lat: &str, lon: &str| format!("{{ lat = '{lat}', lon = '{lon}' }}");
+        let (from, kind) = read("logs", "position", &halves("attributes.at.lat", "attributes.at.lon"));
+        assert_eq!((from.to_string().as_str(), kind), ("attributes.at.lat, attributes.at.lon", "position"));
+        assert!(read("metrics", "position", &halves("resource.lat", "resource.lon")).0.is_per_resource());
+
+        let mixed = halves("resource.lat", "attributes.lon");
+        problem("logs", "position", &mixed, "{ lat = 'r", "one half from the resource");
+        problem("logs", "f64", &halves("attributes.a", "attributes.b"), "{ lat = 'attributes.a'", "is of type f64");
+        problem("logs", "position", "{ lat = 'attributes.a' }", "{ lat = 'attributes.a'", "has no `lon`");
+        problem(
+            "logs",
+            "position",
+            &halves("attributes.a", "severity_number"),
+            "'severity_number'",
+            "half of a position",
+        );
+        problem("logs", "position", &halves("attributes.a", "here"), "'here'", "is not a place in a record");
+    }
+
+    #[test]
+    fn an_event_belongs_to_one_stream_of_its_signal() {
+        let text = catalogue("traces", "string", "'attributes.x'");
+        let same = edit(&text, "\"drive\"", "'phone.app.opened'");
+        assert!(Catalogue::parse(&same, "catalogue.toml").is_ok());
+        let same = edit(&same, "\"traces\"", "\"logs\"");
+        assert_problem(&same, Catalogue::parse(&same, "catalogue.toml"), "'phone.app.opened'", "declared twice");
+    }
 }

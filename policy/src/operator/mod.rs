@@ -17,6 +17,7 @@ pub(crate) mod clean;
 mod hmac;
 mod ip;
 mod keep;
+pub(crate) mod list;
 mod parameters;
 mod time;
 mod withhold;
@@ -100,6 +101,15 @@ pub fn list_of(element: DataType) -> DataType {
 #[must_use]
 pub fn raw_type(kind: FieldType, list: bool) -> DataType {
     if list { list_of(arrow_type(kind)) } else { arrow_type(kind) }
+}
+
+/// Arrow type of a column that is only ever suppressed. Delta has no lists of a fixed size, and nobody keeps a position.
+#[must_use]
+pub(crate) fn suppressed_type(kind: FieldType, list: bool) -> DataType {
+    match kind {
+        FieldType::Position => list_of(DataType::Float64),
+        kind => raw_type(kind, list),
+    }
 }
 
 /// What Parquet and Delta call the elements of a list.

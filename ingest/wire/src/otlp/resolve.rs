@@ -67,14 +67,15 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         self.name_key = None;
         self.aligned(&keys.span_event_attributes, record, Part::Event)?;
         self.aligned(&keys.link_attributes, record, Part::Link)?;
+        let body = if keys.body_keys.is_empty() { Value::Absent } else { record.value(Place::Body) };
+        if let Value::List(body) = body {
+            self.body(body)?;
+        }
         for (place, slots) in keys.places.iter() {
             if place.is_list() {
                 self.offer_elements(slots, place, record);
-                continue;
-            }
-            match record.value(place) {
-                Value::List(body) if place == Place::Body && !keys.body_keys.is_empty() => self.body(body)?,
-                value => drop(self.offer(slots, &value)?),
+            } else if place != Place::Body || !matches!(body, Value::List(_)) {
+                self.offer(slots, &record.value(place))?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::super::DecodeError;
 use super::super::point::{Buckets, Data, Metric, Point, Summed};
 use super::reader::Reader;
 use super::value::{Nesting, attributes, key_value};
-use super::{Items, Walk, push_within};
+use super::{Items, Walk, keep_within};
 
 /// Fields of a `Metric` that hold its points, by its kind.
 const GAUGE: u32 = 5;
@@ -119,11 +119,8 @@ impl Metrics {
                 3 => plain.time = fields.fixed64(field)?,
                 4 => summed.count = fields.fixed64(field)?,
                 5 => summed.sum = Some(fields.double(field)?),
-                6 => fields.fixed64s(field, |count| push_within(&mut self.counts, count, limit, BUCKETS))?,
-                7 => {
-                    fields
-                        .fixed64s(field, |bits| push_within(&mut self.bounds, f64::from_bits(bits), limit, BUCKETS))?;
-                }
+                6 => fields.fixed64s(field, |count| keep_within(&mut self.counts, count, limit))?,
+                7 => fields.fixed64s(field, |bits| keep_within(&mut self.bounds, f64::from_bits(bits), limit))?,
                 8 => plain.exemplar(walk, fields.message(field)?)?,
                 9 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
                 10 => plain.flags = fields.integer(field)? as u32,
@@ -186,8 +183,8 @@ impl Metrics {
                 5 => summed.sum = Some(fields.double(field)?),
                 6 => {
                     let (quantile, value) = value_at_quantile(fields.message(field)?)?;
-                    push_within(&mut self.bounds, quantile, limit, "quantiles of one data point")?;
-                    self.values.push(value);
+                    keep_within(&mut self.bounds, quantile, limit);
+                    keep_within(&mut self.values, value, limit);
                 }
                 7 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
                 8 => plain.flags = fields.integer(field)? as u32,
@@ -205,9 +202,6 @@ impl Metrics {
     }
 }
 
-/// What an error calls bucket counts and the bounds between them.
-const BUCKETS: &str = "buckets of one data point";
-
 impl Plain {
     /// Counts an exemplar: they are never stored.
     fn exemplar<'b>(&mut self, walk: &Walk<'b, '_>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
@@ -216,7 +210,7 @@ impl Plain {
             match field.tag {
                 2 | 3 | 6 => drop(fields.fixed64(field)?),
                 4 | 5 => drop(fields.bytes(field)?),
-                7 => drop(key_value(fields.message(field)?, Nesting::new(&walk.limits))?),
+                7 => _ = key_value(fields.message(field)?, Nesting::new(&walk.limits))?,
                 _ => fields.skip(field)?,
             }
         }
@@ -246,7 +240,7 @@ fn head(mut fields: Reader<'_>, nesting: Nesting) -> Result<Head<'_>, DecodeErro
                 head.data(fields.message(field)?)?;
             }
             12 => {
-                drop(key_value(fields.message(field)?, nesting)?);
+                key_value(fields.message(field)?, nesting)?;
                 head.metadata += 1;
             }
             _ => fields.skip(field)?,
@@ -302,7 +296,7 @@ fn buckets(
     while let Some(field) = fields.field()? {
         match field.tag {
             1 => *offset = fields.zigzag(field)?,
-            2 => fields.integers(field, |count| push_within(counts, count, limit, BUCKETS))?,
+            2 => fields.integers(field, |count| keep_within(counts, count, limit))?,
             _ => fields.skip(field)?,
         }
     }

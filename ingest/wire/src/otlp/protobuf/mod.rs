@@ -190,6 +190,13 @@ fn push_within<T>(items: &mut Vec<T>, item: T, limit: usize, what: &'static str)
     Ok(())
 }
 
+/// Adds one element, and one beyond the limit, so that the field that takes them sees that they are too many.
+fn keep_within<T>(items: &mut Vec<T>, item: T, limit: usize) {
+    if items.len() <= limit {
+        items.push(item);
+    }
+}
+
 /// Says of which request it was that the bytes were not.
 fn of(request: &'static str, error: DecodeError) -> DecodeError {
     match error {

@@ -115,35 +115,32 @@ impl<'b> Reader<'b> {
 
     /// One element of a repeated `fixed64` or `double`, or a packed run of them.
     #[inline]
-    pub(super) fn fixed64s(
-        &mut self,
-        field: Field,
-        mut push: impl FnMut(u64) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    pub(super) fn fixed64s(&mut self, field: Field, mut push: impl FnMut(u64)) -> Result<(), DecodeError> {
         if field.wire != Wire::Delimited {
-            return push(self.fixed64(field)?);
+            push(self.fixed64(field)?);
+            return Ok(());
         }
         let (elements, rest) = self.bytes(field)?.as_chunks();
         if !rest.is_empty() {
             return Err(self.malformed());
         }
-        elements.iter().try_for_each(|bytes| push(u64::from_le_bytes(*bytes)))
+        for bytes in elements {
+            push(u64::from_le_bytes(*bytes));
+        }
+        Ok(())
     }
 
     /// One element of a repeated `uint64`, or a packed run of them.
     #[inline]
-    pub(super) fn integers(
-        &mut self,
-        field: Field,
-        mut push: impl FnMut(u64) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    pub(super) fn integers(&mut self, field: Field, mut push: impl FnMut(u64)) -> Result<(), DecodeError> {
         if field.wire != Wire::Delimited {
-            return push(self.integer(field)?);
+            push(self.integer(field)?);
+            return Ok(());
         }
         let rest = self.bytes(field)?;
         let mut packed = Self { rest, end: self.offset(), levels: self.levels };
         while !packed.rest.is_empty() {
-            push(packed.varint()?)?;
+            push(packed.varint()?);
         }
         Ok(())
     }

@@ -2,9 +2,15 @@
 
 use super::super::DecodeError;
 use super::super::span::{Link, Plain, Span, SpanEvent};
-use super::reader::Reader;
+use super::reader::{Field, Reader};
 use super::value::{Nesting, Pair, attributes, key_value};
-use super::{Items, Walk, push_within};
+use super::{Items, Walk, keep_within, push_within};
+
+/// How many times the limit on a record's attributes all of its events may have, and all of its links.
+const TIMES: usize = 16;
+
+const EVENTS: &str = "attributes of one span's events";
+const LINKS: &str = "attributes of one span's links";
 
 /// Reads the spans of `ScopeSpans`.
 #[derive(Default)]
@@ -63,17 +69,14 @@ impl<'b> Spans<'b> {
             match field.tag {
                 1 => time = fields.fixed64(field)?,
                 2 => name = fields.text(field)?,
-                3 => {
-                    let what = "attributes of one span's events";
-                    let attribute = key_value(fields.message(field)?, Nesting::new(&walk.limits))?;
-                    push_within(&mut self.event_attributes, attribute, walk.limits.elements, what)?;
-                }
+                3 => attribute(&mut fields, field, &mut self.event_attributes, walk, EVENTS)?,
                 4 => drop(fields.integer(field)?),
                 _ => fields.skip(field)?,
             }
         }
         let event = SpanEvent { name, time, attributes: first..self.event_attributes.len() };
-        push_within(&mut self.events, event, walk.limits.elements, "events of one span")
+        keep_within(&mut self.events, event, walk.limits.elements);
+        Ok(())
     }
 
     fn link(&mut self, walk: &Walk<'b, '_>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
@@ -84,19 +87,28 @@ impl<'b> Spans<'b> {
                 1 => trace_id = fields.bytes(field)?,
                 2 => span_id = fields.bytes(field)?,
                 3 => drop(fields.text(field)?),
-                4 => {
-                    let what = "attributes of one span's links";
-                    let attribute = key_value(fields.message(field)?, Nesting::new(&walk.limits))?;
-                    push_within(&mut self.link_attributes, attribute, walk.limits.elements, what)?;
-                }
+                4 => attribute(&mut fields, field, &mut self.link_attributes, walk, LINKS)?,
                 5 => drop(fields.integer(field)?),
                 6 => drop(fields.fixed32(field)?),
                 _ => fields.skip(field)?,
             }
         }
         let link = Link { trace_id, span_id, attributes: first..self.link_attributes.len() };
-        push_within(&mut self.links, link, walk.limits.elements, "links of one span")
+        keep_within(&mut self.links, link, walk.limits.elements);
+        Ok(())
     }
+}
+
+/// Reads one more attribute of one of a span's events or links, all of which share a limit.
+fn attribute<'b>(
+    fields: &mut Reader<'b>,
+    field: Field,
+    into: &mut Vec<Pair<'b>>,
+    walk: &Walk<'b, '_>,
+    what: &'static str,
+) -> Result<(), DecodeError> {
+    let attribute = key_value(fields.message(field)?, Nesting::new(&walk.limits))?;
+    push_within(into, attribute, walk.limits.attributes.saturating_mul(TIMES), what)
 }
 
 fn status<'b>(mut fields: Reader<'b>, span: &mut Plain<'b>) -> Result<(), DecodeError> {
