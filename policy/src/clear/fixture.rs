@@ -284,9 +284,8 @@ impl Batch {
         let count =
             |array: ArrayRef| if number == CAR { RawColumn::PerRow(array) } else { RawColumn::PerResource(array) };
         let columns = stream.fields.iter().map(|field| {
-            let column = |values: Vec<Option<&Value>>| match field.list {
-                true => raw_lists(field.kind, &values),
-                false => raw_array(field.kind, &values),
+            let column = |values: Vec<Option<&Value>>| {
+                if field.list { raw_lists(field.kind, &values) } else { raw_array(field.kind, &values) }
             };
             match field.from {
                 FieldPath::Resource(_) => RawColumn::PerResource(column(
