@@ -87,6 +87,12 @@ macro_rules! places {
                 }
             }
 
+            /// Whether a record has a list there.
+            #[must_use]
+            pub const fn is_list(self) -> bool {
+                matches!(self.needs(), Needs::Exactly(_, true))
+            }
+
             pub(crate) const fn needs(self) -> Needs {
                 match self {
                     $(Self::$place => $needs,)*

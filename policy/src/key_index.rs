@@ -88,13 +88,14 @@ pub enum Slot {
 pub struct KeyTable {
     keys: NameMap<Vec<Slot>>,
     prefixes: NameSet,
+    slots: Vec<Slot>,
 }
 
 /// Places of a record → slots.
 #[derive(Clone, Debug, Default)]
 pub struct PlaceTable {
-    /// By number of the place; shorter where the last ones feed nothing.
-    slots: Vec<Vec<Slot>>,
+    /// In the order of the places.
+    slots: Vec<(Place, Vec<Slot>)>,
 }
 
 impl KeyIndex {
@@ -132,6 +133,7 @@ impl KeyTable {
     /// Adds a dotted key; every proper prefix at a dot becomes a place to descend.
     pub fn insert(&mut self, key: &str, slot: Slot) {
         self.keys.entry(key.into()).or_default().push(slot);
+        self.slots.push(slot);
         for (dot, _) in key.match_indices('.') {
             self.prefixes.insert(key[..dot].into());
         }
@@ -149,6 +151,12 @@ impl KeyTable {
         self.prefixes.contains(key)
     }
 
+    /// Every slot that a key of the table feeds, in the order in which they were inserted.
+    #[must_use]
+    pub fn all(&self) -> &[Slot] {
+        &self.slots
+    }
+
     /// Whether no key is declared.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -159,17 +167,21 @@ impl KeyTable {
 impl PlaceTable {
     /// Lets a place feed a slot.
     pub fn insert(&mut self, place: Place, slot: Slot) {
-        let number = place as usize;
-        if self.slots.len() <= number {
-            self.slots.resize(number + 1, Vec::new());
+        match self.slots.binary_search_by_key(&place, |(known, _)| *known) {
+            Ok(at) => self.slots[at].1.push(slot),
+            Err(at) => self.slots.insert(at, (place, vec![slot])),
         }
-        self.slots[number].push(slot);
     }
 
     /// What a place feeds.
     #[must_use]
     pub fn slots(&self, place: Place) -> &[Slot] {
-        self.slots.get(place as usize).map_or(&[], Vec::as_slice)
+        self.slots.iter().find(|(known, _)| *known == place).map_or(&[], |(_, slots)| slots.as_slice())
+    }
+
+    /// The places that feed something, in their order, with what they feed.
+    pub fn iter(&self) -> impl Iterator<Item = (Place, &[Slot])> {
+        self.slots.iter().map(|(place, slots)| (*place, slots.as_slice()))
     }
 
     /// Whether nothing comes from a place.

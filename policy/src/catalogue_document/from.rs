@@ -32,8 +32,9 @@ pub(super) fn from(
             findings.report(&entry.item.span, message, "write type = \"position\", or name one place");
         }
         let (lat, lon) = (Box::new(lat?), Box::new(lon?));
-        if lat.is_per_resource() != lon.is_per_resource() {
-            let message = format!("{what} takes one half from the resource and the other from the record");
+        let side = |path: &FieldPath| (path.is_per_resource(), matches!(path, FieldPath::ScopeAttribute(_)));
+        if side(&lat) != side(&lon) {
+            let message = format!("{what} takes its halves from two of resource, scope and record");
             findings.report(&entry.item.span, message, "take both from attributes, or both from the resource");
         }
         return Some(FieldPath::Position { lat, lon });

@@ -173,7 +173,8 @@ mod tests {
         assert!(!holds(&ipc(&clean), b"CANARY-21"));
     }
 
-    fn plain_lists(elements: ArrayRef) -> ArrayRef {
+    fn plain_lists(elements: impl Array + 'static) -> ArrayRef {
+        let elements: ArrayRef = Arc::new(elements);
         list_of(&elements, &[2, 0, 1], &[true, false, true])
     }
 
@@ -187,9 +188,9 @@ mod tests {
             ("f", Arc::new(PrimitiveArray::<Float64Type>::from(vec![Some(1.0), None, Some(3.0)]))),
             ("s", Arc::new(StringArray::from(vec![Some("a"), None, Some("b")]))),
             ("b", Arc::new(BooleanArray::from(vec![Some(false), None, Some(false)]))),
-            ("ln", plain_lists(Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])))),
-            ("ls", plain_lists(Arc::new(StringArray::from(vec![Some("a"), None, Some("b")])))),
-            ("lb", plain_lists(Arc::new(BooleanArray::from(vec![Some(false), None, Some(false)])))),
+            ("ln", plain_lists(Int64Array::from(vec![Some(1), None, Some(3)]))),
+            ("ls", plain_lists(StringArray::from(vec![Some("a"), None, Some("b")]))),
+            ("lb", plain_lists(BooleanArray::from(vec![Some(false), None, Some(false)]))),
         ]);
         assert_eq!(ipc(&fresh(&rows).unwrap()), ipc(&fresh(&plain).unwrap()));
     }

@@ -115,8 +115,8 @@ fn lists_are_arrays_of_the_delta_table_and_come_back_as_they_were() {
     let mut found = rows_of(&table(data.path()), &snapshot.files, "s").unwrap();
     found.retain(|found| found.rows.num_rows() == 3);
     assert_eq!(found[0].rows.column_by_name("tags"), batch.column_by_name("tags"));
-    let written = files_on_disk(data.path()).into_iter().map(|path| footer(&path));
-    let about = written.filter(|about| about.file_metadata().num_rows() == 3).next_back().unwrap();
+    let mut written = files_on_disk(data.path()).into_iter().map(|path| footer(&path));
+    let about = written.find(|about| about.file_metadata().num_rows() == 3).unwrap();
     let elements =
         about.row_group(0).columns().iter().find(|column| column.column_path().string() == "tags.list.element");
     assert!(elements.unwrap().statistics().is_none());

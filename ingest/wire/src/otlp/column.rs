@@ -1,5 +1,6 @@
 //! One raw column under construction: it lags behind the rows and fills the gap with nulls when a value comes.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -105,6 +106,7 @@ impl Builder {
             (Self::F64(builder), Cell::F64(value)) => builder.append_value(value),
             (Self::Text(builder), Cell::Text(value)) => builder.append_value(value),
             (Self::Text(builder), Cell::Decimal(value)) => builder.append_value(value.to_string()),
+            (Self::Text(builder), Cell::Id(bytes)) => append_hex(builder, bytes),
             (Self::Time(builder), Cell::Time(value)) => builder.append_value(value),
             (Self::Position(builder), Cell::Position(lat, lon)) if is_position(lat, lon) => {
                 builder.values().append_slice(&[lat, lon]);
@@ -190,6 +192,14 @@ impl Lists {
         // The parts are made for each other; should that ever fail, nulls keep the columns aligned.
         lists.map_or_else(|_| new_null_array(&data_type, rows), |lists| Arc::new(lists))
     }
+}
+
+fn append_hex(builder: &mut StringBuilder, bytes: &[u8]) {
+    for byte in bytes {
+        // Text takes any text: this cannot fail.
+        let _ = write!(builder, "{byte:02x}");
+    }
+    builder.append_value("");
 }
 
 /// Whether both halves have come and lie on the globe.

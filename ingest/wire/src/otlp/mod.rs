@@ -2,10 +2,13 @@
 
 mod column;
 mod group;
+mod log;
+mod point;
 pub mod protobuf;
+mod resolve;
 mod rows;
+mod span;
 pub(crate) mod value;
-mod wire_reader;
 
 /// Limits that are met before an allocation is.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +19,7 @@ pub struct DecodeLimits {
     pub attributes: usize,
     /// Deepest nesting of values.
     pub depth: usize,
-    /// Most elements of a list that a field is; one that has more is a bad value.
+    /// Most elements of a list that a field is, and most events or links of a span: one that has more is a bad value.
     pub elements: usize,
 }
 

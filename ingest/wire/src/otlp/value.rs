@@ -15,6 +15,10 @@ pub(super) enum Value<'v, N> {
     Bool(bool),
     Int(i64),
     Double(f64),
+    /// Nanoseconds since 1970-01-01 UTC.
+    Time(u64),
+    /// Bytes to be written in lower-case hex.
+    Id(&'v [u8]),
     List(N),
     Array(N),
     /// Bytes: no declared field takes them.
@@ -42,6 +46,8 @@ pub(super) enum Cell<'v> {
     Text(&'v str),
     /// An integer that names a subject, to be written in decimal.
     Decimal(i64),
+    /// Bytes to be written in lower-case hex.
+    Id(&'v [u8]),
     /// Microseconds since 1970-01-01 UTC.
     Time(i64),
     /// Latitude and longitude in degrees; NaN where that half did not come.
@@ -70,10 +76,39 @@ impl<'v, N> Value<'v, N> {
             Self::Bool(value) => Value::Bool(value),
             Self::Int(value) => Value::Int(value),
             Self::Double(value) => Value::Double(value),
+            Self::Time(nanoseconds) => Value::Time(nanoseconds),
+            Self::Id(bytes) => Value::Id(bytes),
             Self::List(held) => list(held).map_or(Value::Other, Value::List),
             Self::Array(held) => list(held).map_or(Value::Other, Value::Array),
             Self::Other => Value::Other,
         }
+    }
+}
+
+impl<'v, N> Value<'v, N> {
+    /// Text; none where it is empty, as protobuf has it.
+    pub(super) const fn text(text: &'v str) -> Self {
+        if text.is_empty() { Self::Absent } else { Self::Text(text) }
+    }
+
+    /// A time; none where it is 0.
+    pub(super) const fn time(nanoseconds: u64) -> Self {
+        if nanoseconds == 0 { Self::Absent } else { Self::Time(nanoseconds) }
+    }
+
+    /// The id of a trace or span; none where it is empty.
+    pub(super) const fn id(bytes: &'v [u8]) -> Self {
+        if bytes.is_empty() { Self::Absent } else { Self::Id(bytes) }
+    }
+
+    /// A double that may be absent.
+    pub(super) fn double(value: Option<f64>) -> Self {
+        value.map_or(Self::Absent, Self::Double)
+    }
+
+    /// A count; one that no field can hold is no value of any.
+    pub(super) fn count(count: u64) -> Self {
+        i64::try_from(count).map_or(Self::Other, Self::Int)
     }
 }
 
@@ -88,6 +123,8 @@ pub(super) fn field_cell<'v, N>(kind: FieldType, value: &Value<'v, N>) -> Result
         (FieldType::F64, Value::Int(value)) => Cell::F64(exact(*value).ok_or(BadValue)?),
         (FieldType::String, Value::Text(value)) => Cell::Text(value),
         (FieldType::Timestamp, Value::Int(nanoseconds)) => Cell::Time(nanoseconds.div_euclid(1_000)),
+        (FieldType::Timestamp, Value::Time(nanoseconds)) => Cell::Time((nanoseconds / 1_000) as i64),
+        (FieldType::String, Value::Id(bytes)) => Cell::Id(bytes),
         (FieldType::Timestamp, Value::Text(value)) => Cell::Time(rfc3339_microseconds(value).ok_or(BadValue)?),
         _ => return Err(BadValue),
     };
@@ -172,6 +209,7 @@ pub(super) fn subject_cell<'v, N>(value: &Value<'v, N>) -> Option<Cell<'v>> {
         Value::Text("") => None,
         Value::Text(text) => Some(Cell::Text(text)),
         Value::Int(number) => Some(Cell::Decimal(*number)),
+        Value::Id(bytes) => Some(Cell::Id(bytes)),
         _ => None,
     }
 }
