@@ -1,5 +1,6 @@
 //! Every path of the service in one list, each with who may call it: the router is made from it and from nothing else.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub struct Route {
 pub(crate) enum Errors {
     /// As google.rpc.Status in the encoding of the request, as OTLP asks.
     Otlp,
+    /// In headers, as gRPC asks.
+    Grpc,
     /// As JSON.
     Json,
 }
@@ -70,7 +73,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 9] = [
+pub static ROUTES: [Route; 10] = [
     Route {
         method: Method::POST,
         path: protocol::otlp::PATH,
@@ -79,6 +82,8 @@ pub static ROUTES: [Route; 9] = [
         deadline: Deadline::Request,
         handler: |call| Box::pin(protocol::otlp::logs(call)),
     },
+    // The services of metrics and traces answer UNIMPLEMENTED, as every method that is not in this list.
+    export(protocol::grpc::LOGS, |call| Box::pin(protocol::grpc::logs(call))),
     Route {
         method: Method::POST,
         path: "/v1/consent",
@@ -103,6 +108,18 @@ pub static ROUTES: [Route; 9] = [
     public("/metrics", |call| now(operations::metrics(&call))),
 ];
 
+/// An `Export` call of OTLP over gRPC.
+const fn export(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Grpc,
+        deadline: Deadline::Request,
+        handler,
+    }
+}
+
 const fn public(path: &'static str, handler: Handler) -> Route {
     Route {
         method: Method::GET,
@@ -116,7 +133,7 @@ const fn public(path: &'static str, handler: Handler) -> Route {
 
 /// An answer that waits for nothing.
 fn now(answer: Result<Response, Refusal>) -> Answer<'static> {
-    Box::pin(std::future::ready(answer))
+    Box::pin(ready(answer))
 }
 
 impl Route {
@@ -143,9 +160,9 @@ pub(crate) fn router(service: &Arc<Service>) -> Router {
     }
     let (unknown, wrong) = (Arc::clone(service), Arc::clone(service));
     router
-        .fallback(move |request: Request| guard::unmatched(Arc::clone(&unknown), request, StatusCode::NOT_FOUND))
+        .fallback(move |request: Request| ready(guard::unmatched(&unknown, request, StatusCode::NOT_FOUND)))
         .method_not_allowed_fallback(move |request: Request| {
-            guard::unmatched(Arc::clone(&wrong), request, StatusCode::METHOD_NOT_ALLOWED)
+            ready(guard::unmatched(&wrong, request, StatusCode::METHOD_NOT_ALLOWED))
         })
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn status(code: i32, message: &str) -> Vec<u8> {
 }
 
 /// An `ExportLogsServiceResponse`, empty on full success: `partial_success` (1) with `rejected_log_records` (1) and `error_message` (2).
-fn export_response(reply: &Reply) -> Vec<u8> {
+pub(crate) fn export_response(reply: &Reply) -> Vec<u8> {
     let mut partial = Vec::new();
     number(1, reply.rejected, &mut partial);
     bytes(2, reply.message.as_bytes(), &mut partial);
@@ -78,6 +78,18 @@ fn export_response(reply: &Reply) -> Vec<u8> {
 
 fn records(count: u64) -> String {
     format!("{count} record{}", if count == 1 { "" } else { "s" })
+}
+
+/// `google.rpc.Status` again, with a `google.rpc.RetryInfo` (`retry_delay` (1) of `seconds` (1)) among its details (3).
+pub(crate) fn status_with_retry(code: i32, message: &str, seconds: u32) -> Vec<u8> {
+    let (mut delay, mut info, mut any) = (Vec::new(), Vec::new(), Vec::new());
+    number(1, seconds.into(), &mut delay);
+    bytes(1, &delay, &mut info);
+    bytes(1, b"type.googleapis.com/google.rpc.RetryInfo", &mut any);
+    bytes(2, &info, &mut any);
+    let mut out = status(code, message);
+    bytes(3, &any, &mut out);
+    out
 }
 
 /// A varint field; zero is what absence means.

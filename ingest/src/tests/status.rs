@@ -48,9 +48,9 @@ async fn headers_that_nobody_reads_are_refused_with_what_is_taken() {
         let expected = if json { "application/json" } else { "application/x-protobuf" };
         assert_eq!(answer.headers["content-type"], expected, "an error comes in the encoding of the request");
     }
-    for encoding in ["br", "zstd", "deflate", "gzip, gzip"] {
+    for encoding in ["br", "rot13", "gzip, gzip"] {
         let answer = world.send(with(Some("application/x-protobuf"), Some(encoding))).await;
-        assert_refused(&answer, unsupported, "send identity or gzip");
+        assert_refused(&answer, unsupported, "send one of identity, gzip, deflate, zstd");
     }
     assert!(world.send(with(Some("Application/X-Protobuf; x=y"), Some("identity"))).await.status.is_success());
     assert_still_works(&world).await;
