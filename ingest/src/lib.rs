@@ -5,12 +5,16 @@
 
 mod auth;
 mod body;
+pub mod credential;
+pub mod doctor;
 pub mod error;
+pub mod exposition;
 pub mod fleet;
 mod guard;
 mod limit;
 mod listener;
 mod metrics;
+mod openapi;
 mod operations;
 mod pipeline;
 pub mod process;

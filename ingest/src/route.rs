@@ -7,14 +7,19 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
+use candor_wire::record::ConsentRecord;
+use candor_wire::statement::ConsentRequest;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::error::Refusal;
 use crate::guard;
+use crate::openapi::{About, Content, object, of, one_or_many};
+use crate::operations::{Flushed, Health};
+use crate::published::Published;
 use crate::role::{Access, Role};
 use crate::service::Service;
 use crate::source::Source;
-use crate::{operations, protocol, published};
+use crate::{openapi, operations, protocol, published};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct Route {
     pub access: Access,
     pub(crate) errors: Errors,
     pub(crate) deadline: Deadline,
+    /// What it is for, takes and answers: `/openapi.json` says it.
+    pub(crate) about: About,
     pub(crate) handler: Handler,
 }
 
@@ -70,13 +77,18 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 9] = [
+pub static ROUTES: [Route; 10] = [
     Route {
         method: Method::POST,
         path: protocol::otlp::PATH,
         access: Access::Roles(&[Role::Device]),
         errors: Errors::Otlp,
         deadline: Deadline::Request,
+        about: About {
+            summary: "Take in logs, as OTLP/HTTP has it",
+            request: Some(Content::Protobuf("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest")),
+            answer: Content::Protobuf("opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse"),
+        },
         handler: |call| Box::pin(protocol::otlp::logs(call)),
     },
     Route {
@@ -85,6 +97,11 @@ pub static ROUTES: [Route; 9] = [
         access: Access::Roles(&[Role::Officer, Role::Operator]),
         errors: Errors::Json,
         deadline: Deadline::Request,
+        about: About {
+            summary: "Record what subjects consented to: one statement, or up to 1,000 in an array",
+            request: Some(Content::Json(one_or_many::<ConsentRequest>)),
+            answer: Content::Json(one_or_many::<ConsentRecord>),
+        },
         handler: |call| Box::pin(protocol::consent::record(call)),
     },
     Route {
@@ -93,23 +110,38 @@ pub static ROUTES: [Route; 9] = [
         access: Access::Roles(&[Role::Operator]),
         errors: Errors::Json,
         deadline: Deadline::Work,
+        about: About {
+            summary: "Seal what was acknowledged so far into tables",
+            request: None,
+            answer: Content::Json(of::<Flushed>),
+        },
         handler: |call| Box::pin(operations::flush(call)),
     },
-    public("/v1/policy", |call| now(Ok(published::policy(&call)))),
-    public("/v1/catalogue", |call| now(Ok(published::catalogue(&call)))),
-    public("/v1/limits", |call| now(Ok(published::limits(&call)))),
-    public("/healthz", |_| now(Ok(operations::health()))),
-    public("/readyz", |call| now(operations::ready(&call))),
-    public("/metrics", |call| now(operations::metrics(&call))),
+    public("/v1/policy", ("The policy in force, as RFC 8785 JSON", Content::Json(object)), |call| {
+        now(Ok(published::policy(&call)))
+    }),
+    public("/v1/catalogue", ("The catalogue in force, as RFC 8785 JSON", Content::Json(object)), |call| {
+        now(Ok(published::catalogue(&call)))
+    }),
+    public("/v1/limits", ("What one request may hold", Content::Json(of::<Published<'static>>)), |call| {
+        now(Ok(published::limits(&call)))
+    }),
+    public("/healthz", ("The process answers", Content::Json(of::<Health>)), |_| now(Ok(operations::health()))),
+    public("/readyz", ("Events can be stored", Content::Json(of::<Health>)), |call| now(operations::ready(&call))),
+    public("/metrics", ("Figures in the text form of OpenMetrics", Content::OpenMetrics), |call| {
+        now(operations::metrics(&call))
+    }),
+    public("/openapi.json", ("This document", Content::Json(object)), |_| now(Ok(openapi::document()))),
 ];
 
-const fn public(path: &'static str, handler: Handler) -> Route {
+const fn public(path: &'static str, (summary, answer): (&'static str, Content), handler: Handler) -> Route {
     Route {
         method: Method::GET,
         path,
         access: Access::Public,
         errors: Errors::Json,
         deadline: Deadline::Request,
+        about: About { summary, request: None, answer },
         handler,
     }
 }
