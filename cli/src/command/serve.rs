@@ -13,6 +13,7 @@ use crate::args::Serve;
 use crate::exit::{Exit, Failure, with_mend};
 use crate::render::tell;
 use crate::settings::Settings;
+use crate::supervisor;
 
 pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failure> {
     let fleet = load(settings)?;
@@ -25,10 +26,15 @@ pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failu
     let stop = stop_signal()?;
     let stop = async {
         stop.await;
+        supervisor::stopping();
         say("candor: stopping; what is under way is finished and sealed".to_owned());
     };
     let data = settings.data.display();
-    let ready = |address: SocketAddr| say(format!("candor: ready on http://{address}, data in {data}"));
+    let ready = |address: SocketAddr| {
+        supervisor::ready(&format!("taking requests on http://{address}"));
+        say(format!("candor: ready on http://{address}, data in {data}"));
+    };
+    let _alive = supervisor::stay_alive();
     let report =
         serve(fleet, settings.service.clone(), settings.store.clone(), Arc::new(SystemClock), ready, stop).await;
     let report = report.map_err(failure)?;
