@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking, in its helpers too"
 )]
 
+mod alerts;
 mod clients;
 mod consent;
 mod crash;
@@ -13,6 +14,8 @@ mod flow;
 mod http;
 mod input;
 mod layers;
+mod openapi;
+mod operations;
 mod order;
 mod otlp;
 mod privacy;
@@ -20,4 +23,5 @@ mod random;
 mod scan;
 mod skip;
 mod trace;
+mod unit;
 mod world;
