@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking, in its helpers too"
 )]
 
+mod alerts;
 mod clients;
 mod consent;
 mod crash;
@@ -15,10 +16,12 @@ mod hostile;
 mod http;
 mod input;
 mod layers;
-mod lists;
 mod limits;
+mod lists;
 mod lossy;
 mod malformed;
+mod openapi;
+mod operations;
 mod order;
 mod otlp;
 mod privacy;
@@ -31,4 +34,5 @@ mod skip;
 mod slow;
 mod tls;
 mod trace;
+mod unit;
 mod world;

@@ -76,6 +76,15 @@ pub fn load_plan(folder: &Path) -> Result<Plan, Problems> {
     }
 }
 
+/// The token files that the sources of a fleet folder name.
+///
+/// # Errors
+/// If `sources.toml` cannot be read.
+pub(crate) fn token_files(folder: &Path) -> Result<Vec<PathBuf>, Problems> {
+    let text = document(folder, "sources.toml")?;
+    source::token_files(&text, folder).map_err(Problems)
+}
+
 fn load_sources(folder: &Path) -> Result<Vec<Written>, Problems> {
     let text = document(folder, "sources.toml")?;
     source::parse(&text, folder).map_err(Problems)

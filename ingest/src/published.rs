@@ -5,6 +5,7 @@ use axum::response::Response;
 use candor_policy::digest::Digest;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::encoding::Encoding;
@@ -40,23 +41,32 @@ pub(crate) fn limits(call: &Call<'_>) -> Response {
     })
 }
 
-#[derive(Serialize)]
-struct Published<'a> {
+/// What `GET /v1/limits` answers.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Published<'a> {
+    /// Version of this form.
     schema_version: u32,
+    /// The limits themselves.
     limits: &'a Limits,
     /// The horizon: the same request again within these hours adds no row.
     repeat_hours: u64,
     /// Consent statements in one request.
     consents: usize,
+    /// Encodings of a body that are taken.
     content_encodings: [&'static str; Encoding::NAMES.len()],
+    /// Media types that logs may come in.
     logs_content_types: [&'static str; 1],
+    /// What each error means for a client.
     errors: [PublishedError; Kind::ALL.len()],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PublishedError {
+    /// What happened.
     when: &'static str,
+    /// HTTP status.
     http: u16,
+    /// gRPC status.
     grpc: i32,
     /// Seconds after which the same request is to come again; null if it never may.
     retry_after: Option<u32>,

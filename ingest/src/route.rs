@@ -8,14 +8,19 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
+use candor_wire::record::ConsentRecord;
+use candor_wire::statement::ConsentRequest;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::error::Refusal;
 use crate::guard;
+use crate::openapi::{About, Content, object, of, one_or_many};
+use crate::operations::{Flushed, Health};
+use crate::published::Published;
 use crate::role::{Access, Role};
 use crate::service::Service;
 use crate::source::Source;
-use crate::{operations, protocol, published};
+use crate::{openapi, operations, protocol, published};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct Route {
     pub access: Access,
     pub(crate) errors: Errors,
     pub(crate) deadline: Deadline,
+    /// What it is for, takes and answers: `/openapi.json` says it.
+    pub(crate) about: About,
     pub(crate) handler: Handler,
 }
 
@@ -80,16 +87,34 @@ pub static ROUTES: [Route; 10] = [
         access: Access::Roles(&[Role::Device]),
         errors: Errors::Otlp,
         deadline: Deadline::Request,
+        about: About {
+            summary: "Take in logs, as OTLP/HTTP has it",
+            request: Some(Content::Protobuf("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest")),
+            answer: Content::Protobuf("opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse"),
+        },
         handler: |call| Box::pin(protocol::otlp::logs(call)),
     },
     // The services of metrics and traces answer UNIMPLEMENTED, as every method that is not in this list.
-    export(protocol::grpc::LOGS, |call| Box::pin(protocol::grpc::logs(call))),
+    export(
+        protocol::grpc::LOGS,
+        About {
+            summary: "Take in logs, as OTLP/gRPC has it",
+            request: Some(Content::Grpc("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest")),
+            answer: Content::Grpc("opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse"),
+        },
+        |call| Box::pin(protocol::grpc::logs(call)),
+    ),
     Route {
         method: Method::POST,
         path: "/v1/consent",
         access: Access::Roles(&[Role::Officer, Role::Operator]),
         errors: Errors::Json,
         deadline: Deadline::Request,
+        about: About {
+            summary: "Record what subjects consented to: one statement, or up to 1,000 in an array",
+            request: Some(Content::Json(one_or_many::<ConsentRequest>)),
+            answer: Content::Json(one_or_many::<ConsentRecord>),
+        },
         handler: |call| Box::pin(protocol::consent::record(call)),
     },
     Route {
@@ -98,35 +123,51 @@ pub static ROUTES: [Route; 10] = [
         access: Access::Roles(&[Role::Operator]),
         errors: Errors::Json,
         deadline: Deadline::Work,
+        about: About {
+            summary: "Seal what was acknowledged so far into tables",
+            request: None,
+            answer: Content::Json(of::<Flushed>),
+        },
         handler: |call| Box::pin(operations::flush(call)),
     },
-    public("/v1/policy", |call| now(Ok(published::policy(&call)))),
-    public("/v1/catalogue", |call| now(Ok(published::catalogue(&call)))),
-    public("/v1/limits", |call| now(Ok(published::limits(&call)))),
-    public("/healthz", |_| now(Ok(operations::health()))),
-    public("/readyz", |call| now(operations::ready(&call))),
-    public("/metrics", |call| now(operations::metrics(&call))),
+    public("/v1/policy", ("The policy in force, as RFC 8785 JSON", Content::Json(object)), |call| {
+        now(Ok(published::policy(&call)))
+    }),
+    public("/v1/catalogue", ("The catalogue in force, as RFC 8785 JSON", Content::Json(object)), |call| {
+        now(Ok(published::catalogue(&call)))
+    }),
+    public("/v1/limits", ("What one request may hold", Content::Json(of::<Published<'static>>)), |call| {
+        now(Ok(published::limits(&call)))
+    }),
+    public("/healthz", ("The process answers", Content::Json(of::<Health>)), |_| now(Ok(operations::health()))),
+    public("/readyz", ("Events can be stored", Content::Json(of::<Health>)), |call| now(operations::ready(&call))),
+    public("/metrics", ("Figures in the text form of OpenMetrics", Content::OpenMetrics), |call| {
+        now(operations::metrics(&call))
+    }),
+    public("/openapi.json", ("This document", Content::Json(object)), |_| now(Ok(openapi::document()))),
 ];
 
 /// An `Export` call of OTLP over gRPC.
-const fn export(path: &'static str, handler: Handler) -> Route {
+const fn export(path: &'static str, about: About, handler: Handler) -> Route {
     Route {
         method: Method::POST,
         path,
         access: Access::Roles(&[Role::Device]),
         errors: Errors::Grpc,
         deadline: Deadline::Request,
+        about,
         handler,
     }
 }
 
-const fn public(path: &'static str, handler: Handler) -> Route {
+const fn public(path: &'static str, (summary, answer): (&'static str, Content), handler: Handler) -> Route {
     Route {
         method: Method::GET,
         path,
         access: Access::Public,
         errors: Errors::Json,
         deadline: Deadline::Request,
+        about: About { summary, request: None, answer },
         handler,
     }
 }

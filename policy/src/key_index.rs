@@ -86,7 +86,9 @@ pub enum Slot {
 /// Attribute keys → slots, and the prefixes under which nested key-value lists may hold more.
 #[derive(Clone, Debug, Default)]
 pub struct KeyTable {
-    keys: NameMap<Vec<Slot>>,
+    /// Key → number of its entry.
+    keys: NameMap<u32>,
+    entries: Vec<(Box<str>, Vec<Slot>)>,
     prefixes: NameSet,
     slots: Vec<Slot>,
 }
@@ -132,7 +134,12 @@ impl KeyIndex {
 impl KeyTable {
     /// Adds a dotted key; every proper prefix at a dot becomes a place to descend.
     pub fn insert(&mut self, key: &str, slot: Slot) {
-        self.keys.entry(key.into()).or_default().push(slot);
+        let entries = &mut self.entries;
+        let number = *self.keys.entry(key.into()).or_insert_with(|| {
+            entries.push((key.into(), Vec::new()));
+            entries.len() as u32 - 1
+        });
+        entries[number as usize].1.push(slot);
         self.slots.push(slot);
         for (dot, _) in key.match_indices('.') {
             self.prefixes.insert(key[..dot].into());
@@ -142,7 +149,22 @@ impl KeyTable {
     /// The slots of a key, dotted in full.
     #[must_use]
     pub fn slots(&self, key: &str) -> Option<&[Slot]> {
-        self.keys.get(key).map(Vec::as_slice)
+        let number = self.keys.get(key)?;
+        self.entries.get(*number as usize).map(|(_, slots)| slots.as_slice())
+    }
+
+    /// The same. `guess` is what this left behind for the attribute that stood here in the record before: records of one
+    /// sender are much alike, and a look is cheaper than a hash.
+    #[must_use]
+    pub fn slots_near(&self, key: &str, guess: &mut u32) -> Option<&[Slot]> {
+        if let Some((known, slots)) = self.entries.get(*guess as usize)
+            && **known == *key
+        {
+            return Some(slots);
+        }
+        let number = *self.keys.get(key)?;
+        *guess = number;
+        self.entries.get(number as usize).map(|(_, slots)| slots.as_slice())
     }
 
     /// Whether a key-value list under this key may hold declared keys.

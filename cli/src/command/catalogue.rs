@@ -32,7 +32,7 @@ pub(crate) fn list(settings: &Settings) -> Result<Exit, Failure> {
     report.fact("catalogue", catalogue.name.as_str());
     report.fact("digest", catalogue.digest.to_string());
     report.note(format!("catalogue {}, sha256 {}", catalogue.name, catalogue.digest));
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn show(name: &str, settings: &Settings) -> Result<Exit, Failure> {
     let description = event.map_or(&stream.description, |event| &event.description);
     report.fact("description", description.as_str());
     report.note(format!("{name}: {description}; owner {}", stream.owner));
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 

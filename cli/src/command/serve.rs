@@ -12,6 +12,7 @@ use crate::args::Serve;
 use crate::exit::{Exit, Failure, with_mend};
 use crate::render::tell;
 use crate::settings::Settings;
+use crate::supervisor;
 
 pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failure> {
     let fleet = load(settings)?;
@@ -24,14 +25,17 @@ pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failu
     let stop = stop_signal()?;
     let stop = async {
         stop.await;
+        supervisor::stopping();
         say("candor: stopping; what is under way is finished and sealed".to_owned());
     };
     let data = settings.data.display();
     let ready = |at: Addresses| {
         let scheme = if at.tls { "https" } else { "http" };
         let grpc = at.grpc.map(|address| format!(" and, for gRPC, {scheme}://{address}")).unwrap_or_default();
+        supervisor::ready(&format!("taking requests on {scheme}://{}{grpc}", at.http));
         say(format!("candor: ready on {scheme}://{}{grpc}, data in {data}", at.http));
     };
+    let _alive = supervisor::stay_alive();
     let report =
         serve(fleet, settings.service.clone(), settings.store.clone(), Arc::new(SystemClock), ready, stop).await;
     let report = report.map_err(failure)?;

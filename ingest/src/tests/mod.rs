@@ -4,6 +4,7 @@ mod access;
 mod consent;
 mod fleet;
 mod flow;
+mod openapi;
 mod socket;
 mod status;
-mod world;
+pub(crate) mod world;

@@ -13,7 +13,7 @@ pub(super) fn texts<V: Hash + Eq + Copy, T: AsRef<str>>(
     width: usize,
     mut make: impl FnMut(V) -> Option<T>,
 ) -> StringArray {
-    let mut made: Vec<Option<T>> = Vec::new();
+    let mut results: Vec<Option<T>> = Vec::new();
     let mut numbers: HashMap<V, usize, foldhash::quality::RandomState> = HashMap::default();
     let mut last: Option<(V, usize)> = None;
     let mut out = StringBuilder::with_capacity(values.len(), values.len() * width);
@@ -26,12 +26,12 @@ pub(super) fn texts<V: Hash + Eq + Copy, T: AsRef<str>>(
             // Rows of one device come together.
             Some((same, number)) if same == value => number,
             _ => *numbers.entry(value).or_insert_with(|| {
-                made.push(make(value));
-                made.len() - 1
+                results.push(make(value));
+                results.len() - 1
             }),
         };
         last = Some((value, number));
-        out.append_option(made[number].as_ref());
+        out.append_option(results[number].as_ref());
     }
     out.finish()
 }

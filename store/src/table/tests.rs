@@ -16,6 +16,7 @@ use crate::segment::testing::lists;
 use crate::table::commit::TableSnapshot;
 use crate::table::lookup::{count_rows, rows_of};
 use crate::table::parquet::{Group, gather};
+use crate::work::Work;
 
 fn table(data: &Path) -> TablePath {
     TablePath::new(data, PURPOSE, STREAM).unwrap()
@@ -59,7 +60,7 @@ fn the_same_frames_twice_add_nothing() {
     assert_eq!(write_tables(data.path(), &more, 6).unwrap().rows, 1);
     let snapshot = snapshot(data.path());
     assert_eq!((snapshot.lsn, snapshot.files.len()), (6, 2));
-    assert_eq!(count_rows(&table(data.path()), &snapshot.files).unwrap(), 4);
+    assert_eq!(count_rows(&table(data.path()), &snapshot.files, &Work::default()).unwrap(), 4);
     assert_eq!(files_on_disk(data.path()).len(), 2);
 }
 
@@ -141,7 +142,7 @@ fn a_crash_between_file_and_commit_leaves_no_row_twice() {
     assert!(!table.folder.join(orphan.path).exists());
     write_tables(data.path(), &[frame(1, NOON, "p0", batch.clone()), frame(2, NOON, "p0", batch)], 2).unwrap();
     let snapshot = snapshot(data.path());
-    assert_eq!(count_rows(&table, &snapshot.files).unwrap(), 4);
+    assert_eq!(count_rows(&table, &snapshot.files, &Work::default()).unwrap(), 4);
     assert_eq!(files_on_disk(data.path()).len(), snapshot.files.len());
 }
 
@@ -159,7 +160,7 @@ fn policies_and_dates_make_files_of_their_own_in_one_commit() {
     let mut dates: Vec<_> = snapshot.files.iter().map(|file| file.received_date).collect();
     dates.sort_unstable();
     assert_eq!(dates, [20_484, 20_484, 20_485]);
-    let found = rows_of(&table(data.path()), &snapshot.files, "a").unwrap();
+    let found = rows_of(&table(data.path()), &snapshot.files, "a", &Work::default()).unwrap();
     let mut policies: Vec<_> = found.iter().map(|found| (found.received_date, found.policy.as_str())).collect();
     policies.sort_unstable();
     assert_eq!(policies, [(20_484, "p0"), (20_484, "p1"), (20_485, "p1")]);

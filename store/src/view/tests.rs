@@ -229,3 +229,24 @@ async fn a_view_beside_a_writer_is_whole() {
     let view = View::open(&data).await.unwrap();
     assert_eq!(count(&view, "SELECT count(*) FROM analytics.\"phone.app\"").await, 25);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_table_without_rows_answers_with_its_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("ledger.db")).await.unwrap();
+    let sql = "SELECT * FROM analytics.\"phone.app\"";
+    let view = View::open(folder.path()).await.unwrap();
+    assert_eq!(view.query(sql).await.unwrap_err().kind(), Kind::Request, "nothing declares it yet");
+
+    let (catalogue, policy) = (Catalogue::parse(CATALOGUE, "c").unwrap(), Policy::parse(POLICY, "p").unwrap());
+    ledger.keep_document("catalogue", &catalogue.digest.to_string(), &catalogue.canonical, 1).await.unwrap();
+    ledger.keep_document("policy", &policy.digest.to_string(), &policy.canonical, 1).await.unwrap();
+    let view = View::open(folder.path()).await.unwrap();
+    let answer = view.query(sql).await.unwrap();
+    assert_eq!(answer.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+    let schema = answer[0].schema();
+    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(columns, ["event", "time", "subject", "batch", "consent_seq", "decision", "screen", "received_date"]);
+    assert_eq!(count(&view, "SELECT count(*) FROM analytics.\"phone.app\"").await, 0);
+    assert!(view.query("SELECT * FROM analytics.\"phone.ap\"").await.is_err());
+}

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Demo, settings: &Settings) -> Result<Exit, Failur
     };
     drop(progress);
     let story = Story { plan: &plan, events: &sample.events, facts: &facts, places: &places };
-    story.report()?.print(settings.format)?;
+    story.report()?.print(&settings.answer)?;
     Ok(if story.mismatches().is_empty() { Exit::Done } else { Exit::VerificationFailed })
 }
 

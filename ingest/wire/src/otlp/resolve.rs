@@ -22,6 +22,8 @@ pub(super) struct Buffers {
     seen: Vec<u64>,
     stamp: u64,
     path: String,
+    /// Place in a list of attributes → which key stood there last.
+    guesses: Vec<u32>,
     /// Lists with an element for each event or link of a span: column, and the number of its first element.
     aligned: Vec<(usize, usize)>,
 }
@@ -96,9 +98,13 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         table: &KeyTable,
         attributes: &[Attribute<'v, N>],
     ) -> Result<(), DecodeError> {
+        if self.buffers.guesses.len() < attributes.len() {
+            self.buffers.guesses.resize(attributes.len(), 0);
+        }
         let mut nested = false;
-        for (key, value) in attributes {
-            nested |= self.direct(table, key, value)?;
+        for (at, (key, value)) in attributes.iter().enumerate() {
+            let slots = table.slots_near(key, &mut self.buffers.guesses[at]).unwrap_or_default();
+            nested |= self.direct(table, slots, key, value)?;
         }
         if nested {
             for (key, value) in attributes {
@@ -113,7 +119,8 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         let keys = self.keys;
         let mut nested = false;
         body.each(&mut |key, value| {
-            nested |= self.direct(&keys.body_keys, key, &value)?;
+            let slots = keys.body_keys.slots(key).unwrap_or_default();
+            nested |= self.direct(&keys.body_keys, slots, key, &value)?;
             Ok(())
         })?;
         if nested {
@@ -126,13 +133,14 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
     fn direct<N: KeyValues<'v>>(
         &mut self,
         table: &KeyTable,
+        slots: &[Slot],
         key: &str,
         value: &Value<'v, N>,
     ) -> Result<bool, DecodeError> {
         if matches!(value, Value::List(_)) && table.is_prefix(key) {
             return Ok(true);
         }
-        if !self.offer(table.slots(key).unwrap_or_default(), value)? && self.name_key != Some(key) {
+        if !self.offer(slots, value)? && self.name_key != Some(key) {
             self.undeclared += 1;
         }
         Ok(false)
