@@ -34,7 +34,7 @@ pub(crate) fn limits(call: &Call<'_>) -> Response {
         repeat_hours: call.service.repeat_hours,
         consents: consent::MOST,
         content_encodings: ENCODINGS,
-        logs_content_types: [otlp::MEDIA_TYPE],
+        otlp_content_types: [otlp::MEDIA_TYPE],
     })
 }
 
@@ -47,7 +47,7 @@ struct Published<'a> {
     /// Consent statements in one request.
     consents: usize,
     content_encodings: [&'static str; 2],
-    logs_content_types: [&'static str; 1],
+    otlp_content_types: [&'static str; 1],
 }
 
 /// A JSON answer.

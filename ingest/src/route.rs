@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
+use candor_policy::catalogue::Signal;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::error::Refusal;
@@ -70,15 +71,10 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 9] = [
-    Route {
-        method: Method::POST,
-        path: protocol::otlp::PATH,
-        access: Access::Roles(&[Role::Device]),
-        errors: Errors::Otlp,
-        deadline: Deadline::Request,
-        handler: |call| Box::pin(protocol::otlp::logs(call)),
-    },
+pub static ROUTES: [Route; 11] = [
+    otlp(protocol::otlp::LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
+    otlp(protocol::otlp::METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
+    otlp(protocol::otlp::TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
     Route {
         method: Method::POST,
         path: "/v1/consent",
@@ -102,6 +98,18 @@ pub static ROUTES: [Route; 9] = [
     public("/readyz", |call| now(operations::ready(&call))),
     public("/metrics", |call| now(operations::metrics(&call))),
 ];
+
+/// Where the devices' exporters send one signal.
+const fn otlp(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Otlp,
+        deadline: Deadline::Request,
+        handler,
+    }
+}
 
 const fn public(path: &'static str, handler: Handler) -> Route {
     Route {
