@@ -36,7 +36,7 @@ pub(crate) fn limits(call: &Call<'_>) -> Response {
         repeat_hours: call.service.repeat_hours,
         consents: consent::MOST,
         content_encodings: Encoding::NAMES,
-        logs_content_types: [otlp::MEDIA_TYPE],
+        otlp_content_types: [otlp::MEDIA_TYPE],
         errors: Kind::ALL.map(PublishedError::new),
     })
 }
@@ -54,8 +54,8 @@ pub(crate) struct Published<'a> {
     consents: usize,
     /// Encodings of a body that are taken.
     content_encodings: [&'static str; Encoding::NAMES.len()],
-    /// Media types that logs may come in.
-    logs_content_types: [&'static str; 1],
+    /// Media types that logs, metrics and traces may come in.
+    otlp_content_types: [&'static str; 1],
     /// What each error means for a client.
     errors: [PublishedError; Kind::ALL.len()],
 }

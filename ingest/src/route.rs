@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
+use candor_policy::catalogue::Signal;
 use candor_wire::record::ConsentRecord;
 use candor_wire::statement::ConsentRequest;
 use http::{HeaderMap, Method, StatusCode};
@@ -80,30 +81,13 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 10] = [
-    Route {
-        method: Method::POST,
-        path: protocol::otlp::PATH,
-        access: Access::Roles(&[Role::Device]),
-        errors: Errors::Otlp,
-        deadline: Deadline::Request,
-        about: About {
-            summary: "Take in logs, as OTLP/HTTP has it",
-            request: Some(Content::Protobuf("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest")),
-            answer: Content::Protobuf("opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse"),
-        },
-        handler: |call| Box::pin(protocol::otlp::logs(call)),
-    },
-    // The services of metrics and traces answer UNIMPLEMENTED, as every method that is not in this list.
-    export(
-        protocol::grpc::LOGS,
-        About {
-            summary: "Take in logs, as OTLP/gRPC has it",
-            request: Some(Content::Grpc("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest")),
-            answer: Content::Grpc("opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse"),
-        },
-        |call| Box::pin(protocol::grpc::logs(call)),
-    ),
+pub static ROUTES: [Route; 16] = [
+    otlp(protocol::otlp::LOGS, LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
+    otlp(protocol::otlp::METRICS, METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
+    otlp(protocol::otlp::TRACES, TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
+    grpc(protocol::grpc::LOGS, LOGS, |call| Box::pin(protocol::grpc::export(call, Signal::Logs))),
+    grpc(protocol::grpc::METRICS, METRICS, |call| Box::pin(protocol::grpc::export(call, Signal::Metrics))),
+    grpc(protocol::grpc::TRACES, TRACES, |call| Box::pin(protocol::grpc::export(call, Signal::Traces))),
     Route {
         method: Method::POST,
         path: "/v1/consent",
@@ -147,15 +131,59 @@ pub static ROUTES: [Route; 10] = [
     public("/openapi.json", ("This document", Content::Json(object)), |_| now(Ok(openapi::document()))),
 ];
 
+/// What the exporters of one signal send and read.
+struct Messages {
+    what: &'static str,
+    request: &'static str,
+    answer: &'static str,
+}
+
+const LOGS: Messages = Messages {
+    what: "Take in logs",
+    request: "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest",
+    answer: "opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse",
+};
+const METRICS: Messages = Messages {
+    what: "Take in metrics",
+    request: "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest",
+    answer: "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceResponse",
+};
+const TRACES: Messages = Messages {
+    what: "Take in spans",
+    request: "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest",
+    answer: "opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse",
+};
+
+/// Where the devices' exporters send one signal over HTTP.
+const fn otlp(path: &'static str, messages: Messages, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Otlp,
+        deadline: Deadline::Request,
+        about: About {
+            summary: messages.what,
+            request: Some(Content::Protobuf(messages.request)),
+            answer: Content::Protobuf(messages.answer),
+        },
+        handler,
+    }
+}
+
 /// An `Export` call of OTLP over gRPC.
-const fn export(path: &'static str, about: About, handler: Handler) -> Route {
+const fn grpc(path: &'static str, messages: Messages, handler: Handler) -> Route {
     Route {
         method: Method::POST,
         path,
         access: Access::Roles(&[Role::Device]),
         errors: Errors::Grpc,
         deadline: Deadline::Request,
-        about,
+        about: About {
+            summary: messages.what,
+            request: Some(Content::Grpc(messages.request)),
+            answer: Content::Grpc(messages.answer),
+        },
         handler,
     }
 }

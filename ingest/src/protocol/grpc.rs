@@ -10,6 +10,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
+use candor_policy::catalogue::Signal;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Full};
@@ -22,6 +23,8 @@ use crate::protocol::otlp;
 use crate::route::Call;
 
 pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+pub(crate) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+pub(crate) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -31,15 +34,15 @@ const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// `LogsService.Export`.
-pub(crate) async fn logs(call: Call<'_>) -> Result<Response, Refusal> {
+/// `Export` of the signal's service.
+pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
     let source = call.source()?;
     let sent = Sent::message(encoding(call.headers)?, call.body, &service.limits, service.budget.lease()).await?;
     call.note.bytes = sent.len() as u64;
     service.metrics.received(&source.name, sent.len() as u64);
     let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::logs(service, source, sent, gpc).await?;
+    let done = pipeline::take_in(service, source, signal, sent, gpc).await?;
     call.note.rows = done.rows;
     call.note.repeat = done.repeat;
     Ok(answer(&otlp::export_response(&done.reply)))

@@ -5,6 +5,7 @@ mod consent;
 mod fleet;
 mod flow;
 mod openapi;
+mod signals;
 mod socket;
 mod status;
 pub(crate) mod world;
