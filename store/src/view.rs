@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{Field, Schema, SchemaRef};
 use candor_policy::counts::Count;
 use candor_wire::statement::Statement;
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::segment::frame::{BatchFrame, Frame};
 use crate::table::commit::{LiveFile, TableSnapshot};
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
-use crate::table::{lookup, parquet};
+use crate::table::lookup;
 use crate::work::Work;
 use crate::{held, query};
 
@@ -345,17 +345,29 @@ fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Fra
     for frame in frames.iter().filter_map(batch) {
         for rows in frame.tables.iter().filter(|table| table.rows.num_rows() > 0) {
             let path = TablePath::new(data, &rows.purpose, &rows.stream)?;
-            let gathered = parquet::gather(&path, &[&rows.rows])?;
+            let rows = as_in_files(&path, &rows.rows)?;
             let (lsn, view) = tables.entry(path.clone()).or_insert_with(|| {
-                let schema = Arc::new(layout::table_schema(&gathered.schema()));
+                let schema = Arc::new(layout::table_schema(&rows.schema()));
                 (0, TableView { path, schema, files: Vec::new(), pending: Vec::new() })
             });
             if frame.lsn > *lsn {
-                view.push(frame, gathered)?;
+                view.push(frame, rows)?;
             }
         }
     }
     Ok(tables.into_values().map(|(_, view)| view).collect())
+}
+
+/// Rows of a frame with the column that files have beside a frame's.
+fn as_in_files(table: &TablePath, rows: &RecordBatch) -> Result<RecordBatch, Error> {
+    let schema = layout::file_schema(&rows.schema());
+    let nulls = |field: &Field| arrow_array::new_null_array(field.data_type(), rows.num_rows());
+    let column = |field: &Arc<Field>| rows.column_by_name(field.name()).cloned().unwrap_or_else(|| nulls(field));
+    let columns = schema.fields().iter().map(column).collect();
+    RecordBatch::try_new(schema.into(), columns).map_err(|why| {
+        let what = format!("cannot read pending rows of {}", table.name());
+        Error::new(Kind::Data, what, why, "report this: it is a fault")
+    })
 }
 
 impl TableView {
