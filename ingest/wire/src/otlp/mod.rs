@@ -2,8 +2,9 @@
 
 mod column;
 mod group;
+pub mod json;
 pub mod protobuf;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod value;
 mod wire_reader;
 
@@ -31,6 +32,14 @@ pub enum DecodeError {
     #[error("the body is not a valid {what} (at byte {offset})")]
     Malformed {
         /// What was being read: `protobuf ExportLogsServiceRequest`.
+        what: &'static str,
+        /// Byte offset in the decompressed body.
+        offset: usize,
+    },
+    /// Something else stands where this should.
+    #[error("the body is not what was expected: at byte {offset} there should be {what}")]
+    Expected {
+        /// What should stand there: `an integer of 64 bits`.
         what: &'static str,
         /// Byte offset in the decompressed body.
         offset: usize,

@@ -19,24 +19,24 @@ use super::value::{Cell, KeyValues, Value, field_cell, gpc_cell, jurisdiction_ce
 const EVENT_NAME: &str = "event.name";
 
 /// One attribute.
-pub(super) type Attribute<'v, N> = (&'v str, Value<'v, N>);
+pub(crate) type Attribute<'v, N> = (&'v str, Value<'v, N>);
 
 /// A log record as an encoding has it; `'v` is where its values live.
-pub(super) struct Record<'r, 'v, N> {
-    pub(super) event_name: &'v str,
+pub(crate) struct Record<'r, 'v, N> {
+    pub(crate) event_name: &'v str,
     /// Nanoseconds; 0 where the client sent none.
-    pub(super) time: u64,
+    pub(crate) time: u64,
     /// When a collector saw it, in nanoseconds; 0 where none did.
-    pub(super) observed_time: u64,
+    pub(crate) observed_time: u64,
     /// 0 where there is none.
-    pub(super) severity_number: i32,
-    pub(super) severity_text: &'v str,
-    pub(super) body: Value<'v, N>,
-    pub(super) attributes: &'r [Attribute<'v, N>],
+    pub(crate) severity_number: i32,
+    pub(crate) severity_text: &'v str,
+    pub(crate) body: Value<'v, N>,
+    pub(crate) attributes: &'r [Attribute<'v, N>],
 }
 
 /// The rows of a request so far.
-pub(super) struct Rows<'k> {
+pub(crate) struct Rows<'k> {
     keys: &'k KeyIndex,
     groups: Vec<Option<Group<'k>>>,
     tally: DecodeTally,
@@ -45,7 +45,7 @@ pub(super) struct Rows<'k> {
 }
 
 impl<'k> Rows<'k> {
-    pub(super) fn new(keys: &'k KeyIndex) -> Self {
+    pub(crate) fn new(keys: &'k KeyIndex) -> Self {
         Self {
             keys,
             groups: std::iter::repeat_with(|| None).take(keys.streams().len()).collect(),
@@ -56,12 +56,12 @@ impl<'k> Rows<'k> {
     }
 
     /// From here on records belong to another resource.
-    pub(super) fn next_resource(&mut self) {
+    pub(crate) fn next_resource(&mut self) {
         self.resource += 1;
     }
 
     /// Adds a record of the current resource, whose attributes are `resource`.
-    pub(super) fn record<'v, N: KeyValues<'v>>(
+    pub(crate) fn record<'v, N: KeyValues<'v>>(
         &mut self,
         resource: &[Attribute<'v, N>],
         record: &Record<'_, 'v, N>,
@@ -102,7 +102,7 @@ impl<'k> Rows<'k> {
     }
 
     /// All rows, by stream.
-    pub(super) fn finish(mut self) -> Received {
+    pub(crate) fn finish(mut self) -> Received {
         self.tally.bad_values.sort_unstable();
         self.tally.bad_fields.sort_unstable();
         let groups = self.groups.into_iter().flatten().filter_map(Group::finish).collect();

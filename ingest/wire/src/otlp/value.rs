@@ -6,7 +6,7 @@ use super::DecodeError;
 
 /// An attribute's value; `N` is how an encoding holds a key-value list.
 #[derive(Clone, Copy)]
-pub(super) enum Value<'v, N> {
+pub(crate) enum Value<'v, N> {
     /// No value set: as good as absent.
     Absent,
     Text(&'v str),
@@ -19,7 +19,7 @@ pub(super) enum Value<'v, N> {
 }
 
 /// A key-value list that may hold declared keys.
-pub(super) trait KeyValues<'v>: Copy {
+pub(crate) trait KeyValues<'v>: Copy {
     /// Visits each pair in order.
     fn each(
         self,
