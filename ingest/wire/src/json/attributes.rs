@@ -1,7 +1,9 @@
-//! Any JSON object as attributes: its members are pairs, objects inside it key-value lists.
+//! Any JSON object as attributes: its members are pairs, objects inside it key-value lists, arrays arrays.
 //!
 //! Pairs keep their order, and of two members of one name the first counts, as for attributes of OTLP. A member that is
 //! `null` is no attribute at all. Whole numbers are integers, other numbers doubles.
+
+use std::ops::ControlFlow;
 
 use serde::de::MapAccess;
 
@@ -11,18 +13,18 @@ use crate::otlp::DecodeError;
 use crate::otlp::value::{KeyValues, Value};
 
 /// What a visitor of pairs is: the name and the value of each.
-type Visit<'v, 'b> = dyn FnMut(&'b str, Value<'b, JsonObject<'b>>) -> Result<(), DecodeError> + 'v;
+type Visit<'v, 'b> = dyn FnMut(&'b str, Value<'b, Json<'b>>) -> Result<(), DecodeError> + 'v;
 
-/// The text of an object, whose syntax has been checked.
+/// The text of an object or an array, whose syntax has been checked.
 #[derive(Clone, Copy)]
-pub(crate) struct JsonObject<'b> {
+pub(crate) struct Json<'b> {
     context: &'b Context<'b>,
     text: &'b str,
 }
 
 impl<'b> Context<'b> {
     /// A value that has been read as text. Its depth is checked here, once.
-    pub(crate) fn value(&'b self, text: &'b str) -> Result<Value<'b, JsonObject<'b>>, DecodeError> {
+    pub(crate) fn value(&'b self, text: &'b str) -> Result<Value<'b, Json<'b>>, DecodeError> {
         // An object and all that is around it share one limit, so what could nest at all has room for it.
         if text.len() > MOST_LEVELS && levels(text) > MOST_LEVELS {
             return Err(too_deep());
@@ -31,10 +33,10 @@ impl<'b> Context<'b> {
     }
 
     /// A value inside one that has been checked for depth.
-    fn shallow_value(&'b self, text: &'b str) -> Result<Value<'b, JsonObject<'b>>, DecodeError> {
+    fn shallow_value(&'b self, text: &'b str) -> Result<Value<'b, Json<'b>>, DecodeError> {
         Ok(match text.as_bytes().first() {
-            Some(b'{') => Value::List(JsonObject { context: self, text }),
-            Some(b'[') => Value::Other,
+            Some(b'{') => Value::List(Json { context: self, text }),
+            Some(b'[') => Value::Array(Json { context: self, text }),
             Some(b'"') => Value::Text(self.string(text)?),
             Some(b't') => Value::Bool(true),
             Some(b'f') => Value::Bool(false),
@@ -52,7 +54,7 @@ impl<'b> Context<'b> {
         Ok(inside)
     }
 
-    fn number(&'b self, text: &str) -> Result<Value<'b, JsonObject<'b>>, DecodeError> {
+    fn number(&'b self, text: &str) -> Result<Value<'b, Json<'b>>, DecodeError> {
         if let Ok(whole) = text.parse() {
             return Ok(Value::Int(whole));
         }
@@ -61,9 +63,20 @@ impl<'b> Context<'b> {
     }
 }
 
-impl<'b> KeyValues<'b> for JsonObject<'b> {
+impl<'b> KeyValues<'b> for Json<'b> {
     fn each(self, visit: &mut Visit<'_, 'b>) -> Result<(), DecodeError> {
         self.context.object(self.text, &mut Pairs { visit })
+    }
+
+    fn elements(self, visit: &mut dyn FnMut(Value<'b, Self>) -> ControlFlow<()>) -> Result<(), DecodeError> {
+        let mut enough = false;
+        self.context.array(self.text, &mut |text| {
+            if !enough {
+                // A field takes scalars: nobody looks into an element.
+                enough = visit(self.context.shallow_value(text)?.with_list(|_| None)).is_break();
+            }
+            Ok(())
+        })
     }
 }
 

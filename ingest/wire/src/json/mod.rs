@@ -14,18 +14,23 @@ mod object;
 mod scalar;
 
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 
 use bumpalo::Bump;
 use serde::de::DeserializeSeed;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 use crate::otlp::DecodeError;
-pub(crate) use attributes::JsonObject;
-use object::{Elements, Members};
+pub(crate) use attributes::Json;
+use object::{Elements, Members, Texts};
 pub(crate) use object::{Member, Object};
 
 /// Levels of arrays and objects that a body may have: serde_json's limit, kept for what it would skip as well.
 pub(crate) const MOST_LEVELS: usize = 127;
+
+/// Stands for the place of what is missing.
+const UNPLACED: usize = usize::MAX;
 
 /// What all parts of one body share.
 pub(crate) struct Context<'b> {
@@ -66,6 +71,20 @@ impl<'b> Context<'b> {
     /// Reads an array of objects, each into the same place after the other.
     pub(crate) fn objects(&'b self, text: &'b str, object: &mut impl Object<'b>) -> Result<(), DecodeError> {
         self.run(text, Elements { context: self, object })
+    }
+
+    /// Reads an array of anything: the text of each element.
+    pub(crate) fn array(
+        &'b self,
+        text: &'b str,
+        element: &mut dyn FnMut(&'b str) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.run(text, Texts { context: self, element })
+    }
+
+    /// The text again, if it is one JSON value.
+    pub(crate) fn checked(&'b self, text: &'b str) -> Result<&'b str, DecodeError> {
+        self.run(text, PhantomData::<&'b RawValue>).map(RawValue::get)
     }
 
     fn run<S: DeserializeSeed<'b>>(&self, text: &'b str, seed: S) -> Result<S::Value, DecodeError> {
@@ -127,6 +146,20 @@ pub(crate) const fn too_deep() -> DecodeError {
     DecodeError::TooMany { what: "levels of nesting", limit: MOST_LEVELS }
 }
 
+/// The error of an [`Object`] that ended without something; whoever reads it knows where that was.
+#[cold]
+pub(crate) const fn missing(what: &'static str) -> DecodeError {
+    DecodeError::Expected { what, offset: UNPLACED }
+}
+
+/// Base64 with either alphabet, padded or not.
+pub(crate) fn is_base64(text: &str) -> bool {
+    let bytes = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text).as_bytes();
+    let padded = bytes.len() < text.len();
+    let letters = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_'));
+    letters && bytes.len() % 4 != 1 && (!padded || text.len().is_multiple_of(4))
+}
+
 /// serde_json counts lines and bytes within a line.
 fn offset_in(text: &str, error: &serde_json::Error) -> usize {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
@@ -176,5 +209,15 @@ mod tests {
         let arena = Bump::new();
         let error = Context::new(b"{\"a\":\"\xff\"}", &arena).unwrap_err();
         assert_eq!(error, DecodeError::Expected { what: "UTF-8", offset: 6 });
+    }
+
+    #[test]
+    fn base64_is_taken_in_either_alphabet_with_or_without_padding() {
+        for taken in ["", "AA==", "AA", "AAA=", "AAA", "AAAA", "+/-_", "AAAAAA=="] {
+            assert!(is_base64(taken), "{taken}");
+        }
+        for refused in ["A", "A===", "AA=", "AAAA=", "=", "A A", "AA\n", "\u{e4}A", "AA=A"] {
+            assert!(!is_base64(refused), "{refused}");
+        }
     }
 }

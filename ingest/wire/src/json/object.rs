@@ -1,12 +1,13 @@
 //! Objects and their members, as serde's visitors give them.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::scalar::{Boolean, Double, Enumeration, Integer, Scalar, Text, Unsigned};
-use super::{Context, MOST_LEVELS, levels, too_deep};
+use super::scalar::{Boolean, Double, Enumeration, Integer, Scalar, Seed, Text, Unsigned};
+use super::{Context, MOST_LEVELS, UNPLACED, levels, too_deep};
 use crate::otlp::DecodeError;
 
 /// What takes the members of a JSON object. In an array of objects one and the same takes them all.
@@ -90,6 +91,27 @@ impl<'b, A: MapAccess<'b>> Member<'_, 'b, A> {
         if text.is_none_or(check) { Ok(text) } else { Err(context.unexpected(what)) }
     }
 
+    /// Bytes in hex; none for null.
+    pub(crate) fn hex(self) -> Result<&'b [u8], A::Error> {
+        let context = self.context;
+        let Some(text) = self.text()? else { return Ok(&[]) };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(context.unexpected(HEX)) };
+        if !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(context.unexpected(HEX));
+        }
+        Ok(context.arena.alloc_slice_fill_iter(pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low))))
+    }
+
+    /// An array of numbers without a sign.
+    pub(crate) fn unsigneds(self, push: impl FnMut(u64)) -> Result<(), A::Error> {
+        self.map.next_value_seed(Scalars::<Unsigned, _> { context: self.context, push, scalar: PhantomData })
+    }
+
+    /// An array of numbers.
+    pub(crate) fn doubles(self, push: impl FnMut(f64)) -> Result<(), A::Error> {
+        self.map.next_value_seed(Scalars::<Double, _> { context: self.context, push, scalar: PhantomData })
+    }
+
     /// An object. False if there is none.
     pub(crate) fn object(self, object: &mut impl Object<'b>) -> Result<bool, A::Error> {
         self.map.next_value_seed(Members { context: self.context, object, nullable: true })
@@ -117,7 +139,7 @@ impl<'b, A: MapAccess<'b>> Member<'_, 'b, A> {
     }
 
     fn scalar<S: Scalar<'b>>(self) -> Result<Option<S::Value>, A::Error> {
-        self.map.next_value_seed(super::scalar::Seed::<S>::new(self.context))
+        self.map.next_value_seed(Seed::<S>::new(self.context))
     }
 }
 
@@ -157,7 +179,10 @@ impl<'b, O: Object<'b>> Visitor<'b> for Members<'_, 'b, O> {
             }
             seen |= bit;
         }
-        self.object.end().map_err(|error| context.fail(error))?;
+        self.object.end().map_err(|error| match error {
+            DecodeError::Expected { what, offset: UNPLACED } => context.unexpected(what),
+            other => context.fail(other),
+        })?;
         Ok(true)
     }
 
@@ -196,5 +221,81 @@ impl<'b, O: Object<'b>> Visitor<'b> for Elements<'_, 'b, O> {
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
         Ok(())
+    }
+}
+
+/// Reads an array as the texts of its elements.
+pub(super) struct Texts<'v, 'b> {
+    pub(super) context: &'b Context<'b>,
+    pub(super) element: &'v mut dyn FnMut(&'b str) -> Result<(), DecodeError>,
+}
+
+impl<'b> DeserializeSeed<'b> for Texts<'_, 'b> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'b>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.context.expected.set("an array");
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'b> Visitor<'b> for Texts<'_, 'b> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<Q: SeqAccess<'b>>(self, mut sequence: Q) -> Result<(), Q::Error> {
+        while let Some(raw) = sequence.next_element::<&'b RawValue>()? {
+            (self.element)(raw.get()).map_err(|error| self.context.fail(error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads an array of scalars.
+struct Scalars<'b, S, F> {
+    context: &'b Context<'b>,
+    push: F,
+    scalar: PhantomData<S>,
+}
+
+impl<'b, S: Scalar<'b>, F: FnMut(S::Value)> DeserializeSeed<'b> for Scalars<'b, S, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'b>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.context.expected.set("an array");
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'b, S: Scalar<'b>, F: FnMut(S::Value)> Visitor<'b> for Scalars<'b, S, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<Q: SeqAccess<'b>>(mut self, mut sequence: Q) -> Result<(), Q::Error> {
+        while let Some(element) = sequence.next_element_seed(Seed::<S>::new(self.context))? {
+            let Some(element) = element else { return Err(self.context.unexpected(S::WHAT)) };
+            (self.push)(element);
+        }
+        Ok(())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+const HEX: &str = "bytes in hex";
+
+/// Value of a hexadecimal digit that is one.
+const fn digit(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20).wrapping_sub(b'a' - 10),
     }
 }

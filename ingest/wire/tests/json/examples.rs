@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use candor_policy::batch::Received;
-use candor_wire::otlp::DecodeLimits;
-use candor_wire::otlp::json::decode_logs;
+use candor_policy::key_index::KeyIndex;
+use candor_wire::otlp::json::{decode_logs, decode_metrics, decode_traces};
+use candor_wire::otlp::{DecodeError, DecodeLimits};
 
 use crate::oracle::{Cell, actual};
 use crate::spec::{key_index, spec};
@@ -36,8 +37,16 @@ fn official_examples_decode() {
         println!("SKIPPED: no official examples beside the workspace");
         return;
     }
-    for name in ["logs.json", "events.json"] {
-        let received = decode(&std::fs::read(folder.join(name)).unwrap());
-        assert_eq!((received.records(), received.tally().undeclared_events), (1, 1), "{name}");
+    type Decode = fn(&[u8], &KeyIndex, &DecodeLimits) -> Result<Received, DecodeError>;
+    let examples: [(&str, Decode, u64); 4] = [
+        ("logs.json", decode_logs, 1),
+        ("events.json", decode_logs, 1),
+        ("metrics.json", decode_metrics, 4),
+        ("trace.json", decode_traces, 1),
+    ];
+    for (name, decode, records) in examples {
+        let body = std::fs::read(folder.join(name)).unwrap();
+        let received = decode(&body, &key_index(&spec()), &DecodeLimits::default()).unwrap();
+        assert_eq!((received.records(), received.tally().undeclared_events), (records, records), "{name}");
     }
 }

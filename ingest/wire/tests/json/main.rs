@@ -7,9 +7,9 @@
     reason = "helpers of tests fail the test that calls them, and say which seed it had"
 )]
 
-#[path = "../protobuf/generate.rs"]
+#[path = "../protobuf/generate/mod.rs"]
 mod generate;
-#[path = "../protobuf/oracle.rs"]
+#[path = "../protobuf/oracle/mod.rs"]
 mod oracle;
 #[path = "../protobuf/spec.rs"]
 mod spec;

@@ -1,40 +1,54 @@
 //! Damaged JSON: never a panic, an error that lies inside the body, and contents that a value tree would have given.
 
-use candor_wire::otlp::json::decode_logs;
 use candor_wire::otlp::{DecodeError, DecodeLimits};
 use proptest::prelude::RngExt;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-use crate::generate::{config, request};
+use crate::generate::{config, logs, metrics, traces};
 use crate::oracle::actual;
+use crate::oracle::item::Request;
 use crate::spec::{key_index, spec};
 use crate::valid::text;
-use crate::write::{ANY, PYTHON};
+use crate::write::{ANY, Json, PYTHON};
 
 #[test]
-fn damaged_bodies_are_refused_or_read_as_the_same_json_laid_out_anew() {
+fn damaged_logs_are_refused_or_read_as_the_same_json_laid_out_anew() {
+    damaged(&logs::request());
+}
+
+#[test]
+fn damaged_metrics_are_refused_or_read_as_the_same_json_laid_out_anew() {
+    damaged(&metrics::request());
+}
+
+#[test]
+fn damaged_traces_are_refused_or_read_as_the_same_json_laid_out_anew() {
+    damaged(&traces::request());
+}
+
+fn damaged<R: Request + Json>(requests: &impl Strategy<Value = R>) {
     let keys = key_index(&spec());
     let limits = DecodeLimits::default();
     let mut runner = TestRunner::new(config(0));
     let (mut accepted, mut compared, mut refused) = (0, 0, 0);
     let mut previous = Vec::new();
-    for round in 0..250 {
-        let request = request().new_tree(&mut runner).unwrap().current();
+    for round in 0..100 {
+        let request = requests.new_tree(&mut runner).unwrap().current();
         let body = text(&request, if round % 2 == 0 { ANY } else { PYTHON }, &mut runner).into_bytes();
         for _ in 0..60 {
             let mut damaged = body.clone();
             for _ in 0..=runner.rng().random_range(0..2) {
                 mutate(&mut damaged, &previous, &mut runner);
             }
-            match decode_logs(&damaged, &keys, &limits) {
+            match R::read(&damaged, &keys, &limits) {
                 Ok(received) => {
                     // What was accepted is JSON, and layout means nothing.
                     accepted += 1;
                     // Only what was skipped may be no value: a number beyond all doubles, half of a surrogate pair.
                     let Ok(tree) = serde_json::from_slice::<serde_json::Value>(&damaged) else { continue };
                     let pretty = serde_json::to_vec_pretty(&tree).unwrap();
-                    let again = decode_logs(&pretty, &keys, &limits).unwrap();
+                    let again = R::read(&pretty, &keys, &limits).unwrap();
                     assert_eq!(actual(&again), actual(&received), "{}", String::from_utf8_lossy(&damaged));
                     compared += 1;
                 }
@@ -56,12 +70,13 @@ fn damaged_bodies_are_refused_or_read_as_the_same_json_laid_out_anew() {
 fn a_body_cut_anywhere_is_refused() {
     let keys = key_index(&spec());
     let mut runner = TestRunner::new(config(0));
-    let request = std::iter::repeat_with(|| request().new_tree(&mut runner).unwrap().current())
+    let request = std::iter::repeat_with(|| logs::request().new_tree(&mut runner).unwrap().current())
         .find(|request| request.resource_logs.len() > 1)
         .unwrap();
     let body = text(&request, ANY, &mut runner);
+    let read = |body: &[u8]| candor_wire::otlp::json::decode_logs(body, &keys, &DecodeLimits::default());
     for cut in 0..body.len() {
-        let error = decode_logs(&body.as_bytes()[..cut], &keys, &DecodeLimits::default()).unwrap_err();
+        let error = read(&body.as_bytes()[..cut]).unwrap_err();
         assert!(matches!(error, DecodeError::Expected { offset, .. } if offset <= cut), "{error}");
     }
 }

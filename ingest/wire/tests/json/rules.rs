@@ -106,7 +106,7 @@ fn errors_say_where_and_what_but_never_the_value() {
         (attribute("k", r#"{"bytesValue":"s3cret!"}"#), "base64", "s3cret!\""),
         (attribute("k", r#"{"stringValue":"s3cret","intValue":1}"#), "each member once", "1}"),
         (attribute("k", "\"s3cret\""), "an AnyValue", "s3cret\""),
-        (record(r#""traceId":"s3cret""#), "a trace id in hex", "s3cret\""),
+        (record(r#""traceId":"s3cret""#), "bytes in hex", "s3cret\""),
         (record(r#""flags":4294967296"#), "an unsigned integer of 32 bits", "4294967296"),
         (record(r#""timeUnixNano":-1"#), "an unsigned integer of 64 bits", "-1"),
         (record(r#""eventName":"s3cret""#), "each member once", "s3cret\""),

@@ -1,14 +1,20 @@
 //! `AnyValue` and `KeyValue` in JSON.
 
+use std::ops::ControlFlow;
+
 use serde::de::MapAccess;
 
-use crate::json::{Context, Member, Object};
+use crate::json::{Context, Member, Object, is_base64};
+use crate::otlp::rows::Attribute;
 use crate::otlp::value::{KeyValues, Value};
 use crate::otlp::{DecodeError, DecodeLimits};
 
-/// A key-value list whose contents have been checked: the text of its `KeyValueList`.
+/// An attribute whose value, where it is a list or an array, is read again only if somebody asks for what is in it.
+pub(super) type Pair<'b> = Attribute<'b, Kept<'b>>;
+
+/// A key-value list or an array whose contents have been checked: the text of its `KeyValueList` or `ArrayValue`.
 #[derive(Clone, Copy)]
-pub(super) struct KeyValueList<'b> {
+pub(super) struct Kept<'b> {
     context: &'b Context<'b>,
     text: &'b str,
 }
@@ -35,14 +41,14 @@ enum Lists {
 /// One `AnyValue`.
 pub(super) struct AnyValue<'b> {
     nesting: Nesting,
-    pub(super) value: Value<'b, KeyValueList<'b>>,
+    pub(super) value: Value<'b, Kept<'b>>,
 }
 
 /// The `KeyValue` messages of an array, each handed to `take`.
 pub(super) struct Pairs<'b, F> {
     nesting: Nesting,
     key: &'b str,
-    value: Value<'b, KeyValueList<'b>>,
+    value: Value<'b, Kept<'b>>,
     take: F,
 }
 
@@ -97,51 +103,52 @@ impl<'b> Object<'b> for AnyValue<'b> {
 }
 
 impl<'b> AnyValue<'b> {
-    fn array<A: MapAccess<'b>>(
-        &self,
-        value: Member<'_, 'b, A>,
-    ) -> Result<Option<Value<'b, KeyValueList<'b>>>, A::Error> {
-        let context = value.context;
-        if self.nesting.lists == Lists::Keep {
-            return Ok(value.raw()?.map(|_| Value::Other));
-        }
-        let nesting = self.nesting.inside().map_err(|error| context.fail(error))?;
-        Ok(value.object(&mut Array(nesting))?.then_some(Value::Other))
+    fn array<A: MapAccess<'b>>(&self, value: Member<'_, 'b, A>) -> Result<Option<Value<'b, Kept<'b>>>, A::Error> {
+        self.nested(value, |nesting| Array(AnyValue::new(nesting)), Value::Array)
     }
 
-    fn list<A: MapAccess<'b>>(
+    fn list<A: MapAccess<'b>>(&self, value: Member<'_, 'b, A>) -> Result<Option<Value<'b, Kept<'b>>>, A::Error> {
+        self.nested(value, |nesting| List(Pairs::new(nesting, |_, _| Ok(()))), Value::List)
+    }
+
+    fn nested<A: MapAccess<'b>, O: Object<'b>>(
         &self,
         value: Member<'_, 'b, A>,
-    ) -> Result<Option<Value<'b, KeyValueList<'b>>>, A::Error> {
+        inside: impl Fn(Nesting) -> O,
+        kept: fn(Kept<'b>) -> Value<'b, Kept<'b>>,
+    ) -> Result<Option<Value<'b, Kept<'b>>>, A::Error> {
         let context = value.context;
+        let checked = || self.nesting.inside().map(&inside);
         if self.nesting.lists == Lists::Check {
-            let nesting = self.nesting.inside().map_err(|error| context.fail(error))?;
-            return Ok(value.object(&mut List(Pairs::new(nesting, |_, _| Ok(()))))?.then_some(Value::Other));
+            let mut inside = checked().map_err(|error| context.fail(error))?;
+            return Ok(value.object(&mut inside)?.then_some(Value::Other));
         }
         let Some(text) = value.raw()? else { return Ok(None) };
         if self.nesting.lists == Lists::CheckAndKeep {
-            let checked = self
-                .nesting
-                .inside()
-                .and_then(|nesting| context.object(text, &mut List(Pairs::new(nesting, |_, _| Ok(())))));
-            checked.map_err(|error| context.fail(error))?;
+            let read = checked().and_then(|mut inside| context.object(text, &mut inside));
+            read.map_err(|error| context.fail(error))?;
         }
-        Ok(Some(Value::List(KeyValueList { context, text })))
+        Ok(Some(kept(Kept { context, text })))
     }
 }
 
-impl<'b> KeyValues<'b> for KeyValueList<'b> {
+impl<'b> KeyValues<'b> for Kept<'b> {
     fn each(
         self,
         visit: &mut dyn FnMut(&'b str, Value<'b, Self>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         self.context.object(self.text, &mut List(Pairs::new(Nesting::AGAIN, visit)))
     }
+
+    fn elements(self, visit: &mut dyn FnMut(Value<'b, Self>) -> ControlFlow<()>) -> Result<(), DecodeError> {
+        let value = AnyValue::new(Nesting::AGAIN);
+        self.context.object(self.text, &mut Array(Element { value, visit, enough: false }))
+    }
 }
 
 impl<'b, F> Pairs<'b, F>
 where
-    F: FnMut(&'b str, Value<'b, KeyValueList<'b>>) -> Result<(), DecodeError>,
+    F: FnMut(&'b str, Value<'b, Kept<'b>>) -> Result<(), DecodeError>,
 {
     pub(super) const fn new(nesting: Nesting, take: F) -> Self {
         Self { nesting, key: "", value: Value::Absent, take }
@@ -150,7 +157,7 @@ where
 
 impl<'b, F> Object<'b> for Pairs<'b, F>
 where
-    F: FnMut(&'b str, Value<'b, KeyValueList<'b>>) -> Result<(), DecodeError>,
+    F: FnMut(&'b str, Value<'b, Kept<'b>>) -> Result<(), DecodeError>,
 {
     const WHAT: &'static str = "a KeyValue";
 
@@ -185,7 +192,7 @@ struct List<'b, F>(Pairs<'b, F>);
 
 impl<'b, F> Object<'b> for List<'b, F>
 where
-    F: FnMut(&'b str, Value<'b, KeyValueList<'b>>) -> Result<(), DecodeError>,
+    F: FnMut(&'b str, Value<'b, Kept<'b>>) -> Result<(), DecodeError>,
 {
     const WHAT: &'static str = "a KeyValueList";
 
@@ -197,39 +204,43 @@ where
     }
 }
 
-/// An `ArrayValue`, checked.
-struct Array(Nesting);
+/// An `ArrayValue`, whose values are read into `0` one after the other.
+struct Array<O>(O);
 
-impl<'b> Object<'b> for Array {
+impl<'b, O: Object<'b>> Object<'b> for Array<O> {
     const WHAT: &'static str = "an ArrayValue";
 
     fn member<A: MapAccess<'b>>(&mut self, name: &'b str, value: Member<'_, 'b, A>) -> Result<u32, A::Error> {
         match name {
-            "values" => value.objects(&mut AnyValue::new(self.0)).map(|()| 1),
+            "values" => value.objects(&mut self.0).map(|()| 1),
             _ => value.skip(),
         }
     }
 }
 
-/// Base64 with either alphabet, padded or not.
-fn is_base64(text: &str) -> bool {
-    let bytes = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text).as_bytes();
-    let padded = bytes.len() < text.len();
-    let letters = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_'));
-    letters && bytes.len() % 4 != 1 && (!padded || text.len().is_multiple_of(4))
+/// A value of an array, handed to `visit` unless that has had enough.
+struct Element<'v, 'b> {
+    value: AnyValue<'b>,
+    visit: &'v mut dyn FnMut(Value<'b, Kept<'b>>) -> ControlFlow<()>,
+    enough: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl<'b> Object<'b> for Element<'_, 'b> {
+    const WHAT: &'static str = AnyValue::WHAT;
 
-    #[test]
-    fn base64_is_taken_in_either_alphabet_with_or_without_padding() {
-        for taken in ["", "AA==", "AA", "AAA=", "AAA", "AAAA", "+/-_", "AAAAAA=="] {
-            assert!(is_base64(taken), "{taken}");
+    fn begin(&mut self) {
+        self.value.begin();
+    }
+
+    fn member<A: MapAccess<'b>>(&mut self, name: &'b str, value: Member<'_, 'b, A>) -> Result<u32, A::Error> {
+        self.value.member(name, value)
+    }
+
+    fn end(&mut self) -> Result<(), DecodeError> {
+        if !self.enough {
+            // A field takes scalars: nobody looks into an element.
+            self.enough = (self.visit)(self.value.value.with_list(|_| None)).is_break();
         }
-        for refused in ["A", "A===", "AA=", "AAAA=", "=", "A A", "AA\n", "\u{e4}A", "AA=A"] {
-            assert!(!is_base64(refused), "{refused}");
-        }
+        Ok(())
     }
 }

@@ -1,12 +1,25 @@
 //! Requests as JSON text, in every dialect that the reader must take.
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+mod logs;
+mod metrics;
+mod traces;
+
+use candor_policy::batch::Received;
+use candor_policy::key_index::KeyIndex;
+use candor_wire::otlp::{DecodeError, DecodeLimits};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use proptest::prelude::RngExt;
 use proptest::test_runner::TestRng;
+
+/// A request that can be written as JSON.
+pub(crate) trait Json {
+    /// Its text.
+    fn write(&self, writer: &mut Writer<'_>) -> String;
+    /// The decoder under test.
+    fn read(body: &[u8], keys: &KeyIndex, limits: &DecodeLimits) -> Result<Received, DecodeError>;
+}
 
 /// How clients differ. Each choice that is `None` is made anew for every value.
 #[derive(Clone, Copy, Debug)]
@@ -35,18 +48,35 @@ pub(crate) struct Writer<'r> {
 type Members = Vec<(&'static str, String)>;
 
 impl Writer<'_> {
-    pub(crate) fn request(&mut self, request: &ExportLogsServiceRequest) -> String {
-        let logs = self.array(&request.resource_logs, Self::resource_logs);
-        self.object(vec![("resource_logs", logs)])
+    fn request<R>(&mut self, name: &'static str, resources: &[R], write: impl Fn(&mut Self, &R) -> String) -> String {
+        let resources = self.array(resources, write);
+        self.object(vec![(name, resources)])
     }
 
-    fn resource_logs(&mut self, logs: &ResourceLogs) -> String {
+    /// What is around the scopes of a resource.
+    fn of_resource(&mut self, resource: Option<&Resource>, scopes: (&'static str, String), schema_url: &str) -> String {
         let mut members = Vec::new();
-        if let Some(resource) = &logs.resource {
+        if let Some(resource) = resource {
             members.push(("resource", self.resource(resource)));
         }
-        members.push(("scope_logs", self.array(&logs.scope_logs, Self::scope_logs)));
-        members.push(("schema_url", self.text(&logs.schema_url)));
+        members.push(scopes);
+        members.push(("schema_url", self.text(schema_url)));
+        self.object(members)
+    }
+
+    /// What is around the items of a scope.
+    fn of_scope(
+        &mut self,
+        scope: Option<&InstrumentationScope>,
+        items: (&'static str, String),
+        schema_url: &str,
+    ) -> String {
+        let mut members = Vec::new();
+        if let Some(scope) = scope {
+            members.push(("scope", self.scope(scope)));
+        }
+        members.push(items);
+        members.push(("schema_url", self.text(schema_url)));
         self.object(members)
     }
 
@@ -54,16 +84,6 @@ impl Writer<'_> {
         let attributes = self.array(&resource.attributes, Self::key_value);
         let dropped = resource.dropped_attributes_count.to_string();
         self.object(vec![("attributes", attributes), ("dropped_attributes_count", dropped)])
-    }
-
-    fn scope_logs(&mut self, logs: &ScopeLogs) -> String {
-        let mut members = Vec::new();
-        if let Some(scope) = &logs.scope {
-            members.push(("scope", self.scope(scope)));
-        }
-        members.push(("log_records", self.array(&logs.log_records, Self::log_record)));
-        members.push(("schema_url", self.text(&logs.schema_url)));
-        self.object(members)
     }
 
     fn scope(&mut self, scope: &InstrumentationScope) -> String {
@@ -75,29 +95,9 @@ impl Writer<'_> {
         self.object(members)
     }
 
-    fn log_record(&mut self, record: &LogRecord) -> String {
-        let mut members = vec![
-            ("time_unix_nano", self.integer(record.time_unix_nano)),
-            ("observed_time_unix_nano", self.integer(record.observed_time_unix_nano)),
-            ("severity_number", self.severity(record.severity_number)),
-            ("severity_text", self.text(&record.severity_text)),
-            ("attributes", self.array(&record.attributes, Self::key_value)),
-            ("dropped_attributes_count", record.dropped_attributes_count.to_string()),
-            ("flags", record.flags.to_string()),
-            ("trace_id", hex(&record.trace_id)),
-            ("span_id", hex(&record.span_id)),
-            ("event_name", self.text(&record.event_name)),
-        ];
-        if let Some(body) = &record.body {
-            members.push(("body", self.any_value(body)));
-        }
-        self.object(members)
-    }
-
-    fn severity(&mut self, number: i32) -> String {
-        const NAMES: [(i32, &str); 3] =
-            [(0, "SEVERITY_NUMBER_UNSPECIFIED"), (9, "SEVERITY_NUMBER_INFO"), (24, "SEVERITY_NUMBER_FATAL4")];
-        let named = NAMES.iter().find(|(known, _)| *known == number && self.dialect.odd && self.rng.random());
+    /// A number, or one of the names where the dialect has them.
+    fn enumeration(&mut self, number: i32, names: &[(i32, &str)]) -> String {
+        let named = names.iter().find(|(known, _)| *known == number && self.dialect.odd && self.rng.random());
         named.map_or(number.to_string(), |(_, name)| format!("\"{name}\""))
     }
 
