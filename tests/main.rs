@@ -13,6 +13,7 @@ mod flow;
 mod http;
 mod input;
 mod layers;
+mod lists;
 mod order;
 mod otlp;
 mod privacy;

@@ -34,6 +34,8 @@ pub struct Limits {
     pub attributes: usize,
     /// Levels of nested values.
     pub depth: usize,
+    /// Elements of a list that a field is.
+    pub elements: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
     /// Seconds for a request's head to arrive; an idle connection is closed after it as well.
@@ -68,6 +70,7 @@ impl Default for Limits {
             records: decode.records,
             attributes: decode.attributes,
             depth: decode.depth,
+            elements: decode.elements,
             header_bytes: 32 << 10,
             // Exporters send every few seconds; closing their idle connections sooner makes them meet a closed one.
             header_seconds: 30,
@@ -91,6 +94,7 @@ impl Settings {
             ("limits.records", limits.records as u64),
             ("limits.attributes", limits.attributes as u64),
             ("limits.depth", limits.depth as u64),
+            ("limits.elements", limits.elements as u64),
             ("limits.header_seconds", limits.header_seconds),
             ("limits.request_seconds", limits.request_seconds),
             ("limits.connections", limits.connections as u64),
@@ -116,7 +120,7 @@ impl Limits {
     /// The limits that decoders meet.
     #[must_use]
     pub const fn decode(&self) -> DecodeLimits {
-        DecodeLimits { records: self.records, attributes: self.attributes, depth: self.depth }
+        DecodeLimits { records: self.records, attributes: self.attributes, depth: self.depth, elements: self.elements }
     }
 
     pub(crate) const fn header_time(&self) -> Duration {

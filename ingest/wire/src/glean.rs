@@ -85,7 +85,8 @@ fn end_time(ping_info: &Value<'_, Json<'_>>) -> Result<Option<i64>, DecodeError>
     Ok(time)
 }
 
-/// A time of Glean's: RFC 3339, or that cut off after its minutes, hours or days, with the zone behind.
+/// A time of Glean's: RFC 3339, or that cut off after its minutes, hours or days, with the zone behind; some of its
+/// implementations have a space for the `T`.
 fn microseconds(time: &str) -> Option<i64> {
     let zone = time.len().checked_sub(6).filter(|at| time.as_bytes()[*at + 3] == b':');
     let (local, zone) = match zone {
@@ -98,7 +99,9 @@ fn microseconds(time: &str) -> Option<i64> {
         16 => ":00",
         _ => "",
     };
-    rfc3339_microseconds(&format!("{local}{rest}{zone}"))
+    let (date, clock) = local.split_at_checked(10)?;
+    let clock = clock.replacen(' ', "T", 1);
+    rfc3339_microseconds(&format!("{date}{clock}{rest}{zone}"))
 }
 
 #[cfg(test)]
@@ -117,6 +120,7 @@ mod tests {
             ("2026-11-22T17+00:00", Some(DAY + 17 * HOUR)),
             ("2026-11-22+00:00", Some(DAY)),
             ("2026-11-22-01:00", Some(DAY + HOUR)),
+            ("2026-11-22 17:21:31-04:25", Some(DAY + 17 * HOUR + 1_291_000_000 + 15_900_000_000)),
             ("2026-11-22T17:21Z", Some(DAY + 17 * HOUR + 1_260_000_000)),
             ("2026-11-22", None),
             ("2026-11-22T17:21", None),

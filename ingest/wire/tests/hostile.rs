@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use candor_policy::batch::Received;
-use candor_policy::catalogue::FieldType;
+use candor_policy::catalogue::{FieldType, Signal};
 use candor_policy::key_index::{FieldKey, KeyIndex, KeyTable, Slot, StreamKeys};
 use candor_wire::otlp::protobuf::decode_logs;
 use candor_wire::otlp::{DecodeError, DecodeLimits};
@@ -27,7 +27,7 @@ fn keys() -> KeyIndex {
     let mut attributes = KeyTable::default();
     let mut resource = KeyTable::default();
     let fields: Vec<FieldKey> =
-        (0..40).map(|at| FieldKey { kind: FieldType::String, per_resource: at % 2 == 1 }).collect();
+        (0..40).map(|at| FieldKey { kind: FieldType::String, list: false, per_resource: at % 2 == 1 }).collect();
     for field in 0..40 {
         let table = if field % 2 == 1 { &mut resource } else { &mut attributes };
         table.insert(&format!("a.b.c.f{field}"), Slot::Field(field));
@@ -39,14 +39,12 @@ fn keys() -> KeyIndex {
         fields,
         attributes,
         resource,
-        body: Vec::new(),
-        severity_number: Vec::new(),
-        severity_text: Vec::new(),
         subject_per_resource: true,
         jurisdiction_per_resource: true,
         gpc_per_resource: true,
+        ..StreamKeys::default()
     };
-    KeyIndex::new([("e", (0, 0))], vec![stream])
+    KeyIndex::new([(Signal::Logs, "e", (0, 0))], vec![stream])
 }
 
 fn varint(mut value: u64) -> Vec<u8> {

@@ -3,10 +3,13 @@
 mod column;
 mod group;
 pub mod json;
+mod log;
+mod point;
 pub mod protobuf;
+mod resolve;
 pub(crate) mod rows;
+mod span;
 pub(crate) mod value;
-mod wire_reader;
 
 /// Limits that are met before an allocation is.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +20,13 @@ pub struct DecodeLimits {
     pub attributes: usize,
     /// Deepest nesting of values.
     pub depth: usize,
+    /// Most elements of a list that a field is, and most events or links of a span: one that has more is a bad value.
+    pub elements: usize,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { records: 65_536, attributes: 1_024, depth: 32 }
+        Self { records: 65_536, attributes: 1_024, depth: 32, elements: 1_000 }
     }
 }
 
@@ -52,6 +57,22 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Adds one element unless that is one too many.
+pub(crate) fn push_within<T>(items: &mut Vec<T>, item: T, limit: usize, what: &'static str) -> Result<(), DecodeError> {
+    if items.len() >= limit {
+        return Err(DecodeError::TooMany { what, limit });
+    }
+    items.push(item);
+    Ok(())
+}
+
+/// Adds one element, and one beyond the limit, so that the field that takes them sees that they are too many.
+pub(crate) fn keep_within<T>(items: &mut Vec<T>, item: T, limit: usize) {
+    if items.len() <= limit {
+        items.push(item);
+    }
 }
 
 /// What helps against too many of something.

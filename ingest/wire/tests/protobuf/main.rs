@@ -8,6 +8,7 @@
 )]
 
 mod captures;
+mod crafted;
 mod generate;
 mod mutate;
 mod oracle;

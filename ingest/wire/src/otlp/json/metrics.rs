@@ -223,7 +223,8 @@ impl<'b> Object<'b> for PointReading<'_, 'b, '_> {
                 4
             }
             "exemplars" if self.kind != Kind::Summary => {
-                value.objects(&mut Exemplar { count: &mut plain.exemplars, nesting: Nesting::new(&self.walk.limits) })?;
+                value
+                    .objects(&mut Exemplar { count: &mut plain.exemplars, nesting: Nesting::new(&self.walk.limits) })?;
                 5
             }
             _ if matches!(self.kind, Kind::Gauge | Kind::Sum) => self.number(name, value)?,
@@ -330,7 +331,9 @@ impl<'b> PointReading<'_, 'b, '_> {
                 13
             }
             "positive" => value.object(&mut Side { offset: &mut plain.positive, counts, limit }).map(|_| 14)?,
-            "negative" => value.object(&mut Side { offset: &mut plain.negative, counts: negative, limit }).map(|_| 15)?,
+            "negative" => {
+                value.object(&mut Side { offset: &mut plain.negative, counts: negative, limit }).map(|_| 15)?
+            }
             _ => value.skip()?,
         })
     }

@@ -115,7 +115,13 @@ impl<'b> Object<'b> for Reading<'_, 'b, '_> {
             }
             "droppedEventsCount" | "dropped_events_count" => value.small_unsigned().map(|_| 12)?,
             "links" => {
-                value.objects(&mut LinkReading { limits: &walk.limits, spans, trace_id: &[], span_id: &[], first: 0 })?;
+                value.objects(&mut LinkReading {
+                    limits: &walk.limits,
+                    spans,
+                    trace_id: &[],
+                    span_id: &[],
+                    first: 0,
+                })?;
                 13
             }
             "droppedLinksCount" | "dropped_links_count" => value.small_unsigned().map(|_| 14)?,
@@ -168,7 +174,12 @@ impl<'b> Object<'b> for Event<'_, 'b> {
                 2
             }
             "attributes" => {
-                shared_attributes(value, &mut self.spans.event_attributes, self.limits, "attributes of one span's events")?;
+                shared_attributes(
+                    value,
+                    &mut self.spans.event_attributes,
+                    self.limits,
+                    "attributes of one span's events",
+                )?;
                 3
             }
             "droppedAttributesCount" | "dropped_attributes_count" => value.small_unsigned().map(|_| 4)?,
@@ -213,7 +224,12 @@ impl<'b> Object<'b> for LinkReading<'_, 'b> {
             }
             "traceState" | "trace_state" => value.text().map(|_| 3)?,
             "attributes" => {
-                shared_attributes(value, &mut self.spans.link_attributes, self.limits, "attributes of one span's links")?;
+                shared_attributes(
+                    value,
+                    &mut self.spans.link_attributes,
+                    self.limits,
+                    "attributes of one span's links",
+                )?;
                 4
             }
             "droppedAttributesCount" | "dropped_attributes_count" => value.small_unsigned().map(|_| 5)?,

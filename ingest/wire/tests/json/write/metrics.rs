@@ -57,9 +57,7 @@ impl Writer<'_> {
     fn data(&mut self, data: &Data) -> (&'static str, String) {
         let (name, points, temporality) = match data {
             Data::Gauge(gauge) => ("gauge", self.array(&gauge.data_points, Self::number), None),
-            Data::Sum(sum) => {
-                ("sum", self.array(&sum.data_points, Self::number), Some(sum.aggregation_temporality))
-            }
+            Data::Sum(sum) => ("sum", self.array(&sum.data_points, Self::number), Some(sum.aggregation_temporality)),
             Data::Histogram(histogram) => {
                 let points = self.array(&histogram.data_points, Self::histogram);
                 ("histogram", points, Some(histogram.aggregation_temporality))
@@ -90,8 +88,7 @@ impl Writer<'_> {
     }
 
     fn number(&mut self, point: &NumberDataPoint) -> String {
-        let mut members =
-            self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
+        let mut members = self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
         members.push(("exemplars", self.array(&point.exemplars, Self::exemplar)));
         members.extend(point.value.map(|value| match value {
             number_data_point::Value::AsDouble(double) => ("as_double", self.double(double)),
@@ -101,8 +98,7 @@ impl Writer<'_> {
     }
 
     fn histogram(&mut self, point: &HistogramDataPoint) -> String {
-        let mut members =
-            self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
+        let mut members = self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
         members.push(("exemplars", self.array(&point.exemplars, Self::exemplar)));
         members.push(("count", self.integer(point.count)));
         members.push(("bucket_counts", self.array(&point.bucket_counts, |writer, count| writer.integer(*count))));
@@ -112,8 +108,7 @@ impl Writer<'_> {
     }
 
     fn exponential(&mut self, point: &ExponentialHistogramDataPoint) -> String {
-        let mut members =
-            self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
+        let mut members = self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
         members.push(("exemplars", self.array(&point.exemplars, Self::exemplar)));
         members.push(("count", self.integer(point.count)));
         members.push(("scale", point.scale.to_string()));
@@ -127,8 +122,7 @@ impl Writer<'_> {
     }
 
     fn summary(&mut self, point: &SummaryDataPoint) -> String {
-        let mut members =
-            self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
+        let mut members = self.point(&point.attributes, point.start_time_unix_nano, point.time_unix_nano, point.flags);
         members.push(("count", self.integer(point.count)));
         members.push(("sum", self.double(point.sum)));
         members.push(("quantile_values", self.array(&point.quantile_values, Self::quantile)));
