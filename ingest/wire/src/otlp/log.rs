@@ -26,7 +26,6 @@ pub(super) struct LogRecord<'r, 'v, N> {
 
 impl<'v, N: Copy> Record<'v, N> for LogRecord<'_, 'v, N> {
     const SIGNAL: Signal = Signal::Logs;
-    const NAME_KEY: Option<&'static str> = Some(EVENT_NAME);
 
     fn name(&self) -> &'v str {
         if !self.event_name.is_empty() {
@@ -44,6 +43,10 @@ impl<'v, N: Copy> Record<'v, N> for LogRecord<'_, 'v, N> {
 
     fn attributes(&self) -> &[Attribute<'v, N>] {
         self.attributes
+    }
+
+    fn known(&self) -> &'static [&'static str] {
+        &[EVENT_NAME]
     }
 
     fn value(&self, place: Place) -> Value<'v, N> {

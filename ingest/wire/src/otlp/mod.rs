@@ -2,11 +2,12 @@
 
 mod column;
 mod group;
+pub mod json;
 mod log;
 mod point;
 pub mod protobuf;
 mod resolve;
-mod rows;
+pub(crate) mod rows;
 mod span;
 pub(crate) mod value;
 
@@ -40,6 +41,14 @@ pub enum DecodeError {
         /// Byte offset in the decompressed body.
         offset: usize,
     },
+    /// Something else stands where this should.
+    #[error("the body is not what was expected: at byte {offset} there should be {what}")]
+    Expected {
+        /// What should stand there: `an integer of 64 bits`.
+        what: &'static str,
+        /// Byte offset in the decompressed body.
+        offset: usize,
+    },
     /// A limit of [`DecodeLimits`].
     #[error("the request has more {what} than the {limit} that are allowed: {}", mend(what))]
     TooMany {
@@ -48,6 +57,22 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Adds one element unless that is one too many.
+pub(crate) fn push_within<T>(items: &mut Vec<T>, item: T, limit: usize, what: &'static str) -> Result<(), DecodeError> {
+    if items.len() >= limit {
+        return Err(DecodeError::TooMany { what, limit });
+    }
+    items.push(item);
+    Ok(())
+}
+
+/// Adds one element, and one beyond the limit, so that the field that takes them sees that they are too many.
+pub(crate) fn keep_within<T>(items: &mut Vec<T>, item: T, limit: usize) {
+    if items.len() <= limit {
+        items.push(item);
+    }
 }
 
 /// What helps against too many of something.

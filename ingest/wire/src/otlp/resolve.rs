@@ -34,8 +34,8 @@ pub(super) struct Resolving<'s, 'k, 'v> {
     keys: &'k StreamKeys,
     allowed: &'k [bool],
     most_elements: usize,
-    /// Names the event, so that it is not undeclared.
-    name_key: Option<&'static str>,
+    /// Keys that are not undeclared where no field takes them.
+    known: &'static [&'static str],
     /// Which element of the aligned lists the values are for; none while they are for the row.
     element: Option<usize>,
     pub(super) cells: Cells<'v>,
@@ -59,7 +59,7 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
             keys,
             allowed,
             most_elements,
-            name_key: None,
+            known: &[],
             element: None,
             cells,
             bad: None,
@@ -77,9 +77,9 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
     pub(super) fn record<N: KeyValues<'v>, R: Record<'v, N>>(&mut self, record: &R) -> Result<(), DecodeError> {
         let keys = self.keys;
         self.undeclared += record.undeclared();
-        self.name_key = R::NAME_KEY;
+        self.known = record.known();
         self.attributes(&keys.attributes, record.attributes())?;
-        self.name_key = None;
+        self.known = &[];
         self.aligned(&keys.span_event_attributes, record, Part::Event)?;
         self.aligned(&keys.link_attributes, record, Part::Link)?;
         let body = if keys.body_keys.is_empty() { Value::Absent } else { record.value(Place::Body) };
@@ -153,7 +153,7 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         if matches!(value, Value::List(_)) && table.is_prefix(key) {
             return Ok(true);
         }
-        if !self.offer(slots, value)? && self.name_key != Some(key) {
+        if !self.offer(slots, value)? && !self.known.contains(&key) {
             self.undeclared += 1;
         }
         Ok(false)

@@ -18,14 +18,12 @@ use super::{DecodeError, DecodeLimits};
 const TIMES: usize = 16;
 
 /// One attribute.
-pub(super) type Attribute<'v, N> = (&'v str, Value<'v, N>);
+pub(crate) type Attribute<'v, N> = (&'v str, Value<'v, N>);
 
 /// A log record, data point or span as an encoding has it; `'v` is where its values live.
-pub(super) trait Record<'v, N> {
+pub(crate) trait Record<'v, N> {
     /// What it is.
     const SIGNAL: Signal;
-    /// The attribute that may name its event, and is not undeclared then.
-    const NAME_KEY: Option<&'static str> = None;
 
     /// Name of its event.
     fn name(&self) -> &'v str;
@@ -35,6 +33,11 @@ pub(super) trait Record<'v, N> {
 
     /// Its attributes.
     fn attributes(&self) -> &[Attribute<'v, N>];
+
+    /// Keys of attributes that are part of the protocol, and so not undeclared where no field takes them.
+    fn known(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// What came with it and is never stored, counted as undeclared attributes.
     fn undeclared(&self) -> u64 {
@@ -60,20 +63,20 @@ pub(super) trait Record<'v, N> {
 
 /// What a span has several of, each with attributes of its own.
 #[derive(Clone, Copy)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Event,
     Link,
 }
 
 /// The instrumentation scope that records came from.
-pub(super) struct Scope<'v, N> {
-    pub(super) name: &'v str,
-    pub(super) version: &'v str,
-    pub(super) attributes: Vec<Attribute<'v, N>>,
+pub(crate) struct Scope<'v, N> {
+    pub(crate) name: &'v str,
+    pub(crate) version: &'v str,
+    pub(crate) attributes: Vec<Attribute<'v, N>>,
 }
 
 /// The rows of a request so far.
-pub(super) struct Rows<'k> {
+pub(crate) struct Rows<'k> {
     keys: &'k KeyIndex,
     most_elements: usize,
     most_aligned: usize,
@@ -94,7 +97,7 @@ struct Scratch {
 }
 
 /// A time that tables have, of nanoseconds of which 0 says that there are none.
-pub(super) const fn microseconds(nanoseconds: u64) -> Option<i64> {
+pub(crate) const fn microseconds(nanoseconds: u64) -> Option<i64> {
     match nanoseconds {
         0 => None,
         nanoseconds => Some((nanoseconds / 1_000) as i64),
@@ -109,7 +112,7 @@ impl<N> Default for Scope<'_, N> {
 
 impl<N> Scope<'_, N> {
     /// Forgets a scope, but not its memory.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.name = "";
         self.version = "";
         self.attributes.clear();
@@ -117,7 +120,7 @@ impl<N> Scope<'_, N> {
 }
 
 impl<'k> Rows<'k> {
-    pub(super) fn new(keys: &'k KeyIndex, limits: &DecodeLimits) -> Self {
+    pub(crate) fn new(keys: &'k KeyIndex, limits: &DecodeLimits) -> Self {
         Self {
             keys,
             most_elements: limits.elements,
@@ -132,28 +135,29 @@ impl<'k> Rows<'k> {
     }
 
     /// From here on records belong to another resource.
-    pub(super) fn next_resource(&mut self) {
+    pub(crate) fn next_resource(&mut self) {
         self.resource += 1;
     }
 
     /// From here on records belong to another scope.
-    pub(super) fn next_scope(&mut self) {
+    pub(crate) fn next_scope(&mut self) {
         self.scope += 1;
     }
 
-    /// Adds a record of the current resource, whose attributes are `resource`, and the current scope.
-    pub(super) fn record<'v, N: KeyValues<'v>, R: Record<'v, N>>(
+    /// Adds a record of the current resource, whose attributes are `resource`, and the current scope. Says which stream
+    /// has a row more, if one has.
+    pub(crate) fn record<'v, N: KeyValues<'v>, R: Record<'v, N>>(
         &mut self,
         resource: &[Attribute<'v, N>],
         scope: &Scope<'v, N>,
         record: &R,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<Option<u16>, DecodeError> {
         let place = self.keys.event(R::SIGNAL, record.name());
         let Some((stream, event, keys)) = place.and_then(|(s, e)| Some((s, e, self.keys.stream(s)?))) else {
             self.tally.undeclared_events += 1;
-            return Ok(());
+            return Ok(None);
         };
-        let Some(group) = self.groups.get_mut(usize::from(stream)) else { return Ok(()) };
+        let Some(group) = self.groups.get_mut(usize::from(stream)) else { return Ok(None) };
         let group = group.get_or_insert_with(|| Group::new(stream, keys));
         let (tally, scratch, most) = (&mut self.tally, &mut self.scratch, self.most_elements);
 
@@ -171,7 +175,8 @@ impl<'k> Rows<'k> {
             return Err(DecodeError::TooMany { what: "elements in the lists of spans", limit: self.most_aligned });
         }
 
-        if let Some(field) = group.resource.bad(event).or(group.scope.bad(event)).or(of_record.bad) {
+        let bad = group.resource.bad(event).or(group.scope.bad(event)).or(of_record.bad);
+        if let Some(field) = bad {
             count_bad(tally, stream, field);
         } else {
             // Looked at for an earlier record, which was bad: the cells are gone.
@@ -188,11 +193,11 @@ impl<'k> Rows<'k> {
         of_resource.recycle();
         of_scope.recycle();
         of_record.recycle();
-        Ok(())
+        Ok(bad.is_none().then_some(stream))
     }
 
     /// All rows, by stream.
-    pub(super) fn finish(mut self) -> Received {
+    pub(crate) fn finish(mut self) -> Received {
         self.tally.bad_values.sort_unstable();
         self.tally.bad_fields.sort_unstable();
         let groups = self.groups.into_iter().flatten().filter_map(Group::finish).collect();

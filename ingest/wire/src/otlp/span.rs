@@ -7,6 +7,9 @@ use candor_policy::catalogue::{Place, Signal};
 use super::rows::{Attribute, Part, Record, microseconds};
 use super::value::Value;
 
+/// How many times the limit on a record's attributes all of its events may have, and all of its links.
+pub(super) const PART_TIMES: usize = 16;
+
 /// A span; `'v` is where its values live.
 pub(super) struct Span<'r, 'v, N> {
     pub(super) plain: Plain<'v>,

@@ -8,7 +8,7 @@ use super::DecodeError;
 
 /// An attribute's value; `N` is how an encoding holds a key-value list or an array.
 #[derive(Clone, Copy)]
-pub(super) enum Value<'v, N> {
+pub(crate) enum Value<'v, N> {
     /// No value set: as good as absent.
     Absent,
     Text(&'v str),
@@ -26,7 +26,7 @@ pub(super) enum Value<'v, N> {
 }
 
 /// A key-value list that may hold declared keys, or an array that a field may be.
-pub(super) trait KeyValues<'v>: Copy {
+pub(crate) trait KeyValues<'v>: Copy {
     /// Visits each pair of a list in order.
     fn each(
         self,
@@ -69,7 +69,7 @@ pub(super) struct BadValue;
 
 impl<'v, N> Value<'v, N> {
     /// The same value with its list or array held another way; one that nobody will look into is just some other value.
-    pub(super) fn with_list<M>(self, list: impl FnOnce(N) -> Option<M>) -> Value<'v, M> {
+    pub(crate) fn with_list<M>(self, list: impl FnOnce(N) -> Option<M>) -> Value<'v, M> {
         match self {
             Self::Absent => Value::Absent,
             Self::Text(text) => Value::Text(text),

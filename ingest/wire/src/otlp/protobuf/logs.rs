@@ -50,6 +50,6 @@ impl<'b> Items<'b> for Logs {
             body: body.with_list(|()| Some(Pieces { message, tag: BODY })),
             attributes: &walk.attributes,
         };
-        walk.rows.record(&walk.resource, &walk.scope, &record)
+        walk.rows.record(&walk.resource, &walk.scope, &record).map(drop)
     }
 }

@@ -1,10 +1,10 @@
 //! Metrics: each of their data points is a record.
 
-use super::super::DecodeError;
 use super::super::point::{Buckets, Data, Metric, Point, Summed};
+use super::super::{DecodeError, keep_within};
 use super::reader::Reader;
 use super::value::{Nesting, attributes, key_value};
-use super::{Items, Walk, keep_within};
+use super::{Items, Walk};
 
 /// Fields of a `Metric` that hold its points, by its kind.
 const GAUGE: u32 = 5;
@@ -102,7 +102,7 @@ impl Metrics {
             attributes: &walk.attributes,
             undeclared: plain.exemplars + std::mem::take(&mut head.metadata),
         };
-        walk.rows.record(&walk.resource, &walk.scope, &point)
+        walk.rows.record(&walk.resource, &walk.scope, &point).map(drop)
     }
 
     fn histogram<'b>(

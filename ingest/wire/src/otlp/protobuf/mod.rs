@@ -181,26 +181,10 @@ fn entity_ref(mut fields: Reader<'_>) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Adds one element unless that is one too many.
-fn push_within<T>(items: &mut Vec<T>, item: T, limit: usize, what: &'static str) -> Result<(), DecodeError> {
-    if items.len() >= limit {
-        return Err(DecodeError::TooMany { what, limit });
-    }
-    items.push(item);
-    Ok(())
-}
-
-/// Adds one element, and one beyond the limit, so that the field that takes them sees that they are too many.
-fn keep_within<T>(items: &mut Vec<T>, item: T, limit: usize) {
-    if items.len() <= limit {
-        items.push(item);
-    }
-}
-
 /// Says of which request it was that the bytes were not.
 fn of(request: &'static str, error: DecodeError) -> DecodeError {
     match error {
         DecodeError::Malformed { offset, .. } => DecodeError::Malformed { what: request, offset },
-        limit @ DecodeError::TooMany { .. } => limit,
+        other => other,
     }
 }

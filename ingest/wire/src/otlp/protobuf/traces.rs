@@ -1,13 +1,10 @@
 //! Spans.
 
-use super::super::DecodeError;
-use super::super::span::{Link, Plain, Span, SpanEvent};
+use super::super::span::{Link, PART_TIMES, Plain, Span, SpanEvent};
+use super::super::{DecodeError, keep_within, push_within};
 use super::reader::{Field, Reader};
 use super::value::{Nesting, Pair, attributes, key_value};
-use super::{Items, Walk, keep_within, push_within};
-
-/// How many times the limit on a record's attributes all of its events may have, and all of its links.
-const TIMES: usize = 16;
+use super::{Items, Walk};
 
 const EVENTS: &str = "attributes of one span's events";
 const LINKS: &str = "attributes of one span's links";
@@ -57,7 +54,7 @@ impl<'b> Items<'b> for Spans<'b> {
             links: &self.links,
             link_attributes: &self.link_attributes,
         };
-        walk.rows.record(&walk.resource, &walk.scope, &span)
+        walk.rows.record(&walk.resource, &walk.scope, &span).map(drop)
     }
 }
 
@@ -108,7 +105,7 @@ fn attribute<'b>(
     what: &'static str,
 ) -> Result<(), DecodeError> {
     let attribute = key_value(fields.message(field)?, Nesting::new(&walk.limits))?;
-    push_within(into, attribute, walk.limits.attributes.saturating_mul(TIMES), what)
+    push_within(into, attribute, walk.limits.attributes.saturating_mul(PART_TIMES), what)
 }
 
 fn status<'b>(mut fields: Reader<'b>, span: &mut Plain<'b>) -> Result<(), DecodeError> {

@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 
 use super::super::rows::Attribute;
 use super::super::value::{KeyValues, Value};
-use super::super::{DecodeError, DecodeLimits};
-use super::push_within;
+use super::super::{DecodeError, DecodeLimits, push_within};
 use super::reader::{Field, Reader};
 
 /// An attribute whose value, where it is a list, is walked again only if somebody asks for what is in it.
