@@ -19,6 +19,7 @@ mod otlp;
 mod privacy;
 mod random;
 mod scan;
+mod signals;
 mod skip;
 mod trace;
 mod world;
