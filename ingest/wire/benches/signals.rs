@@ -105,13 +105,13 @@ fn text(key: &str, value: impl Into<String>) -> KeyValue {
     pair(key, Value::StringValue(value.into()))
 }
 
-fn resource() -> Option<Resource> {
+fn resource() -> Resource {
     let attributes = vec![text("device.id", "phone-0001"), text("region", "DE"), text("service.name", "phone-fleet")];
-    Some(Resource { attributes, ..Resource::default() })
+    Resource { attributes, ..Resource::default() }
 }
 
-fn scope() -> Option<InstrumentationScope> {
-    Some(InstrumentationScope { name: "fleet".to_owned(), version: "2".to_owned(), ..InstrumentationScope::default() })
+fn scope() -> InstrumentationScope {
+    InstrumentationScope { name: "fleet".to_owned(), version: "2".to_owned(), ..InstrumentationScope::default() }
 }
 
 fn number(n: usize, value: number_data_point::Value) -> NumberDataPoint {
@@ -157,8 +157,9 @@ fn metrics() -> Vec<u8> {
         metric("battery.level", "1", Data::Gauge(gauge)),
         metric("request.duration", "s", Data::Histogram(durations)),
     ];
-    let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
-    let resource_metrics = vec![ResourceMetrics { resource: resource(), scope_metrics, ..ResourceMetrics::default() }];
+    let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }];
+    let resource_metrics =
+        vec![ResourceMetrics { resource: Some(resource()), scope_metrics, ..ResourceMetrics::default() }];
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
 }
 
@@ -192,8 +193,8 @@ fn span(n: usize) -> Span {
 /// Spans of a client; every tenth failed and has an event and a link.
 fn traces() -> Vec<u8> {
     let spans = (0..RECORDS).map(span).collect();
-    let scope_spans = vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }];
-    let resource_spans = vec![ResourceSpans { resource: resource(), scope_spans, ..ResourceSpans::default() }];
+    let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { resource: Some(resource()), scope_spans, ..ResourceSpans::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
