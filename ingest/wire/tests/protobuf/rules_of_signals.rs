@@ -15,7 +15,6 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use prost::Message;
 
 use crate::oracle::item::Request;
 use crate::oracle::{Cell, actual};
@@ -25,6 +24,7 @@ fn pair(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a row has it")]
 fn text(value: &str) -> Option<Cell> {
     Some(Cell::Text(value.to_owned()))
 }
