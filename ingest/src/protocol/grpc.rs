@@ -11,7 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body_util::{BodyExt, Full};
 
 use crate::body::{self, Sent};
@@ -45,9 +46,9 @@ pub(crate) async fn logs(call: Call<'_>) -> Result<Response, Refusal> {
     Ok(answer(&otlp::export_response(&done.reply)))
 }
 
-/// Whether a request says that it is gRPC.
-pub(crate) fn is_call(headers: &HeaderMap) -> bool {
-    let media_type = body::media_type(headers);
+/// Whether a request is gRPC: HTTP/1.1 has trailers that clients do not read.
+pub(crate) fn is_call(parts: &Parts) -> bool {
+    let media_type = body::media_type(&parts.headers).filter(|_| parts.version >= Version::HTTP_2);
     media_type.is_some_and(|found| found == "application/grpc" || found == "application/grpc+proto")
 }
 
