@@ -16,6 +16,7 @@ mod http;
 mod input;
 mod layers;
 mod limits;
+mod lists;
 mod lossy;
 mod malformed;
 mod order;

@@ -6,7 +6,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
@@ -147,7 +147,10 @@ fn any(value: &Value) -> AnyValue {
             || any_value::Value::DoubleValue(value.as_f64().expect("a JSON number is a double")),
             any_value::Value::IntValue,
         )),
-        Value::Array(_) | Value::Object(_) => panic!("events of the tests have scalar attributes"),
+        Value::Array(values) => {
+            Some(any_value::Value::ArrayValue(ArrayValue { values: values.iter().map(any).collect() }))
+        }
+        Value::Object(map) => Some(any_value::Value::KvlistValue(KeyValueList { values: key_values(map) })),
     };
     AnyValue { value }
 }

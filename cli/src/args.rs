@@ -113,8 +113,9 @@ Examples:
   candor serve --fleet seeds/fleet --data /tmp/candor
   candor serve --fleet fleet --data /var/lib/candor --http 0.0.0.0:4318
 
-Then send OpenTelemetry logs to http://127.0.0.1:4318/v1/logs, or by gRPC to the same port, with
-the header `Authorization: Bearer TOKEN`; sources.toml of the fleet names the files of the tokens.
+Then send OpenTelemetry logs, metrics and traces to http://127.0.0.1:4318 (/v1/logs, /v1/metrics,
+/v1/traces), or by gRPC to the same port, with the header `Authorization: Bearer TOKEN`;
+sources.toml of the fleet names the files of the tokens.
 SIGINT or SIGTERM stops it: what is under way is finished and sealed. For TLS, candor.toml says
 `tls = { certificate = FILE, key = FILE }`; SIGHUP, or a change of the files, has them read again.
 CANDOR_LOG sets the log level, CANDOR_STORE_FLUSH_SECONDS and others what candor.toml can hold.")]

@@ -1,4 +1,4 @@
-//! Arrow rows as JSON: numbers and booleans stay what they are, everything else is its text.
+//! Arrow rows as JSON: numbers and booleans stay what they are, lists are arrays, everything else is its text.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
@@ -26,6 +26,12 @@ pub(crate) fn rows(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, Arrow
         .collect()
 }
 
+fn elements(list: &dyn Array) -> Result<Value, ArrowError> {
+    let options = FormatOptions::default().with_display_error(false);
+    let text = ArrayFormatter::try_new(list, &options)?;
+    (0..list.len()).map(|element| cell(list, element, &text)).collect()
+}
+
 fn cell(column: &dyn Array, row: usize, text: &ArrayFormatter<'_>) -> Result<Value, ArrowError> {
     if column.is_null(row) {
         return Ok(Value::Null);
@@ -34,6 +40,7 @@ fn cell(column: &dyn Array, row: usize, text: &ArrayFormatter<'_>) -> Result<Val
         DataType::Boolean => json!(column.as_boolean().value(row)),
         DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
         DataType::Float64 => json!(column.as_primitive::<Float64Type>().value(row)),
+        DataType::List(_) => elements(&column.as_list::<i32>().value(row))?,
         other if other.is_integer() => {
             let text = text.value(row).try_to_string()?;
             text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number))
@@ -46,9 +53,24 @@ fn cell(column: &dyn Array, row: usize, text: &ArrayFormatter<'_>) -> Result<Val
 mod tests {
     use std::sync::Arc;
 
+    use arrow_array::builder::{Int64Builder, ListBuilder, TimestampMicrosecondBuilder};
     use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 
     use super::*;
+
+    #[test]
+    fn lists_are_arrays_of_such_values() {
+        let mut numbers = ListBuilder::new(Int64Builder::new());
+        numbers.append_value([Some(1), None]);
+        numbers.append(false);
+        let mut times = ListBuilder::new(TimestampMicrosecondBuilder::new().with_timezone("UTC"));
+        times.append_value([Some(0)]);
+        times.append_value([]);
+        let columns: [(&str, ArrayRef); 2] = [("n", Arc::new(numbers.finish())), ("t", Arc::new(times.finish()))];
+        let rows = rows(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+        assert_eq!(Value::Object(rows[0].clone()), json!({ "n": [1, null], "t": ["1970-01-01T00:00:00Z"] }));
+        assert_eq!(Value::Object(rows[1].clone()), json!({ "n": null, "t": [] }));
+    }
 
     #[test]
     fn values_keep_their_kind() {

@@ -56,7 +56,10 @@ pub(crate) fn unmatched(service: &Service, request: Request, status: StatusCode)
     let refusal = if status == StatusCode::METHOD_NOT_ALLOWED {
         Refusal::new(Kind::WrongMethod, "this path takes another method: the header Allow says which")
     } else {
-        Refusal::new(Kind::UnknownPath, "there is nothing at this path: logs go to POST /v1/logs")
+        Refusal::new(
+            Kind::UnknownPath,
+            "there is nothing at this path: OTLP goes to POST /v1/logs, /v1/metrics and /v1/traces",
+        )
     };
     let path = parts.uri.path();
     let errors = ROUTES.iter().find(|route| route.path == path).map_or(Errors::Json, |route| route.errors);

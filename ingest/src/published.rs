@@ -35,7 +35,7 @@ pub(crate) fn limits(call: &Call<'_>) -> Response {
         repeat_hours: call.service.repeat_hours,
         consents: consent::MOST,
         content_encodings: Encoding::NAMES,
-        logs_content_types: [otlp::MEDIA_TYPE],
+        otlp_content_types: [otlp::MEDIA_TYPE],
         errors: Kind::ALL.map(PublishedError::new),
     })
 }
@@ -49,7 +49,7 @@ struct Published<'a> {
     /// Consent statements in one request.
     consents: usize,
     content_encodings: [&'static str; Encoding::NAMES.len()],
-    logs_content_types: [&'static str; 1],
+    otlp_content_types: [&'static str; 1],
     errors: [PublishedError; Kind::ALL.len()],
 }
 

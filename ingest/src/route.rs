@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
+use candor_policy::catalogue::Signal;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::error::Refusal;
@@ -73,17 +74,13 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 10] = [
-    Route {
-        method: Method::POST,
-        path: protocol::otlp::PATH,
-        access: Access::Roles(&[Role::Device]),
-        errors: Errors::Otlp,
-        deadline: Deadline::Request,
-        handler: |call| Box::pin(protocol::otlp::logs(call)),
-    },
-    // The services of metrics and traces answer UNIMPLEMENTED, as every method that is not in this list.
-    export(protocol::grpc::LOGS, |call| Box::pin(protocol::grpc::logs(call))),
+pub static ROUTES: [Route; 14] = [
+    otlp(protocol::otlp::LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
+    otlp(protocol::otlp::METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
+    otlp(protocol::otlp::TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
+    rpc(protocol::grpc::LOGS, |call| Box::pin(protocol::grpc::export(call, Signal::Logs))),
+    rpc(protocol::grpc::METRICS, |call| Box::pin(protocol::grpc::export(call, Signal::Metrics))),
+    rpc(protocol::grpc::TRACES, |call| Box::pin(protocol::grpc::export(call, Signal::Traces))),
     Route {
         method: Method::POST,
         path: "/v1/consent",
@@ -108,8 +105,20 @@ pub static ROUTES: [Route; 10] = [
     public("/metrics", |call| now(operations::metrics(&call))),
 ];
 
-/// An `Export` call of OTLP over gRPC.
-const fn export(path: &'static str, handler: Handler) -> Route {
+/// Where the devices' exporters send one signal by HTTP.
+const fn otlp(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Otlp,
+        deadline: Deadline::Request,
+        handler,
+    }
+}
+
+/// Where they call `Export` by gRPC.
+const fn rpc(path: &'static str, handler: Handler) -> Route {
     Route {
         method: Method::POST,
         path,

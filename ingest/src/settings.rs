@@ -51,6 +51,8 @@ pub struct Limits {
     pub attributes: usize,
     /// Levels of nested values.
     pub depth: usize,
+    /// Elements of a list that a field is.
+    pub elements: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
     /// Seconds for a TLS handshake.
@@ -103,6 +105,7 @@ impl Default for Limits {
             records: decode.records,
             attributes: decode.attributes,
             depth: decode.depth,
+            elements: decode.elements,
             header_bytes: 32 << 10,
             handshake_seconds: 10,
             header_seconds: 10,
@@ -137,6 +140,7 @@ impl Settings {
             ("limits.records", limits.records as u64),
             ("limits.attributes", limits.attributes as u64),
             ("limits.depth", limits.depth as u64),
+            ("limits.elements", limits.elements as u64),
             ("limits.handshake_seconds", limits.handshake_seconds),
             ("limits.header_seconds", limits.header_seconds),
             ("limits.body_seconds", limits.body_seconds),
@@ -170,7 +174,7 @@ impl Limits {
     /// The limits that decoders meet.
     #[must_use]
     pub const fn decode(&self) -> DecodeLimits {
-        DecodeLimits { records: self.records, attributes: self.attributes, depth: self.depth }
+        DecodeLimits { records: self.records, attributes: self.attributes, depth: self.depth, elements: self.elements }
     }
 
     pub(crate) const fn handshake_time(&self) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::FieldPath;
+use crate::catalogue::{FieldPath, Signal};
 use crate::catalogue_document::known;
 use crate::category::Category;
 use crate::consent::MAX_PURPOSES;
@@ -140,9 +140,16 @@ pub(crate) fn unknown_purpose<'a>(name: Text<'_>, known: impl Iterator<Item = &'
 
 fn path(text: Text<'_>, findings: &mut Findings) -> Option<FieldPath> {
     let path = FieldPath::parse(text.value);
-    if path.is_none() {
-        let message = format!("`{}` is not a place in a record", text.value.escape_debug());
-        findings.report(text.span, message, "use attributes.<key> or resource.<key>");
+    match &path {
+        None => {
+            let message = format!("`{}` is not a place in a record", text.value.escape_debug());
+            findings.report(text.span, message, "use attributes.<key> or resource.<key>");
+        }
+        Some(known) if known.signals().len() < Signal::ALL.len() => {
+            let message = format!("not every record has `{}`: it must come with logs, metrics and traces", text.value);
+            findings.report(text.span, message, "use attributes.<key> or resource.<key>");
+        }
+        Some(_) => {}
     }
     path
 }

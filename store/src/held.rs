@@ -112,7 +112,7 @@ fn fields(rows: &RecordBatch, row: usize, plan: Option<&TablePlan>) -> Vec<HeldF
     fields
 }
 
-/// A cell as JSON: times in RFC 3339, dates as `YYYY-MM-DD`; null for what JSON cannot say.
+/// A cell as JSON: times in RFC 3339, dates as `YYYY-MM-DD`, lists as arrays; null for what JSON cannot say.
 fn json(values: &ArrayRef, row: usize) -> Value {
     if values.is_null(row) {
         return Value::Null;
@@ -128,6 +128,10 @@ fn json(values: &ArrayRef, row: usize) -> Value {
             Some(times) => jiff::Timestamp::from_microsecond(times.value(row)).map(|time| time.to_string()).ok().into(),
             None => Value::Null,
         },
+        DataType::List(_) => {
+            let elements = values.as_list::<i32>().value(row);
+            (0..elements.len()).map(|element| json(&elements, element)).collect()
+        }
         _ => Value::Null,
     }
 }

@@ -10,6 +10,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
+use candor_policy::catalogue::Signal;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
@@ -18,11 +19,12 @@ use http_body_util::{BodyExt, Full};
 use crate::body::{self, Sent};
 use crate::encoding::Encoding;
 use crate::error::{Kind, Line, Refusal};
-use crate::pipeline;
 use crate::protocol::otlp;
 use crate::route::Call;
 
 pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+pub(crate) const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+pub(crate) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -32,18 +34,12 @@ const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// `LogsService.Export`.
-pub(crate) async fn logs(call: Call<'_>) -> Result<Response, Refusal> {
+/// `LogsService.Export`, `MetricsService.Export`, `TraceService.Export`.
+pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
-    let source = call.source()?;
     let sent = Sent::message(encoding(call.headers)?, call.body, &service.limits, service.budget.lease()).await?;
-    call.note.bytes = sent.len() as u64;
-    service.metrics.received(&source.name, sent.len() as u64);
-    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::logs(service, source, sent, gpc).await?;
-    call.note.rows = done.rows;
-    call.note.repeat = done.repeat;
-    Ok(answer(&otlp::export_response(&done.reply)))
+    let reply = otlp::take_in(call, signal, sent).await?;
+    Ok(answer(&otlp::export_response(&reply)))
 }
 
 /// Whether a request is gRPC: HTTP/1.1 has trailers that clients do not read.

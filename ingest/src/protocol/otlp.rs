@@ -1,10 +1,12 @@
-//! OTLP logs over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): protobuf in, protobuf out.
+//! OTLP over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): protobuf in, protobuf out, one path for each signal.
 //!
-//! The answers have two small messages, written here by hand: `ExportLogsServiceResponse` and `google.rpc.Status`.
+//! The answers have two small messages, written here by hand: the signal's `Export…ServiceResponse`, which is laid out the
+//! same for all three, and `google.rpc.Status`.
 
 use axum::body::Body;
 use axum::response::Response;
 use candor_policy::batch::Rejected;
+use candor_policy::catalogue::Signal;
 use candor_store::store::Reply;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -14,34 +16,48 @@ use crate::error::Refusal;
 use crate::pipeline;
 use crate::route::Call;
 
-pub(crate) const PATH: &str = "/v1/logs";
+pub(crate) const LOGS: &str = "/v1/logs";
+pub(crate) const METRICS: &str = "/v1/metrics";
+pub(crate) const TRACES: &str = "/v1/traces";
 pub(crate) const MEDIA_TYPE: &str = "application/x-protobuf";
 
 /// How many declared fields an answer names; with more, one mistake is behind them all.
 const MOST_NAMED: usize = 8;
 
-/// `POST /v1/logs`.
-pub(crate) async fn logs(call: Call<'_>) -> Result<Response, Refusal> {
+/// `POST /v1/logs`, `/v1/metrics`, `/v1/traces`.
+pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
-    let source = call.source()?;
     let sent = Sent::read(call.headers, call.body, MEDIA_TYPE, &service.limits, service.budget.lease()).await?;
-    call.note.bytes = sent.len() as u64;
-    service.metrics.received(&source.name, sent.len() as u64);
-    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::logs(service, source, sent, gpc).await?;
-    call.note.rows = done.rows;
-    call.note.repeat = done.repeat;
-    let mut response = Response::new(Body::from(export_response(&done.reply)));
+    let reply = take_in(call, signal, sent).await?;
+    let mut response = Response::new(Body::from(export_response(&reply)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     Ok(response)
 }
 
+/// Hands a body to the pipeline, and notes what became of it.
+pub(crate) async fn take_in(call: Call<'_>, signal: Signal, sent: Sent) -> Result<Reply, Refusal> {
+    let service = call.service;
+    let source = call.source()?;
+    call.note.bytes = sent.len() as u64;
+    service.metrics.received(&source.name, sent.len() as u64);
+    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
+    let done = pipeline::take_in(service, source, signal, sent, gpc).await?;
+    call.note.rows = done.rows;
+    call.note.repeat = done.repeat;
+    Ok(done.reply)
+}
+
 /// What a client is told of records that it must not send again: counts, and names that the catalogue declares.
-pub(crate) fn reply(rejected: &Rejected) -> Reply {
+pub(crate) fn reply(signal: Signal, rejected: &Rejected) -> Reply {
     let mut parts = Vec::new();
     if rejected.undeclared_events > 0 {
-        let records = records(rejected.undeclared_events);
-        parts.push(format!("{records} of events that the catalogue does not declare (GET /v1/catalogue)"));
+        let records = records(signal, rejected.undeclared_events);
+        let named = match signal {
+            Signal::Logs => "events",
+            Signal::Metrics => "metrics",
+            Signal::Traces => "names",
+        };
+        parts.push(format!("{records} of {named} that the catalogue does not declare (GET /v1/catalogue)"));
     }
     if rejected.bad_values > 0 {
         let fields = &rejected.bad_fields;
@@ -51,7 +67,7 @@ pub(crate) fn reply(rejected: &Rejected) -> Reply {
         if fields.len() > MOST_NAMED {
             named.push(format!("and {} other fields", fields.len() - MOST_NAMED));
         }
-        let records = records(rejected.bad_values);
+        let records = records(signal, rejected.bad_values);
         let part = format!("{records} with a value of another type than declared: {}", named.join(", "));
         parts.push(part);
     }
@@ -66,7 +82,8 @@ pub(crate) fn status(code: i32, message: &str) -> Vec<u8> {
     out
 }
 
-/// An `ExportLogsServiceResponse`, empty on full success: `partial_success` (1) with `rejected_log_records` (1) and `error_message` (2).
+/// An `ExportLogsServiceResponse`, `ExportMetricsServiceResponse` or `ExportTraceServiceResponse`, empty on full success:
+/// `partial_success` (1) with `rejected_log_records`, `rejected_data_points` or `rejected_spans` (1) and `error_message` (2).
 pub(crate) fn export_response(reply: &Reply) -> Vec<u8> {
     let mut partial = Vec::new();
     number(1, reply.rejected, &mut partial);
@@ -76,8 +93,13 @@ pub(crate) fn export_response(reply: &Reply) -> Vec<u8> {
     out
 }
 
-fn records(count: u64) -> String {
-    format!("{count} record{}", if count == 1 { "" } else { "s" })
+fn records(signal: Signal, count: u64) -> String {
+    let record = match signal {
+        Signal::Logs => "record",
+        Signal::Metrics => "data point",
+        Signal::Traces => "span",
+    };
+    format!("{count} {record}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `google.rpc.Status` again, with a `google.rpc.RetryInfo` (`retry_delay` (1) of `seconds` (1)) among its details (3).
@@ -120,6 +142,8 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
     use prost::Message;
 
     use super::*;
@@ -130,9 +154,20 @@ mod tests {
         for rejected in [1, 127, 128, 300, u64::from(u32::MAX)] {
             let reply = Reply { rejected, message: "ä message".repeat(30) };
             let read = ExportLogsServiceResponse::decode(export_response(&reply).as_slice()).unwrap();
-            let expected =
-                ExportLogsPartialSuccess { rejected_log_records: rejected as i64, error_message: reply.message };
-            assert_eq!(read.partial_success, Some(expected));
+            let expected = ExportLogsPartialSuccess {
+                rejected_log_records: rejected as i64,
+                error_message: reply.message.clone(),
+            };
+            assert_eq!(read.partial_success, Some(expected.clone()));
+            let read = ExportMetricsServiceResponse::decode(export_response(&reply).as_slice()).unwrap();
+            let points = read.partial_success.unwrap();
+            assert_eq!(
+                (points.rejected_data_points, &points.error_message),
+                (rejected as i64, &expected.error_message)
+            );
+            let read = ExportTraceServiceResponse::decode(export_response(&reply).as_slice()).unwrap();
+            let spans = read.partial_success.unwrap();
+            assert_eq!((spans.rejected_spans, &spans.error_message), (rejected as i64, &expected.error_message));
         }
     }
 
@@ -149,10 +184,16 @@ mod tests {
             Rejected { undeclared_events: 1, bad_values: 3, undeclared_attributes: 9, bad_fields: vec![] };
         rejected.bad_fields.push(("phone.app".into(), "imei".into(), 2));
         rejected.bad_fields.push(("car.drive".into(), "speed".into(), 1));
-        let told = reply(&rejected);
+        let told = reply(Signal::Logs, &rejected);
         assert_eq!(told.rejected, 4);
         assert!(told.message.starts_with("1 record of events"), "{}", told.message);
         assert!(told.message.ends_with("declared: phone.app/imei 2, car.drive/speed 1"), "{}", told.message);
-        assert_eq!(reply(&Rejected { undeclared_attributes: 9, ..Rejected::default() }), Reply::default());
+        let told = reply(Signal::Metrics, &rejected).message;
+        assert!(told.starts_with("1 data point of metrics") && told.contains("; 3 data points with"), "{told}");
+        let told = reply(Signal::Traces, &rejected).message;
+        assert!(told.starts_with("1 span of names") && told.contains("; 3 spans with"), "{told}");
+        for signal in Signal::ALL {
+            assert_eq!(reply(signal, &Rejected { undeclared_attributes: 9, ..Rejected::default() }), Reply::default());
+        }
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod consent;
 mod fleet;
 mod flow;
+mod signals;
 mod socket;
 mod status;
 mod world;

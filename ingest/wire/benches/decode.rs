@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use candor_policy::catalogue::FieldType;
+use candor_policy::catalogue::{FieldType, Signal};
 use candor_policy::key_index::{FieldKey, KeyIndex, KeyTable, Slot, StreamKeys};
 use candor_wire::otlp::DecodeLimits;
 use candor_wire::otlp::protobuf::decode_logs;
@@ -41,18 +41,16 @@ fn keys() -> KeyIndex {
     resource.insert("region", Slot::Jurisdiction);
     let stream = StreamKeys {
         name: "phone.app".into(),
-        fields: FIELDS.iter().map(|(_, kind)| FieldKey { kind: *kind, per_resource: false }).collect(),
+        fields: FIELDS.iter().map(|(_, kind)| FieldKey { kind: *kind, list: false, per_resource: false }).collect(),
         attributes,
         resource,
-        body: Vec::new(),
-        severity_number: Vec::new(),
-        severity_text: Vec::new(),
         subject_per_resource: true,
         jurisdiction_per_resource: true,
         gpc_per_resource: true,
         event_fields: vec![vec![true; FIELDS.len()]],
+        ..StreamKeys::default()
     };
-    KeyIndex::new([("phone.app.opened", (0, 0))], vec![stream])
+    KeyIndex::new([(Signal::Logs, "phone.app.opened", (0, 0))], vec![stream])
 }
 
 fn pair(key: &str, value: Value) -> KeyValue {

@@ -13,7 +13,7 @@ use super::facts::{FieldValues, GroupFacts};
 use crate::consent::ConsentSnapshot;
 use crate::keys::Keys;
 use crate::operator::clean::clean;
-use crate::operator::{OperatorContext, OperatorRef};
+use crate::operator::{OperatorContext, OperatorRef, list};
 use crate::plan::{Input, OutputColumn, TablePlan};
 use crate::subject::SubjectId;
 
@@ -201,7 +201,7 @@ impl<'a> ColumnMaker<'a> {
             Input::Field(field) => &stream.fields.get(usize::from(field))?.column,
         };
         let context = OperatorContext { purpose: &self.selection.table.purpose_name, column: name, keys: self.keys };
-        operator.apply(values, &context).ok()
+        list::apply(&**operator, values, &context).ok()
     }
 
     fn used_resources(&self) -> Resources {

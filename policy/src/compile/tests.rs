@@ -82,11 +82,12 @@ fn a_plan_has_a_table_for_each_purpose_and_stream_that_a_rule_reaches() {
 
 #[test]
 fn the_key_index_knows_every_declared_key_and_no_other() {
-    use crate::catalogue::FieldPath;
+    use crate::catalogue::{FieldPath, Signal};
     use crate::key_index::Slot;
     let index = compile(POLICY).unwrap().key_index(&FieldPath::Resource("device.id".into()));
-    assert_eq!(index.event("phone.app.crashed"), Some((1, 1)));
-    assert_eq!(index.event("phone.app"), None);
+    assert_eq!(index.event(Signal::Logs, "phone.app.crashed"), Some((1, 1)));
+    assert_eq!(index.event(Signal::Logs, "phone.app"), None);
+    assert_eq!(index.event(Signal::Traces, "phone.app.crashed"), None);
     let phone = index.stream(1).unwrap();
     assert_eq!(phone.resource.slots("device.imei"), Some([Slot::Field(0)].as_slice()));
     assert_eq!(phone.resource.slots("device.id"), Some([Slot::Subject].as_slice()));

@@ -130,7 +130,7 @@ impl Operator for Bin {
         let fits = match input {
             FieldType::I64 => self.width.whole.is_some() && self.origin.whole.is_some(),
             FieldType::F64 => self.width.float.is_some() && self.origin.float.is_some(),
-            FieldType::Bool | FieldType::String | FieldType::Timestamp => false,
+            FieldType::Bool | FieldType::String | FieldType::Timestamp | FieldType::Position => false,
         };
         fits.then(|| arrow_type(input))
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{DataType, Field as ArrowField, TimeUnit};
 
 use crate::catalogue::FieldType;
 use crate::keys::Keys;
@@ -17,6 +17,7 @@ pub(crate) mod clean;
 mod hmac;
 mod ip;
 mod keep;
+pub(crate) mod list;
 mod parameters;
 mod time;
 mod withhold;
@@ -77,7 +78,7 @@ pub struct BuildError {
     pub mend: String,
 }
 
-/// Arrow type of a field's values, raw and wherever an operator keeps the type.
+/// Arrow type of a field's values, raw and wherever an operator keeps the type; of the elements where it is a list.
 #[must_use]
 pub fn arrow_type(kind: FieldType) -> DataType {
     match kind {
@@ -86,8 +87,33 @@ pub fn arrow_type(kind: FieldType) -> DataType {
         FieldType::F64 => DataType::Float64,
         FieldType::String => DataType::Utf8,
         FieldType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))),
+        FieldType::Position => DataType::FixedSizeList(Arc::new(ArrowField::new(ELEMENT, DataType::Float64, false)), 2),
     }
 }
+
+/// Arrow type of lists of a type: elements may be null.
+#[must_use]
+pub fn list_of(element: DataType) -> DataType {
+    DataType::List(Arc::new(ArrowField::new(ELEMENT, element, true)))
+}
+
+/// Arrow type of a field's raw values, list or not.
+#[must_use]
+pub fn raw_type(kind: FieldType, list: bool) -> DataType {
+    if list { list_of(arrow_type(kind)) } else { arrow_type(kind) }
+}
+
+/// Arrow type of a column that is only ever suppressed. Delta has no lists of a fixed size, and nobody keeps a position.
+#[must_use]
+pub(crate) fn suppressed_type(kind: FieldType, list: bool) -> DataType {
+    match kind {
+        FieldType::Position => list_of(DataType::Float64),
+        kind => raw_type(kind, list),
+    }
+}
+
+/// What Parquet and Delta call the elements of a list.
+const ELEMENT: &str = "element";
 
 /// What an operator needs besides the values.
 #[derive(Clone, Copy, Debug)]

@@ -225,9 +225,18 @@ fn properties(rows: &RecordBatch, subjects: usize, metadata: Vec<KeyValue>) -> W
     for (field, values) in rows.schema().fields().iter().zip(rows.columns()) {
         let repeats =
             if field.name() == layout::SUBJECT { subjects * 2 <= rows.num_rows() } else { repeats_itself(values) };
-        builder = encode(builder, ColumnPath::from(field.name().as_str()), field.data_type(), repeats);
+        builder = match values.as_list_opt::<i32>() {
+            None => encode(builder, ColumnPath::from(field.name().as_str()), field.data_type(), repeats),
+            // What is encoded is the elements.
+            Some(lists) => encode(builder, element_path(field.name()), &lists.value_type(), repeats),
+        };
     }
     builder.build()
+}
+
+/// Path of a list's elements in a Parquet schema.
+fn element_path(column: &str) -> ColumnPath {
+    ColumnPath::new(vec![column.to_owned(), "list".to_owned(), "element".to_owned()])
 }
 
 /// A dictionary where values repeat; without one, lengths and differences apart from the bytes, which zstd then packs.
@@ -271,6 +280,7 @@ fn repeats_itself(values: &ArrayRef) -> bool {
             let values = values.as_primitive::<TimestampMicrosecondType>();
             few_distinct(values, |row| values.value(row))
         }
+        DataType::List(_) => repeats_itself(values.as_list::<i32>().values()),
         _ => false,
     }
 }

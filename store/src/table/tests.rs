@@ -12,6 +12,7 @@ use super::testing::{DAY, NOON, PURPOSE, STREAM, frame, rows, text};
 use super::*;
 use crate::error::Kind;
 use crate::flush::write_tables;
+use crate::segment::testing::lists;
 use crate::table::commit::TableSnapshot;
 use crate::table::lookup::{count_rows, rows_of};
 use crate::table::parquet::{Group, gather};
@@ -94,6 +95,31 @@ fn a_file_is_sorted_by_salted_subject_and_says_nothing_of_persons_in_its_footer(
         (ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref().to_vec(), n.value(row))
     };
     assert!((1..all.num_rows()).all(|row| key(row - 1) < key(row)));
+}
+
+#[test]
+fn lists_are_arrays_of_the_delta_table_and_come_back_as_they_were() {
+    let data = tempfile::tempdir().unwrap();
+    let tags: [Option<&[Option<&str>]>; 3] = [Some(&[Some("a"), None]), None, Some(&[])];
+    let batch = rows(&["s", "s", "s"], &[("tags", lists(tags.into_iter()))]);
+    write_tables(data.path(), &[frame(1, NOON, "p0", rows(&["s"], &[]))], 1).unwrap();
+    // The column comes later than the table.
+    write_tables(data.path(), &[frame(2, NOON, "p0", batch.clone())], 2).unwrap();
+
+    let log = std::fs::read_to_string(table(data.path()).log().join("00000000000000000002.json")).unwrap();
+    assert!(log.contains(r#"\"type\":{\"type\":\"array\",\"elementType\":\"string\",\"containsNull\":true}"#), "{log}");
+    let snapshot = snapshot(data.path());
+    let column = snapshot.schema.field_with_name("tags").unwrap();
+    assert_eq!(column.data_type(), batch.column_by_name("tags").unwrap().data_type());
+
+    let mut found = rows_of(&table(data.path()), &snapshot.files, "s").unwrap();
+    found.retain(|found| found.rows.num_rows() == 3);
+    assert_eq!(found[0].rows.column_by_name("tags"), batch.column_by_name("tags"));
+    let mut written = files_on_disk(data.path()).into_iter().map(|path| footer(&path));
+    let about = written.find(|about| about.file_metadata().num_rows() == 3).unwrap();
+    let elements =
+        about.row_group(0).columns().iter().find(|column| column.column_path().string() == "tags.list.element");
+    assert!(elements.unwrap().statistics().is_none());
 }
 
 #[test]

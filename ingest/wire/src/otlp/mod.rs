@@ -2,10 +2,13 @@
 
 mod column;
 mod group;
+mod log;
+mod point;
 pub mod protobuf;
+mod resolve;
 mod rows;
+mod span;
 pub(crate) mod value;
-mod wire_reader;
 
 /// Limits that are met before an allocation is.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +19,13 @@ pub struct DecodeLimits {
     pub attributes: usize,
     /// Deepest nesting of values.
     pub depth: usize,
+    /// Most elements of a list that a field is, and most events or links of a span: one that has more is a bad value.
+    pub elements: usize,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { records: 65_536, attributes: 1_024, depth: 32 }
+        Self { records: 65_536, attributes: 1_024, depth: 32, elements: 1_000 }
     }
 }
 
@@ -48,7 +53,7 @@ pub enum DecodeError {
 /// What helps against too many of something.
 fn mend(what: &str) -> &'static str {
     match what {
-        "records" => "send smaller batches",
+        "records" | "elements in the lists of spans" => "send smaller batches",
         "levels of nesting" => "send flatter values",
         _ => "send fewer of them",
     }
