@@ -62,6 +62,9 @@ fn five_hundred_hostile_names_reach_no_path_no_log_line_and_no_address() {
     assert!(writes > 3, "the trace shows {writes} writes: the checker sees nothing");
     let planted = Call { arguments: "AT_FDCWD</>, \"/etc/h0st1le\", O_WRONLY|O_CREAT".into(), ..calls[0].clone() };
     assert!(escape(&Call { name: "openat".into(), ..planted }, &root).is_some(), "a planted escape is found");
+    let out = "9<socket:[1]>, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"192.0.2.1\")}, 16";
+    let planted = Call { name: "connect".into(), arguments: out.into(), ..calls[0].clone() };
+    assert!(escape(&planted, &root).is_some(), "a planted connection is found");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clients::python;
@@ -13,20 +13,30 @@ use crate::otlp::{Event, encode};
 use crate::sdk::{Sdk, send};
 use crate::world::{DEVICE, Service, Start, World};
 
-/// A certificate of `localhost`, and the files that it and its key are in.
+/// A certificate of `localhost` and its key in files, and the authority that signed it.
 pub(crate) struct Files {
+    /// The authority's certificate, in PEM: what clients trust.
     pub(crate) certificate: String,
-    paths: [PathBuf; 2],
+    /// Certificate, key, and the authority's certificate.
+    paths: [PathBuf; 3],
 }
 
-/// Makes a new one.
+/// Makes a new authority and a new certificate.
 pub(crate) fn certificate(world: &World) -> Files {
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
-    let paths = ["cert.pem", "key.pem"].map(|name| world.path(name));
-    std::fs::write(&paths[0], cert.pem()).unwrap();
-    std::fs::write(&paths[1], signing_key.serialize_pem()).unwrap();
-    Files { certificate: cert.pem(), paths }
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    authority.distinguished_name.push(DnType::CommonName, "authority of a test");
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let mut leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    leaf.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().unwrap();
+    let leaf = leaf.signed_by(&key, &authority).unwrap();
+    let paths = ["cert.pem", "key.pem", "authority.pem"].map(|name| world.path(name));
+    for (path, text) in paths.iter().zip([leaf.pem(), key.serialize_pem(), authority.pem()]) {
+        std::fs::write(path, text).unwrap();
+    }
+    Files { certificate: authority.pem(), paths }
 }
 
 impl Files {
@@ -46,7 +56,7 @@ fn http_and_grpc_speak_tls_and_nobody_speaks_plain_text() {
     let health = get_health(&service, &files.certificate).unwrap();
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     let body = encode(&[Event::numbered("tls-01", 1)]);
-    Grpc::connect_tls(service.address(), Some(DEVICE), &files.certificate).export(LOGS, "gzip", &body);
+    Grpc::connect_tls(service.address(), Some(DEVICE), &files.certificate).export(LOGS, "", &body).expect(OK);
     assert_eq!(world.account()[0].0, 1);
 
     let other = certificate(&World::new());
@@ -66,7 +76,7 @@ fn the_python_sdk_delivers_over_tls() {
     let service = world.start(&Start { environment: &files.environment(), ..Start::default() }).unwrap();
     let endpoint = format!("https://localhost:{}", service.address().port());
     for (at, protocol) in ["http", "grpc"].into_iter().enumerate() {
-        let sdk = Sdk { protocol, events: 20, batch: 10, certificate: Some(&files.paths[0]) };
+        let sdk = Sdk { protocol, events: 20, batch: 10, certificate: Some(&files.paths[2]) };
         let sent = send(&python, &sdk, &endpoint, DEVICE);
         assert!(sent.status.success(), "{protocol}: {}", String::from_utf8_lossy(&sent.stderr));
         assert_eq!(world.account()[0].0, 20 * (at as u64 + 1), "{protocol}");

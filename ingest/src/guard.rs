@@ -63,7 +63,7 @@ pub(crate) fn unmatched(service: &Service, request: Request, status: StatusCode)
     };
     let path = parts.uri.path();
     let errors = ROUTES.iter().find(|route| route.path == path).map_or(Errors::Json, |route| route.errors);
-    let errors = if grpc::is_call(&parts.headers) { Errors::Grpc } else { errors };
+    let errors = if grpc::is_call(&parts) { Errors::Grpc } else { errors };
     let response = refuse(&refusal, errors, &parts, body, path);
     log(UNMATCHED, None, status, Note::default(), started, None);
     service.metrics.answered(UNMATCHED, status.as_u16(), started.elapsed().as_secs_f64());
@@ -77,7 +77,7 @@ pub(crate) fn bug() -> Refusal {
 
 /// Who calls, if he may, and not too often.
 fn admit(route: &Route, service: &Service, parts: &Parts) -> Result<Option<Arc<Source>>, Refusal> {
-    if route.errors == Errors::Grpc && (parts.version < Version::HTTP_2 || !grpc::is_call(&parts.headers)) {
+    if route.errors == Errors::Grpc && !grpc::is_call(parts) {
         let mend = "this is a gRPC method: call it over HTTP/2 with the Content-Type application/grpc";
         return Err(Refusal::new(Kind::UnsupportedMedia, mend));
     }
@@ -109,7 +109,7 @@ async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
 
 fn refuse(refusal: &Refusal, errors: Errors, parts: &Parts, rest: Body, path: &str) -> Response {
     let mut response = match errors {
-        Errors::Grpc if grpc::is_call(&parts.headers) => grpc::refuse(refusal),
+        Errors::Grpc if grpc::is_call(parts) => grpc::refuse(refusal),
         _ => refuse_over_http(refusal, errors, &parts.headers, path),
     };
     drain(parts, rest, refusal.kind, &mut response);

@@ -12,13 +12,13 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use candor_policy::catalogue::Signal;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body_util::{BodyExt, Full};
 
 use crate::body::{self, Sent};
 use crate::encoding::Encoding;
 use crate::error::{Kind, Line, Refusal};
-use crate::pipeline;
 use crate::protocol::otlp;
 use crate::route::Call;
 
@@ -34,23 +34,17 @@ const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// `Export` of the signal's service.
+/// `LogsService.Export`, `MetricsService.Export`, `TraceService.Export`.
 pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
-    let source = call.source()?;
     let sent = Sent::message(encoding(call.headers)?, call.body, &service.limits, service.budget.lease()).await?;
-    call.note.bytes = sent.len() as u64;
-    service.metrics.received(&source.name, sent.len() as u64);
-    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::take_in(service, source, signal, sent, gpc).await?;
-    call.note.rows = done.rows;
-    call.note.repeat = done.repeat;
-    Ok(answer(&otlp::export_response(&done.reply)))
+    let reply = otlp::take_in(call, signal, sent).await?;
+    Ok(answer(&otlp::export_response(&reply)))
 }
 
-/// Whether a request says that it is gRPC.
-pub(crate) fn is_call(headers: &HeaderMap) -> bool {
-    let media_type = body::media_type(headers);
+/// Whether a request is gRPC: HTTP/1.1 has trailers that clients do not read.
+pub(crate) fn is_call(parts: &Parts) -> bool {
+    let media_type = body::media_type(&parts.headers).filter(|_| parts.version >= Version::HTTP_2);
     media_type.is_some_and(|found| found == "application/grpc" || found == "application/grpc+proto")
 }
 

@@ -27,17 +27,24 @@ const MOST_NAMED: usize = 8;
 /// `POST /v1/logs`, `/v1/metrics`, `/v1/traces`.
 pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
-    let source = call.source()?;
     let sent = Sent::read(call.headers, call.body, MEDIA_TYPE, &service.limits, service.budget.lease()).await?;
+    let reply = take_in(call, signal, sent).await?;
+    let mut response = Response::new(Body::from(export_response(&reply)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    Ok(response)
+}
+
+/// Hands a body to the pipeline, and notes what became of it.
+pub(crate) async fn take_in(call: Call<'_>, signal: Signal, sent: Sent) -> Result<Reply, Refusal> {
+    let service = call.service;
+    let source = call.source()?;
     call.note.bytes = sent.len() as u64;
     service.metrics.received(&source.name, sent.len() as u64);
     let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
     let done = pipeline::take_in(service, source, signal, sent, gpc).await?;
     call.note.rows = done.rows;
     call.note.repeat = done.repeat;
-    let mut response = Response::new(Body::from(export_response(&done.reply)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    Ok(response)
+    Ok(done.reply)
 }
 
 /// What a client is told of records that it must not send again: counts, and names that the catalogue declares.
