@@ -90,11 +90,14 @@ impl Watch {
 
 /// Line by line over what is there: clearing the whole screen first would flicker.
 fn draw(screen: &Term, text: &str) -> std::io::Result<()> {
-    let (rows, _) = screen.size();
+    let plain = anstream::stdout().current_choice() == anstream::ColorChoice::Never;
+    let text = if plain { anstream::adapter::strip_str(text).to_string() } else { text.to_owned() };
+    let (rows, columns) = screen.size();
     screen.move_cursor_to(0, 0)?;
     for line in text.lines().take(usize::from(rows.saturating_sub(1))) {
         screen.clear_line()?;
-        screen.write_line(line)?;
+        // A line that wraps would push the rest off its place.
+        screen.write_line(&console::truncate_str(line, columns.into(), "…"))?;
     }
     screen.clear_to_end_of_screen()?;
     screen.flush()
