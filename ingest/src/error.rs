@@ -181,7 +181,7 @@ impl Refusal {
 impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
         let kind = match error {
-            DecodeError::Malformed { .. } => Kind::Malformed,
+            DecodeError::Malformed { .. } | DecodeError::Expected { .. } => Kind::Malformed,
             DecodeError::TooMany { .. } => Kind::TooLarge,
         };
         Self::new(kind, error.to_string())

@@ -154,7 +154,7 @@ impl KeyRing {
 
     /// The key of request digests.
     pub(crate) fn repeats(&self) -> hmac::Key {
-        self.document.repeats.to_hmac().ring_key().clone()
+        hmac::Key::new(hmac::HMAC_SHA256, &self.document.repeats.secret.0)
     }
 
     fn with_subject_key(&self, subject: &Key) -> Keys {

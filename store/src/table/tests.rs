@@ -113,7 +113,7 @@ fn lists_are_arrays_of_the_delta_table_and_come_back_as_they_were() {
     let column = snapshot.schema.field_with_name("tags").unwrap();
     assert_eq!(column.data_type(), batch.column_by_name("tags").unwrap().data_type());
 
-    let mut found = rows_of(&table(data.path()), &snapshot.files, "s").unwrap();
+    let mut found = rows_of(&table(data.path()), &snapshot.files, "s", &Work::default()).unwrap();
     found.retain(|found| found.rows.num_rows() == 3);
     assert_eq!(found[0].rows.column_by_name("tags"), batch.column_by_name("tags"));
     let mut written = files_on_disk(data.path()).into_iter().map(|path| footer(&path));
@@ -128,7 +128,8 @@ fn a_crash_between_file_and_commit_leaves_no_row_twice() {
     let data = tempfile::tempdir().unwrap();
     let (table, batch) = (table(data.path()), rows(&["a", "b"], &[]));
     write_tables(data.path(), &[frame(1, NOON, "p0", batch.clone())], 1).unwrap();
-    let group = Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), batches: vec![batch] };
+    let group =
+        Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), batches: vec![batch.clone()] };
     let orphan = super::parquet::write(&table, &group).unwrap();
     std::fs::write(table.folder.join("received_date=2026-01-31/part-x.parquet.tmp"), b"torn").unwrap();
     std::fs::write(table.log().join("00000000000000000009.json.1-1.tmp"), b"torn").unwrap();
