@@ -139,7 +139,7 @@ impl Needles {
             let batch: RecordBatch = batch.expect("a batch");
             for column in batch.columns() {
                 // The elements of a list are a column of their own.
-                let elements = column.as_list_opt::<i32>().map(|lists| lists.values());
+                let elements = column.as_list_opt::<i32>().map(arrow_array::GenericListArray::values);
                 for buffer in elements.unwrap_or(column).to_data().buffers() {
                     note(hits, &format!("{} (values)", path.display()), self.find(buffer));
                 }

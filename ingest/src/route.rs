@@ -82,12 +82,12 @@ type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
 pub static ROUTES: [Route; 15] = [
-    otlp(protocol::otlp::LOGS, LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
-    otlp(protocol::otlp::METRICS, METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
-    otlp(protocol::otlp::TRACES, TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
-    grpc(protocol::grpc::LOGS, LOGS, |call| Box::pin(protocol::grpc::export(call, Signal::Logs))),
-    grpc(protocol::grpc::METRICS, METRICS, |call| Box::pin(protocol::grpc::export(call, Signal::Metrics))),
-    grpc(protocol::grpc::TRACES, TRACES, |call| Box::pin(protocol::grpc::export(call, Signal::Traces))),
+    otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
+    otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
+    otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
+    grpc(protocol::grpc::LOGS, &LOGS, |call| Box::pin(protocol::grpc::export(call, Signal::Logs))),
+    grpc(protocol::grpc::METRICS, &METRICS, |call| Box::pin(protocol::grpc::export(call, Signal::Metrics))),
+    grpc(protocol::grpc::TRACES, &TRACES, |call| Box::pin(protocol::grpc::export(call, Signal::Traces))),
     Route {
         method: Method::POST,
         path: "/v1/consent",
@@ -155,7 +155,7 @@ const TRACES: Messages = Messages {
 };
 
 /// Where the devices' exporters send one signal over HTTP.
-const fn otlp(path: &'static str, messages: Messages, handler: Handler) -> Route {
+const fn otlp(path: &'static str, messages: &Messages, handler: Handler) -> Route {
     Route {
         method: Method::POST,
         path,
@@ -172,7 +172,7 @@ const fn otlp(path: &'static str, messages: Messages, handler: Handler) -> Route
 }
 
 /// An `Export` call of OTLP over gRPC.
-const fn grpc(path: &'static str, messages: Messages, handler: Handler) -> Route {
+const fn grpc(path: &'static str, messages: &Messages, handler: Handler) -> Route {
     Route {
         method: Method::POST,
         path,

@@ -173,7 +173,7 @@ async fn spans_are_stored_and_told_apart_by_their_name() {
 async fn a_repeat_is_one_of_the_same_signal() {
     let world = world().await;
     // Records without a name, as each signal reads them.
-    let body = ExportLogsServiceRequest::decode(body_of("phone-1", vec![Default::default(); 2]).as_slice()).unwrap();
+    let body = ExportLogsServiceRequest::decode(body_of("phone-1", vec![LogRecord::default(); 2]).as_slice()).unwrap();
     let body = body.encode_to_vec();
     let repeats = "candor_repeats_total{source=\"devices\"}";
     let offered = "candor_events_offered_total{source=\"devices\",purpose=\"analytics\"}";

@@ -96,7 +96,7 @@ impl<'a> Sorted<'a> {
 fn intern<'a>(columns: &[&'a StringArray]) -> (Vec<u32>, Vec<&'a str>) {
     let mut names: Vec<&str> = Vec::new();
     let mut numbers: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
-    let mut of_row: Vec<u32> = Vec::with_capacity(columns.iter().map(|column| column.len()).sum());
+    let mut of_row: Vec<u32> = Vec::with_capacity(columns.iter().copied().map(Array::len).sum());
     for name in columns.iter().flat_map(|column| (0..column.len()).map(|row| column.value(row))) {
         // Rows of one request often have one subject.
         let number = match of_row.last() {
