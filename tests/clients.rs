@@ -62,7 +62,7 @@ fn the_tables_open_in_deltalake_duckdb_and_polars() {
 }
 
 /// The interpreter with the packages, as `.ci/run` makes it.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let python = std::env::var_os("CANDOR_TEST_PYTHON").map(PathBuf::from);
     if python.is_none() {
         skipped("CANDOR_TEST_PYTHON names no Python with the packages of tests/python/requirements.txt");

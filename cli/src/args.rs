@@ -113,9 +113,11 @@ Examples:
   candor serve --fleet seeds/fleet --data /tmp/candor
   candor serve --fleet fleet --data /var/lib/candor --http 0.0.0.0:4318
 
-Then send OpenTelemetry logs to http://127.0.0.1:4318/v1/logs with the header
-`Authorization: Bearer TOKEN`; sources.toml of the fleet names the files of the tokens.
-SIGINT or SIGTERM stops it: what is under way is finished and sealed.
+Then send OpenTelemetry logs, metrics and traces to http://127.0.0.1:4318 (/v1/logs, /v1/metrics,
+/v1/traces), or by gRPC to the same port, with the header `Authorization: Bearer TOKEN`;
+sources.toml of the fleet names the files of the tokens.
+SIGINT or SIGTERM stops it: what is under way is finished and sealed. For TLS, candor.toml says
+`tls = { certificate = FILE, key = FILE }`; SIGHUP, or a change of the files, has them read again.
 CANDOR_LOG sets the log level, CANDOR_STORE_FLUSH_SECONDS and others what candor.toml can hold.")]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -126,6 +128,9 @@ pub(crate) struct Serve {
     /// Address to listen on, port 0 for any free one [default: 127.0.0.1:4318]
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<String>,
+    /// Second address to listen on, where gRPC wants its own, such as 127.0.0.1:4317
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) grpc: Option<String>,
     /// Write log lines as JSON
     #[arg(long)]
     pub(crate) log_json: bool,

@@ -14,11 +14,11 @@ use crate::render::{Format, Report};
 /// Most bytes of a settings file that are read.
 const FILE_BYTES: u64 = 1 << 20;
 /// Settings that have no default.
-const WITHOUT_DEFAULT: [&str; 3] = ["fleet", "url", "token_file"];
+const WITHOUT_DEFAULT: [&str; 6] = ["fleet", "url", "token_file", "grpc", "tls.certificate", "tls.key"];
 /// Settings that belong to no crate below.
 const OWN: [&str; 5] = ["format", "fleet", "data", "url", "token_file"];
 /// Settings that are paths: in a file they are relative to that file's folder.
-const PATHS: [&str; 3] = ["fleet", "data", "token_file"];
+const PATHS: [&str; 5] = ["fleet", "data", "token_file", "tls.certificate", "tls.key"];
 /// Variables that begin like settings and are none: the log's filter, and what the tests and benches are told.
 const NOT_SETTINGS: [&str; 4] = ["CANDOR_LOG", "CANDOR_TEST_", "CANDOR_SEED", "CANDOR_BENCH_"];
 

@@ -3,8 +3,11 @@
 //! [`serve::serve`] runs the service; [`fleet::Fleet`] is what it needs to know of a fleet; [`route::ROUTES`] is every
 //! path there is, with who may call it. The way of an event is in `pipeline.rs`.
 
+mod address;
 mod auth;
 mod body;
+mod connection;
+mod encoding;
 pub mod error;
 pub mod fleet;
 mod guard;
@@ -16,14 +19,17 @@ mod pipeline;
 pub mod process;
 mod protocol;
 mod published;
+mod rate;
 pub mod role;
 pub mod route;
 pub mod serve;
 mod service;
 pub mod settings;
 pub mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod toml_text;
 mod workers;

@@ -58,6 +58,7 @@ pub(crate) struct Metrics {
     seconds: PerRoute,
     statements: Family<OfSource, Counter>,
     pub(crate) connections: Gauge,
+    pub(crate) turned_away: Counter,
     in_flight: Gauge,
     store: Vec<(Gauge, FigureOf)>,
 }
@@ -97,6 +98,7 @@ impl Metrics {
             seconds,
             statements: Family::default(),
             connections: Gauge::default(),
+            turned_away: Counter::default(),
             in_flight: Gauge::default(),
             store: store.into(),
         };
@@ -121,6 +123,8 @@ impl Metrics {
         to.register("candor_request_seconds", "Time from a request's head to its answer", self.seconds.clone());
         to.register("candor_consent_statements", "Consent statements recorded", self.statements.clone());
         to.register("candor_connections", "Open connections", self.connections.clone());
+        let help = "Connections closed because their address had too many";
+        to.register("candor_connections_turned_away", help, self.turned_away.clone());
         to.register("candor_in_flight_bytes", "Bytes of bodies in memory", self.in_flight.clone());
     }
 

@@ -1,5 +1,6 @@
 //! Every path of the service in one list, each with who may call it: the router is made from it and from nothing else.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
+use candor_policy::catalogue::Signal;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::error::Refusal;
@@ -35,6 +37,8 @@ pub struct Route {
 pub(crate) enum Errors {
     /// As google.rpc.Status in the encoding of the request, as OTLP asks.
     Otlp,
+    /// In headers, as gRPC asks.
+    Grpc,
     /// As JSON.
     Json,
 }
@@ -70,15 +74,13 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 9] = [
-    Route {
-        method: Method::POST,
-        path: protocol::otlp::PATH,
-        access: Access::Roles(&[Role::Device]),
-        errors: Errors::Otlp,
-        deadline: Deadline::Request,
-        handler: |call| Box::pin(protocol::otlp::logs(call)),
-    },
+pub static ROUTES: [Route; 14] = [
+    otlp(protocol::otlp::LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
+    otlp(protocol::otlp::METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
+    otlp(protocol::otlp::TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
+    rpc(protocol::grpc::LOGS, |call| Box::pin(protocol::grpc::export(call, Signal::Logs))),
+    rpc(protocol::grpc::METRICS, |call| Box::pin(protocol::grpc::export(call, Signal::Metrics))),
+    rpc(protocol::grpc::TRACES, |call| Box::pin(protocol::grpc::export(call, Signal::Traces))),
     Route {
         method: Method::POST,
         path: "/v1/consent",
@@ -103,6 +105,30 @@ pub static ROUTES: [Route; 9] = [
     public("/metrics", |call| now(operations::metrics(&call))),
 ];
 
+/// Where the devices' exporters send one signal by HTTP.
+const fn otlp(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Otlp,
+        deadline: Deadline::Request,
+        handler,
+    }
+}
+
+/// Where they call `Export` by gRPC.
+const fn rpc(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Grpc,
+        deadline: Deadline::Request,
+        handler,
+    }
+}
+
 const fn public(path: &'static str, handler: Handler) -> Route {
     Route {
         method: Method::GET,
@@ -116,7 +142,7 @@ const fn public(path: &'static str, handler: Handler) -> Route {
 
 /// An answer that waits for nothing.
 fn now(answer: Result<Response, Refusal>) -> Answer<'static> {
-    Box::pin(std::future::ready(answer))
+    Box::pin(ready(answer))
 }
 
 impl Route {
@@ -143,9 +169,9 @@ pub(crate) fn router(service: &Arc<Service>) -> Router {
     }
     let (unknown, wrong) = (Arc::clone(service), Arc::clone(service));
     router
-        .fallback(move |request: Request| guard::unmatched(Arc::clone(&unknown), request, StatusCode::NOT_FOUND))
+        .fallback(move |request: Request| ready(guard::unmatched(&unknown, request, StatusCode::NOT_FOUND)))
         .method_not_allowed_fallback(move |request: Request| {
-            guard::unmatched(Arc::clone(&wrong), request, StatusCode::METHOD_NOT_ALLOWED)
+            ready(guard::unmatched(&wrong, request, StatusCode::METHOD_NOT_ALLOWED))
         })
 }
 

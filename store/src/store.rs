@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
+use candor_policy::catalogue::Signal;
 use candor_policy::consent::ConsentSnapshot;
 use candor_policy::counts::Count;
 use candor_policy::keys::Keys;
@@ -130,12 +131,12 @@ impl Store {
         Arc::clone(&self.keys)
     }
 
-    /// Keyed digest of a decompressed body from a source.
+    /// Keyed digest of a decompressed body of a signal from a source: the same bytes may be a request of two signals.
     #[must_use]
-    pub fn batch_digest(&self, source: &str, body: &[u8]) -> BatchDigest {
+    pub fn batch_digest(&self, source: &str, signal: Signal, body: &[u8]) -> BatchDigest {
         let mut context = hmac::Context::with_key(&self.repeats_key);
         context.update(source.as_bytes());
-        context.update(&[0]);
+        context.update(&[signal as u8]);
         context.update(body);
         let mut digest = [0; 16];
         digest.copy_from_slice(&context.sign().as_ref()[..16]);

@@ -39,7 +39,8 @@ impl Command {
             Self::Serve(args) => flags
                 .path("fleet", args.fleet.fleet.as_deref())
                 .path("data", args.data.as_deref())
-                .text("http", args.http.as_deref()),
+                .text("http", args.http.as_deref())
+                .text("grpc", args.grpc.as_deref()),
             Self::Policy(Policy::Check { fleet }) => flags.path("fleet", fleet.as_deref()),
             Self::Policy(Policy::Explain(args)) => flags.path("fleet", args.fleet.fleet.as_deref()),
             Self::Catalogue(Catalogue::List(fleet) | Catalogue::Show { fleet, .. }) => {

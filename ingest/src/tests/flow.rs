@@ -83,7 +83,7 @@ async fn documents_are_published_under_the_digest_that_they_hash_to() {
     let limits = world.get("/v1/limits").await.json();
     assert_eq!(limits["limits"]["records"], 65_536);
     assert_eq!(limits["repeat_hours"], 48);
-    assert_eq!(limits["content_encodings"], serde_json::json!(["identity", "gzip"]));
+    assert_eq!(limits["content_encodings"], serde_json::json!(["identity", "gzip", "deflate", "zstd"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,8 @@ mod access;
 mod consent;
 mod fleet;
 mod flow;
+mod json;
+mod signals;
 mod socket;
 mod status;
 mod world;

@@ -122,7 +122,7 @@ async fn through_a_service(
         Arc::new(SystemClock),
         |address| {
             // Whoever waits for it is the other half of this function.
-            let _ = ready.send(address);
+            let _ = ready.send(address.http);
         },
         async { drop(stopped.await) },
     );

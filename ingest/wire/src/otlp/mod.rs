@@ -78,7 +78,7 @@ pub(crate) fn keep_within<T>(items: &mut Vec<T>, item: T, limit: usize) {
 /// What helps against too many of something.
 fn mend(what: &str) -> &'static str {
     match what {
-        "records" => "send smaller batches",
+        "records" | "elements in the lists of spans" => "send smaller batches",
         "levels of nesting" => "send flatter values",
         _ => "send fewer of them",
     }

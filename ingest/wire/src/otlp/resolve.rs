@@ -38,6 +38,8 @@ pub(super) struct Resolving<'s, 'k, 'v> {
     element: Option<usize>,
     pub(super) cells: Cells<'v>,
     pub(super) bad: Option<u16>,
+    /// Elements of lists that a span's events and links made, whether they sent values for them or not.
+    pub(super) aligned: usize,
     pub(super) undeclared: u64,
 }
 
@@ -50,7 +52,18 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
         }
         let allowed = keys.event_fields.get(usize::from(event)).map_or(&[][..], Vec::as_slice);
         let cells = std::mem::take(&mut buffers.cells);
-        Self { buffers, keys, allowed, most_elements, known: &[], element: None, cells, bad: None, undeclared: 0 }
+        Self {
+            buffers,
+            keys,
+            allowed,
+            most_elements,
+            known: &[],
+            element: None,
+            cells,
+            bad: None,
+            aligned: 0,
+            undeclared: 0,
+        }
     }
 
     /// Whether nothing went anywhere.
@@ -197,6 +210,7 @@ impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
             }
             let from = self.cells.elements.len();
             self.cells.elements.resize(from + count, None);
+            self.aligned += count;
             self.cells.push_list(column, from);
             self.buffers.aligned.push((column, from));
         }

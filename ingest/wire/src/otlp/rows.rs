@@ -13,6 +13,10 @@ use super::resolve::{Buffers, Resolving};
 use super::value::{KeyValues, Value};
 use super::{DecodeError, DecodeLimits};
 
+/// How many times the limit on records the lists of all spans may have elements: an event without an attribute takes
+/// an element of its list all the same, so that a small body could ask for much.
+const TIMES: usize = 16;
+
 /// One attribute.
 pub(crate) type Attribute<'v, N> = (&'v str, Value<'v, N>);
 
@@ -75,6 +79,8 @@ pub(crate) struct Scope<'v, N> {
 pub(crate) struct Rows<'k> {
     keys: &'k KeyIndex,
     most_elements: usize,
+    most_aligned: usize,
+    aligned: usize,
     groups: Vec<Option<Group<'k>>>,
     tally: DecodeTally,
     resource: u64,
@@ -118,6 +124,8 @@ impl<'k> Rows<'k> {
         Self {
             keys,
             most_elements: limits.elements,
+            most_aligned: limits.records.saturating_mul(TIMES),
+            aligned: 0,
             groups: std::iter::repeat_with(|| None).take(keys.streams().len()).collect(),
             tally: DecodeTally::default(),
             resource: 0,
@@ -162,6 +170,10 @@ impl<'k> Rows<'k> {
         let mut of_record = Resolving::new(&mut scratch.record, keys, event, most);
         of_record.record(record)?;
         tally.undeclared_attributes += of_record.undeclared;
+        self.aligned += of_record.aligned;
+        if self.aligned > self.most_aligned {
+            return Err(DecodeError::TooMany { what: "elements in the lists of spans", limit: self.most_aligned });
+        }
 
         let bad = group.resource.bad(event).or(group.scope.bad(event)).or(of_record.bad);
         if let Some(field) = bad {

@@ -13,5 +13,6 @@ mod generate;
 mod mutate;
 mod oracle;
 mod rules;
+mod rules_of_signals;
 mod spec;
 mod valid;
