@@ -41,15 +41,15 @@ pub(crate) struct Plain {
 }
 
 impl Sent {
-    /// Reads a body whose `Content-Type` is `media_type`. Headers are checked before a byte of it is read.
+    /// Reads a body whose `Content-Type` is one of `media_types`. Headers are checked before a byte of it is read.
     pub(crate) async fn read(
         headers: &HeaderMap,
         body: &mut Body,
-        media_type: &'static str,
+        media_types: &[&'static str],
         limits: &Limits,
         lease: Lease,
     ) -> Result<Self, Refusal> {
-        check_media_type(headers, media_type)?;
+        check_media_type(headers, media_types)?;
         let encoding = encoding(headers)?;
         let most = limits.body_bytes;
         let announced = announced(headers);
@@ -183,11 +183,11 @@ fn length(prefix: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(*length) as usize)
 }
 
-fn check_media_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Refusal> {
-    if media_type(headers).is_some_and(|found| found == wanted) {
+fn check_media_type(headers: &HeaderMap, wanted: &[&'static str]) -> Result<(), Refusal> {
+    if media_type(headers).is_some_and(|found| wanted.contains(&found.as_str())) {
         return Ok(());
     }
-    let message = format!("the Content-Type is not one that is taken here: send {wanted}");
+    let message = format!("the Content-Type is not one that is taken here: send {}", wanted.join(" or "));
     Err(Refusal::new(Kind::UnsupportedMedia, message))
 }
 
@@ -283,7 +283,7 @@ mod tests {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         let mut body = Body::from_stream(trickle);
         let started = Instant::now();
-        let read = Sent::read(&headers, &mut body, "text/plain", &limits, Budget::new(1 << 20).lease()).await;
+        let read = Sent::read(&headers, &mut body, &["text/plain"], &limits, Budget::new(1 << 20).lease()).await;
         assert_eq!(read.unwrap_err().kind, Kind::Unavailable);
         // Three bytes at most came in the first second, and each bought a tenth of one.
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());

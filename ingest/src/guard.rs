@@ -15,6 +15,7 @@ use hyper::body::Body as _;
 
 use crate::connection::Connection;
 use crate::error::{Kind, Refusal};
+use crate::protocol::otlp::Format;
 use crate::protocol::{grpc, otlp};
 use crate::route::{Call, Deadline, Errors, Note, ROUTES, Route};
 use crate::service::Service;
@@ -117,12 +118,12 @@ fn refuse(refusal: &Refusal, errors: Errors, parts: &Parts, rest: Body, path: &s
 }
 
 fn refuse_over_http(refusal: &Refusal, errors: Errors, headers: &HeaderMap, path: &str) -> Response {
-    let json = errors != Errors::Otlp || body::media_type(headers).is_some_and(|found| found == "application/json");
+    let json = errors != Errors::Otlp || Format::of(headers) == Some(Format::Json);
     let (content_type, bytes) = if json {
         let status = serde_json::json!({ "code": refusal.kind.rpc_code(), "message": refusal.message });
-        ("application/json", format!("{status}\n").into_bytes())
+        (Format::Json.media_type(), format!("{status}\n").into_bytes())
     } else {
-        (otlp::MEDIA_TYPE, otlp::status(refusal.kind.rpc_code(), &refusal.message))
+        (Format::Protobuf.media_type(), otlp::status(refusal.kind.rpc_code(), &refusal.message))
     };
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = refusal.kind.status();

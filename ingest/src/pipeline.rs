@@ -5,13 +5,12 @@ use std::sync::Arc;
 use candor_policy::batch::{Cleared, Evidence};
 use candor_policy::catalogue::Signal;
 use candor_store::store::{Appended, BatchDigest, Reply};
-use candor_wire::otlp::protobuf::{decode_logs, decode_metrics, decode_traces};
 
 use crate::body::Sent;
 use crate::error::Refusal;
 use crate::guard;
 use crate::limit::Lease;
-use crate::protocol::otlp;
+use crate::protocol::otlp::{self, Format};
 use crate::service::Service;
 use crate::source::Source;
 
@@ -30,6 +29,7 @@ pub(crate) async fn take_in(
     service: &Arc<Service>,
     source: &Arc<Source>,
     signal: Signal,
+    format: Format,
     sent: Sent,
     gpc: bool,
 ) -> Result<Done, Refusal> {
@@ -37,7 +37,7 @@ pub(crate) async fn take_in(
     let received_at = service.clock.now();
     let evidence = Evidence { source: Arc::clone(&source.name), received_at, gpc };
     let (worker, sender) = (Arc::clone(service), Arc::clone(source));
-    let step = service.workers.run(move || prepare(&worker, &sender, signal, sent, evidence)).await??;
+    let step = service.workers.run(move || prepare(&worker, &sender, (signal, format), sent, evidence)).await??;
     // The lease is held to the end: the cleared rows take its place in memory.
     let (cleared, digest, reply, _lease) = match step {
         Step::Known(reply) => return Ok(repeated(service, source, reply)),
@@ -68,7 +68,7 @@ enum Step {
 fn prepare(
     service: &Service,
     source: &Source,
-    signal: Signal,
+    (signal, format): (Signal, Format),
     sent: Sent,
     evidence: Evidence,
 ) -> Result<Step, Refusal> {
@@ -81,12 +81,7 @@ fn prepare(
     if let Some(reply) = service.store.repeat_of(&digest) {
         return Ok(Step::Known(reply));
     }
-    let decode = match signal {
-        Signal::Logs => decode_logs,
-        Signal::Metrics => decode_metrics,
-        Signal::Traces => decode_traces,
-    };
-    let received = decode(&plain.bytes, index, &limits.decode())?;
+    let received = otlp::decoder(signal, format)(&plain.bytes, index, &limits.decode())?;
     drop(plain.bytes);
     if received.records() == 0 {
         return Ok(Step::Empty);

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::encoding::Encoding;
 use crate::error::{Kind, Line};
-use crate::protocol::{consent, otlp};
+use crate::protocol::consent;
+use crate::protocol::otlp::Format;
 use crate::route::Call;
 use crate::settings::Limits;
 
@@ -36,7 +37,7 @@ pub(crate) fn limits(call: &Call<'_>) -> Response {
         repeat_hours: call.service.repeat_hours,
         consents: consent::MOST,
         content_encodings: Encoding::NAMES,
-        otlp_content_types: [otlp::MEDIA_TYPE],
+        otlp_content_types: Format::MEDIA_TYPES,
         errors: Kind::ALL.map(PublishedError::new),
     })
 }
@@ -55,7 +56,7 @@ pub(crate) struct Published<'a> {
     /// Encodings of a body that are taken.
     content_encodings: [&'static str; Encoding::NAMES.len()],
     /// Media types that logs, metrics and traces may come in.
-    otlp_content_types: [&'static str; 1],
+    otlp_content_types: [&'static str; Format::MEDIA_TYPES.len()],
     /// What each error means for a client.
     errors: [PublishedError; Kind::ALL.len()],
 }

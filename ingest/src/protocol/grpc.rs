@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use crate::body::{self, Sent};
 use crate::encoding::Encoding;
 use crate::error::{Kind, Line, Refusal};
-use crate::protocol::otlp;
+use crate::protocol::otlp::{self, Format};
 use crate::route::Call;
 
 pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -38,7 +38,7 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
     let sent = Sent::message(encoding(call.headers)?, call.body, &service.limits, service.budget.lease()).await?;
-    let reply = otlp::take_in(call, signal, sent).await?;
+    let reply = otlp::take_in(call, signal, Format::Protobuf, sent).await?;
     Ok(answer(&otlp::export_response(&reply)))
 }
 

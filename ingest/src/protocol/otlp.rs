@@ -1,17 +1,20 @@
-//! OTLP over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): protobuf in, protobuf out, one path for each signal.
+//! OTLP over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): one path for each signal; protobuf in, protobuf out, and
+//! JSON in, JSON out.
 //!
 //! The answers have two small messages, written here by hand: the signal's `Export…ServiceResponse`, which is laid out the
-//! same for all three, and `google.rpc.Status`.
+//! same for all three in protobuf, and `google.rpc.Status`.
 
 use axum::body::Body;
 use axum::response::Response;
-use candor_policy::batch::Rejected;
+use candor_policy::batch::{Received, Rejected};
 use candor_policy::catalogue::Signal;
+use candor_policy::key_index::KeyIndex;
 use candor_store::store::Reply;
-use http::HeaderValue;
+use candor_wire::otlp::{DecodeError, DecodeLimits, json, protobuf};
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 
-use crate::body::Sent;
+use crate::body::{self, Sent};
 use crate::error::Refusal;
 use crate::pipeline;
 use crate::route::Call;
@@ -19,7 +22,16 @@ use crate::route::Call;
 pub(crate) const LOGS: &str = "/v1/logs";
 pub(crate) const METRICS: &str = "/v1/metrics";
 pub(crate) const TRACES: &str = "/v1/traces";
-pub(crate) const MEDIA_TYPE: &str = "application/x-protobuf";
+
+/// How a request and its answer are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Protobuf,
+    Json,
+}
+
+/// A decoder of one signal in one format.
+type Decode = fn(&[u8], &KeyIndex, &DecodeLimits) -> Result<Received, DecodeError>;
 
 /// How many declared fields an answer names; with more, one mistake is behind them all.
 const MOST_NAMED: usize = 8;
@@ -27,24 +39,60 @@ const MOST_NAMED: usize = 8;
 /// `POST /v1/logs`, `/v1/metrics`, `/v1/traces`.
 pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
-    let sent = Sent::read(call.headers, call.body, MEDIA_TYPE, &service.limits, service.budget.lease()).await?;
-    let reply = take_in(call, signal, sent).await?;
-    let mut response = Response::new(Body::from(export_response(&reply)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    let accepted = &Format::MEDIA_TYPES;
+    let sent = Sent::read(call.headers, call.body, accepted, &service.limits, service.budget.lease()).await?;
+    let format = Format::of(call.headers).unwrap_or(Format::Protobuf);
+    let reply = take_in(call, signal, format, sent).await?;
+    let answer = match format {
+        Format::Protobuf => export_response(&reply),
+        Format::Json => export_response_in_json(signal, &reply),
+    };
+    let mut response = Response::new(Body::from(answer));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     Ok(response)
 }
 
 /// Hands a body to the pipeline, and notes what became of it.
-pub(crate) async fn take_in(call: Call<'_>, signal: Signal, sent: Sent) -> Result<Reply, Refusal> {
+pub(crate) async fn take_in(call: Call<'_>, signal: Signal, format: Format, sent: Sent) -> Result<Reply, Refusal> {
     let service = call.service;
     let source = call.source()?;
     call.note.bytes = sent.len() as u64;
     service.metrics.received(&source.name, sent.len() as u64);
     let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::take_in(service, source, signal, sent, gpc).await?;
+    let done = pipeline::take_in(service, source, signal, format, sent, gpc).await?;
     call.note.rows = done.rows;
     call.note.repeat = done.repeat;
     Ok(done.reply)
+}
+
+/// What reads a body.
+pub(crate) const fn decoder(signal: Signal, format: Format) -> Decode {
+    match (signal, format) {
+        (Signal::Logs, Format::Protobuf) => protobuf::decode_logs,
+        (Signal::Logs, Format::Json) => json::decode_logs,
+        (Signal::Metrics, Format::Protobuf) => protobuf::decode_metrics,
+        (Signal::Metrics, Format::Json) => json::decode_metrics,
+        (Signal::Traces, Format::Protobuf) => protobuf::decode_traces,
+        (Signal::Traces, Format::Json) => json::decode_traces,
+    }
+}
+
+impl Format {
+    /// What is taken.
+    pub(crate) const MEDIA_TYPES: [&'static str; 2] = [Self::Protobuf.media_type(), Self::Json.media_type()];
+
+    /// That of a request, by its `Content-Type`.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let found = body::media_type(headers)?;
+        [Self::Protobuf, Self::Json].into_iter().find(|format| format.media_type() == found)
+    }
+
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
 }
 
 /// What a client is told of records that it must not send again: counts, and names that the catalogue declares.
@@ -91,6 +139,20 @@ pub(crate) fn export_response(reply: &Reply) -> Vec<u8> {
     let mut out = Vec::new();
     bytes(1, &partial, &mut out);
     out
+}
+
+/// The same as protobuf's JSON mapping has it: integers of 64 bits are strings.
+fn export_response_in_json(signal: Signal, reply: &Reply) -> Vec<u8> {
+    if *reply == Reply::default() {
+        return b"{}".to_vec();
+    }
+    let rejected = match signal {
+        Signal::Logs => "rejectedLogRecords",
+        Signal::Metrics => "rejectedDataPoints",
+        Signal::Traces => "rejectedSpans",
+    };
+    let partial = serde_json::json!({ rejected: reply.rejected.to_string(), "errorMessage": reply.message });
+    serde_json::json!({ "partialSuccess": partial }).to_string().into_bytes()
 }
 
 fn records(signal: Signal, count: u64) -> String {
@@ -169,6 +231,35 @@ mod tests {
             let spans = read.partial_success.unwrap();
             assert_eq!((spans.rejected_spans, &spans.error_message), (rejected as i64, &expected.error_message));
         }
+    }
+
+    #[test]
+    fn in_json_an_answer_has_the_names_of_its_signal() {
+        let reply = Reply { rejected: 1 << 60, message: "a \"quoted\" reason".to_owned() };
+        for (signal, name) in [
+            (Signal::Logs, "rejectedLogRecords"),
+            (Signal::Metrics, "rejectedDataPoints"),
+            (Signal::Traces, "rejectedSpans"),
+        ] {
+            assert_eq!(export_response_in_json(signal, &Reply::default()), b"{}");
+            let read: serde_json::Value = serde_json::from_slice(&export_response_in_json(signal, &reply)).unwrap();
+            let expected = serde_json::json!({ name: (1_u64 << 60).to_string(), "errorMessage": reply.message });
+            assert_eq!(read, serde_json::json!({ "partialSuccess": expected }));
+        }
+    }
+
+    #[test]
+    fn a_content_type_is_told_by_its_media_type_alone() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            Format::of(&headers)
+        };
+        assert_eq!(of("application/json"), Some(Format::Json));
+        assert_eq!(of("Application/JSON ; charset=UTF-8"), Some(Format::Json));
+        assert_eq!(of("application/x-protobuf;x=y"), Some(Format::Protobuf));
+        assert_eq!(of("application/jsonx"), None);
+        assert_eq!(Format::of(&HeaderMap::new()), None);
     }
 
     #[test]

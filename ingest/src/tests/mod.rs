@@ -4,6 +4,7 @@ mod access;
 mod consent;
 mod fleet;
 mod flow;
+mod json;
 mod openapi;
 mod signals;
 mod socket;

@@ -74,9 +74,9 @@ emit.duration = { op = "keep" }
 emit.attempt  = { op = "keep" }
 "#;
 
-const PATHS: [&str; 3] = ["/v1/logs", "/v1/metrics", "/v1/traces"];
+pub(crate) const PATHS: [&str; 3] = ["/v1/logs", "/v1/metrics", "/v1/traces"];
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let folders = Folders::new();
     folders.write("catalogue.toml", &[CATALOGUE, STREAMS].concat());
     folders.write("policy.toml", &[POLICY, RULES].concat());
@@ -173,7 +173,10 @@ async fn spans_are_stored_and_told_apart_by_their_name() {
 async fn a_repeat_is_one_of_the_same_signal() {
     let world = world().await;
     // Records without a name, as each signal reads them.
-    let body = ExportLogsServiceRequest::decode(body_of("phone-1", vec![LogRecord::default(); 2]).as_slice()).unwrap();
+    let body = ExportLogsServiceRequest::decode(
+        body_of("phone-1", vec![opentelemetry_proto::tonic::logs::v1::LogRecord::default(); 2]).as_slice(),
+    )
+    .unwrap();
     let body = body.encode_to_vec();
     let repeats = "candor_repeats_total{source=\"devices\"}";
     let offered = "candor_events_offered_total{source=\"devices\",purpose=\"analytics\"}";

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use candor_policy::batch::Received;
 use candor_policy::catalogue::{FieldType, Place, Signal};
 use candor_policy::key_index::{FieldKey, KeyIndex, KeyTable, Slot, StreamKeys};
+use candor_wire::otlp::json;
 use candor_wire::otlp::protobuf::{decode_logs, decode_metrics, decode_traces};
 use candor_wire::otlp::{DecodeError, DecodeLimits};
 use peak_alloc::PeakAlloc;
@@ -296,5 +297,81 @@ fn a_resource_of_many_scopes_is_judged_once() {
     let (received, peak) = measured(&message(1, &[resource, scopes].concat()));
     let received = received.unwrap();
     assert_eq!((received.records(), received.tally().undeclared_attributes), (65_000, 1_000));
+    assert!(peak < 24 << 20, "{peak} bytes");
+}
+
+/// A request in JSON of one scope, whose items these are.
+fn in_json(of: &str, items: &str, item: &str) -> Vec<u8> {
+    format!(r#"{{"resource{of}":[{{"resource":{{}},"scope{of}":[{{"scope":{{}},"{items}":[{item}]}}]}}]}}"#)
+        .into_bytes()
+}
+
+fn many(item: &str) -> String {
+    vec![item; 1_000_000].join(",")
+}
+
+#[test]
+fn millions_of_things_in_json_stop_at_their_limits() {
+    let _guard = alone();
+    let logs = |record: &str| in_json("Logs", "logRecords", record);
+    let metric = |point: &str| {
+        let metric = format!(r#"{{"name":"e","exponentialHistogram":{{"dataPoints":[{point}]}}}}"#);
+        in_json("Metrics", "metrics", &metric)
+    };
+    let span = |span: &str| in_json("Spans", "spans", &format!(r#"{{"name":"e",{span}}}"#));
+    let cases: [(Decode, Vec<u8>, &str); 5] = [
+        (json::decode_logs, logs(&many("{}")), "records"),
+        (json::decode_logs, logs(&format!(r#"{{"attributes":[{}]}}"#, many("{}"))), "attributes of one record"),
+        (json::decode_metrics, metric(&many("{}")), "records"),
+        (
+            json::decode_traces,
+            span(&format!(r#""events":[{{"attributes":[{}]}}]"#, many("{}"))),
+            "attributes of one span's events",
+        ),
+        (
+            json::decode_logs,
+            logs(&format!(r#"{{"x":{}{}}}"#, "[".repeat(1_000_000), "]".repeat(1_000_000))),
+            "levels of nesting",
+        ),
+    ];
+    for (decode, body, limit) in cases {
+        let (received, peak) = measured_by(decode, &body);
+        assert!(matches!(received, Err(DecodeError::TooMany { what, .. }) if what == limit), "{limit}: {received:?}");
+        assert!(peak < 6 << 20, "{limit}: {peak} bytes");
+    }
+    let counts = format!(r#"{{"positive":{{"bucketCounts":[{}]}}}}"#, many("1"));
+    let (received, peak) = measured_by(json::decode_metrics, &metric(&counts));
+    assert_eq!(received.unwrap().tally().bad_fields, [(1, 0, 1)]);
+    assert!(peak < 256 << 10, "{peak} bytes");
+    let (received, peak) = measured_by(json::decode_traces, &span(&format!(r#""events":[{}]"#, many("{}"))));
+    assert_eq!(received.unwrap().tally().bad_values, [(2, 1)]);
+    assert!(peak < 256 << 10, "{peak} bytes");
+}
+
+/// A string with an escape is kept once more, unescaped: never longer than it was, at most doubled by the arena's growth.
+#[test]
+fn escapes_in_json_cost_no_more_than_the_body() {
+    let _guard = alone();
+    let text = "\\".repeat(1_000);
+    let record = format!(r#"{{"attributes":[{{"key":"{text}","value":{{"stringValue":"{text}"}}}}],"eventName":"e"}}"#);
+    let body = in_json("Logs", "logRecords", &vec![record.as_str(); 2_000].join(","));
+    let (received, peak) = measured_by(json::decode_logs, &body);
+    assert_eq!(received.unwrap().tally().undeclared_attributes, 2_000);
+    assert!(peak < body.len() * 3 / 2, "{peak} bytes for {}", body.len());
+    let hex = format!(r#"{{"traceId":"{}"}}"#, "0f".repeat(1_000_000));
+    let (received, peak) = measured_by(json::decode_logs, &in_json("Logs", "logRecords", &hex));
+    assert_eq!(received.unwrap().records(), 1);
+    assert!(peak < 3 << 20, "{peak} bytes");
+}
+
+/// What must wait for a member behind it is looked at a fixed number of times, however often that happens.
+#[test]
+fn members_in_the_worst_order_cost_no_more_memory() {
+    let _guard = alone();
+    let record = vec![r#"{"eventName":"e"}"#; 60_000].join(",");
+    let body =
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{record}],"scope":{{}}}}],"resource":{{}}}}]}}"#);
+    let (received, peak) = measured_by(json::decode_logs, body.as_bytes());
+    assert_eq!(received.unwrap().records(), 60_000);
     assert!(peak < 24 << 20, "{peak} bytes");
 }
