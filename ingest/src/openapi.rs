@@ -12,7 +12,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::error::Kind;
-use crate::protocol::{consent, otlp};
+use crate::protocol::consent;
+use crate::protocol::otlp::Format;
 use crate::role::{Access, names};
 use crate::route::{Errors, ROUTES, Route};
 
@@ -158,9 +159,15 @@ fn content(content: &Content, generator: &mut SchemaGenerator) -> Value {
     }
 }
 
-/// JSON Schema has no word for bytes that are no text: OpenAPI 3.1 leaves their schema out.
+/// The message and its JSON form. JSON Schema has no word for bytes that are no text: OpenAPI 3.1 leaves their schema out.
 fn protobuf(message: &str) -> Value {
-    json!({ (otlp::MEDIA_TYPE): { "x-protobuf-message": message } })
+    let mut forms = Map::new();
+    forms.insert(Format::Protobuf.media_type().to_owned(), json!({ "x-protobuf-message": message }));
+    forms.insert(
+        Format::Json.media_type().to_owned(),
+        json!({ "schema": { "type": "object" }, "x-protobuf-message": message }),
+    );
+    forms.into()
 }
 
 /// What can be wrong with a request to a route.
