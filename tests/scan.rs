@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ListArray, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -139,8 +139,8 @@ impl Needles {
             let batch: RecordBatch = batch.expect("a batch");
             for column in batch.columns() {
                 // The elements of a list are a column of their own.
-                let elements = column.as_list_opt::<i32>().map(arrow_array::GenericListArray::values);
-                for buffer in elements.unwrap_or(column).to_data().buffers() {
+                let values = column.as_list_opt::<i32>().map_or(column, ListArray::values);
+                for buffer in values.to_data().buffers() {
                     note(hits, &format!("{} (values)", path.display()), self.find(buffer));
                 }
             }
