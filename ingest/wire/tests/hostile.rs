@@ -223,7 +223,7 @@ fn a_million_data_points_stop_at_the_limit_and_replaced_ones_cost_nothing() {
 #[test]
 fn a_million_buckets_and_exemplars_cost_what_the_limit_on_elements_allows() {
     let _guard = alone();
-    let counts = message(2, &[1; 1_000_000]);
+    let counts = message(2, &[1].repeat(1_000_000));
     let exemplars = message(11, &[]).repeat(1_000_000);
     let point = [message(8, &counts), exemplars].concat();
     let (received, peak) = measured_by(decode_metrics, &metric(&message(10, &message(1, &point))));
