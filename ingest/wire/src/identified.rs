@@ -2,8 +2,8 @@
 
 use std::fmt::{Arguments, Write};
 
-use arrow_array::StringArray;
 use arrow_array::builder::StringBuilder;
+use arrow_array::{Array, StringArray};
 use candor_policy::batch::Received;
 
 /// A decoded request and the ids of its events.
@@ -25,7 +25,7 @@ pub(crate) struct EventIds {
 
 impl std::fmt::Debug for Identified {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids: usize = self.event_ids.iter().map(|ids| arrow_array::Array::len(ids)).sum();
+        let ids: usize = self.event_ids.iter().map(Array::len).sum();
         write!(f, "Identified({:?}, {ids} ids)", self.received)
     }
 }

@@ -1,9 +1,9 @@
 //! JSON read as a stream: members go where they belong as they come, and no tree of values is built.
 //!
-//! serde_json reads the bytes. An [`Object`] takes its members one by one; what must wait for a member behind it is kept
+//! `serde_json` reads the bytes. An [`Object`] takes its members one by one; what must wait for a member behind it is kept
 //! as the text that it is ([`Member::raw`]) and read later. Strings are slices of the body unless they hold an escape,
 //! in which case the arena of the [`Context`] keeps them. Errors say where and what was expected, never what was found:
-//! serde_json's own messages quote values and stay here.
+//! `serde_json`'s own messages quote values and stay here.
 //!
 //! The rules are those of protobuf's JSON mapping: `null` is absence, an unknown member is skipped, and a member that
 //! comes twice is an error, because readers differ in which of the two they believe.
@@ -26,7 +26,7 @@ pub(crate) use attributes::Json;
 use object::{Elements, Members, Texts};
 pub(crate) use object::{Member, Object};
 
-/// Levels of arrays and objects that a body may have: serde_json's limit, kept for what it would skip as well.
+/// Levels of arrays and objects that a body may have: `serde_json`'s limit, kept for what it would skip as well.
 pub(crate) const MOST_LEVELS: usize = 127;
 
 /// Stands for the place of what is missing.
@@ -40,20 +40,17 @@ pub(crate) struct Context<'b> {
     arena: &'b Bump,
     /// What is being read, for errors.
     expected: Cell<&'static str>,
-    /// An error that serde_json's own cannot carry.
+    /// An error that `serde_json`'s own cannot carry.
     failed: RefCell<Option<DecodeError>>,
 }
 
 impl<'b> Context<'b> {
     /// A context for a body, whose UTF-8 is checked here once and for all.
     pub(crate) fn new(body: &'b [u8], arena: &'b Bump) -> Result<Self, DecodeError> {
-        let text = match simdutf8::basic::from_utf8(body) {
-            Ok(text) => text,
-            Err(_) => {
-                // The quick check does not say where.
-                let offset = std::str::from_utf8(body).err().map_or(0, |error| error.valid_up_to());
-                return Err(DecodeError::Expected { what: "UTF-8", offset });
-            }
+        let Ok(text) = simdutf8::basic::from_utf8(body) else {
+            // The quick check does not say where.
+            let offset = std::str::from_utf8(body).err().map_or(0, |error| error.valid_up_to());
+            return Err(DecodeError::Expected { what: "UTF-8", offset });
         };
         Ok(Self { text, arena, expected: Cell::new(""), failed: RefCell::new(None) })
     }
@@ -93,7 +90,7 @@ impl<'b> Context<'b> {
         read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| self.error(&error, text))
     }
 
-    /// An error of a decoder, on its way out through serde_json.
+    /// An error of a decoder, on its way out through `serde_json`.
     #[cold]
     pub(crate) fn fail<E: serde::de::Error>(&self, error: DecodeError) -> E {
         *self.failed.borrow_mut() = Some(error);
@@ -160,7 +157,7 @@ pub(crate) fn is_base64(text: &str) -> bool {
     letters && bytes.len() % 4 != 1 && (!padded || text.len().is_multiple_of(4))
 }
 
-/// serde_json counts lines and bytes within a line.
+/// `serde_json` counts lines and bytes within a line.
 fn offset_in(text: &str, error: &serde_json::Error) -> usize {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
     (lines + error.column()).min(text.len())

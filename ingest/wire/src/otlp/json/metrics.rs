@@ -101,11 +101,11 @@ impl<'b> Object<'b> for Reading<'_, 'b, '_> {
             "summary" => Kind::Summary,
             _ => return value.skip(),
         };
-        let mut data = Points { kind, metric: &mut self.metric, points: None };
+        let mut data = Points { kind, metric: &mut self.metric, text: None };
         if !value.object(&mut data)? {
             return Ok(0);
         }
-        self.data = Some((kind, data.points));
+        self.data = Some((kind, data.text));
         Ok(5)
     }
 
@@ -128,7 +128,8 @@ impl<'b> Object<'b> for Reading<'_, 'b, '_> {
 struct Points<'m, 'b> {
     kind: Kind,
     metric: &'m mut Metric<'b>,
-    points: Option<&'b str>,
+    /// The points themselves.
+    text: Option<&'b str>,
 }
 
 impl<'b> Object<'b> for Points<'_, 'b> {
@@ -142,7 +143,7 @@ impl<'b> Object<'b> for Points<'_, 'b> {
     fn member<A: MapAccess<'b>>(&mut self, name: &'b str, value: Member<'_, 'b, A>) -> Result<u32, A::Error> {
         Ok(match name {
             "dataPoints" | "data_points" => {
-                self.points = value.raw()?;
+                self.text = value.raw()?;
                 1
             }
             "aggregationTemporality" | "aggregation_temporality"
@@ -238,7 +239,7 @@ impl<'b> Object<'b> for PointReading<'_, 'b, '_> {
             }
             "quantileValues" | "quantile_values" if self.kind == Kind::Summary => {
                 let limit = self.walk.limits.elements;
-                value.objects(&mut Quantile { buffers: self.buffers, quantile: 0.0, value: 0.0, limit })?;
+                value.objects(&mut Quantile { buffers: self.buffers, at: 0.0, value: 0.0, limit })?;
                 8
             }
             _ if self.kind == Kind::Summary => value.skip()?,
@@ -371,7 +372,8 @@ impl<'b> Object<'b> for Side<'_> {
 /// One `ValueAtQuantile`.
 struct Quantile<'p> {
     buffers: &'p mut Metrics,
-    quantile: f64,
+    /// The quantile itself.
+    at: f64,
     value: f64,
     limit: usize,
 }
@@ -380,13 +382,13 @@ impl<'b> Object<'b> for Quantile<'_> {
     const WHAT: &'static str = "a ValueAtQuantile";
 
     fn begin(&mut self) {
-        (self.quantile, self.value) = (0.0, 0.0);
+        (self.at, self.value) = (0.0, 0.0);
     }
 
     fn member<A: MapAccess<'b>>(&mut self, name: &'b str, value: Member<'_, 'b, A>) -> Result<u32, A::Error> {
         Ok(match name {
             "quantile" => {
-                self.quantile = value.double()?.unwrap_or_default();
+                self.at = value.double()?.unwrap_or_default();
                 1
             }
             "value" => {
@@ -398,7 +400,7 @@ impl<'b> Object<'b> for Quantile<'_> {
     }
 
     fn end(&mut self) -> Result<(), DecodeError> {
-        keep_within(&mut self.buffers.bounds, self.quantile, self.limit);
+        keep_within(&mut self.buffers.bounds, self.at, self.limit);
         keep_within(&mut self.buffers.values, self.value, self.limit);
         Ok(())
     }
