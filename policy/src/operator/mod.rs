@@ -18,6 +18,7 @@ mod hmac;
 mod ip;
 mod keep;
 mod parameters;
+mod redact;
 mod time;
 mod withhold;
 
@@ -32,6 +33,7 @@ const OPERATORS: &[(&str, Builder)] = &[
     ("ip_trunc", ip::build),
     ("time_floor", time::build),
     ("bin", bin::build),
+    ("redact_text", redact::build),
 ];
 
 type Builder = fn(&mut Parameters<'_>) -> Result<OperatorRef, BuildError>;
@@ -65,6 +67,8 @@ pub enum Parameter {
     Text(String),
     /// `true`
     Bool(bool),
+    /// `["email", "card"]`
+    Texts(Vec<String>),
 }
 
 /// Why an operator cannot be built as it is written.
@@ -204,6 +208,7 @@ mod tests {
             ("ip_trunc", vec![]),
             ("time_floor", vec![("unit", Parameter::Text("hour".into()))]),
             ("bin", vec![("width", Parameter::Integer(5))]),
+            ("redact_text", vec![("detectors", Parameter::Texts(vec!["email".into()]))]),
         ] {
             assert_eq!(operator(name, &parameters).name(), name);
         }
