@@ -244,9 +244,17 @@ fn operator(entry: &Entry, table: &Table, files: &Files<'_>, findings: &mut Find
             Node::Integer(number) => Parameter::Integer(*number),
             Node::Float(number) => Parameter::Float(*number),
             Node::Bool(value) => Parameter::Bool(*value),
+            Node::List(_) => {
+                let what = format!("parameter `{}`", parameter.key);
+                Parameter::Texts(text_list(&parameter.item, &what, findings)?)
+            }
             other => {
                 let message = format!("parameter `{}` cannot be {}", parameter.key, other.kind());
-                findings.report(&parameter.item.span, message, "write a text, a number, true or false");
+                findings.report(
+                    &parameter.item.span,
+                    message,
+                    "write a text, a list of texts, a number, true or false",
+                );
                 return None;
             }
         };
@@ -261,6 +269,13 @@ fn operator(entry: &Entry, table: &Table, files: &Files<'_>, findings: &mut Find
     }
 }
 
+/// A parameter that is a list of texts; with one that is not, there is none.
+fn text_list(item: &Item, what: &str, findings: &mut Findings) -> Option<Vec<String>> {
+    let texts = reader::texts(item, what, "write texts: [\"email\", \"card\"]", findings)?;
+    let whole = matches!(&item.node, Node::List(items) if items.len() == texts.len());
+    whole.then(|| texts.iter().map(|text| text.value.to_owned()).collect())
+}
+
 /// The parameter that a message is about, by its name or its value, or the operator's name.
 fn place_of(message: &str, table: &Table, name: Text<'_>) -> Span {
     let says = |text: &str| message.contains(&format!("`{text}`"));
@@ -268,6 +283,10 @@ fn place_of(message: &str, table: &Table, name: Text<'_>) -> Span {
     if let Some(named) = parameters().find(|parameter| says(&parameter.key)) {
         return named.key_span.clone();
     }
-    let valued = parameters().find(|parameter| matches!(&parameter.item.node, Node::Text(text) if says(text)));
-    valued.map_or_else(|| name.span.clone(), |parameter| parameter.item.span.clone())
+    let items = parameters().flat_map(|parameter| match &parameter.item.node {
+        Node::List(items) => items.iter().collect(),
+        _ => vec![&parameter.item],
+    });
+    let valued = items.rev().find(|item| matches!(&item.node, Node::Text(text) if says(text)));
+    valued.map_or_else(|| name.span.clone(), |item| item.span.clone())
 }

@@ -28,6 +28,7 @@ mod mask;
 mod number;
 mod parameters;
 mod position;
+mod redact;
 mod repeats;
 mod replace;
 mod time;
@@ -54,6 +55,7 @@ const OPERATORS: &[(&str, Builder)] = &[
     ("fpe_ff1", fpe::build),
     ("h3", h3::build),
     ("geohash", geohash::build),
+    ("redact_text", redact::build),
 ];
 
 type Builder = fn(&mut Parameters<'_>) -> Result<OperatorRef, BuildError>;
@@ -96,6 +98,8 @@ pub enum Parameter {
     Text(String),
     /// `true`
     Bool(bool),
+    /// `["email", "card"]`
+    Texts(Vec<String>),
 }
 
 /// Why an operator cannot be built as it is written.
@@ -271,6 +275,7 @@ mod tests {
             ("fpe_ff1", vec![("radix", Parameter::Integer(10)), ("key", Parameter::Text("analytics".into()))]),
             ("h3", vec![("resolution", Parameter::Integer(7))]),
             ("geohash", vec![("n", Parameter::Integer(5))]),
+            ("redact_text", vec![("detectors", Parameter::Texts(vec!["email".into()]))]),
         ] {
             assert_eq!(operator(name, &parameters).name(), name);
         }

@@ -39,6 +39,17 @@ impl<'a> Parameters<'a> {
         }
     }
 
+    /// A list of texts that may be absent, but not empty.
+    pub(super) fn texts(&mut self, name: &'static str, mend: &str) -> Result<Option<&'a [String]>, BuildError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Parameter::Texts(texts)) if !texts.is_empty() => Ok(Some(texts)),
+            Some(_) => {
+                Err(error(&format!("`{name}` of `{}` must be a list of texts that is not empty", self.operator), mend))
+            }
+        }
+    }
+
     /// A whole number from `least` to `most`, or `default` where the policy gives none.
     pub(super) fn integer(&mut self, name: &'static str, default: u8, most: u8, mend: &str) -> Result<u8, BuildError> {
         Ok(self.whole(name, 0..=i64::from(most), mend)?.map_or(default, |number| number as u8))

@@ -164,7 +164,15 @@ fn emits() {
     problem("{ op = \"hmac\", key = \"diagnostics\" }", "{ key = \"x\" }", "imei", "has no `op`");
     problem("op = \"hmac\"", "op = \"sha256\"", "\"sha256\"", "no operator is named `sha256`");
     problem("key = \"diagnostics\"", "kei = \"diagnostics\", key = \"x\"", "kei", "`kei`");
-    problem("unit = \"hour\"", "unit = [\"hour\"]", "[\"hour\"]", "cannot be a list");
+    problem("unit = \"hour\"", "unit = [\"hour\"]", "unit", "must be a text");
+    problem("unit = \"hour\"", "unit = [7]", "7", "must be a text");
+    problem("unit = \"hour\"", "unit = { hour = 1 }", "{ hour = 1 }", "cannot be a table");
+    let redact = |names: &str| format!("op = \"redact_text\", detectors = {names}");
+    let hmac = "op = \"hmac\", key = \"diagnostics\"";
+    problem(hmac, &redact("[\"email\", \"emial\"]"), "\"emial\"", "no detector `emial`");
+    problem(hmac, &redact("\"email\""), "detectors", "must be a list of texts");
+    problem(hmac, &redact("[\"email\", 7]"), "7", "must be a text");
+    assert!(Policy::parse(&edit(POLICY, hmac, &redact("[\"email\", \"card\"]")), "policy.toml").is_ok());
     problem("unit = \"hour\"", "unit = \"fortnight\"", "\"fortnight\"", "no unit");
     problem("emit.imei", "emit_category.\"User!\"", "\"User!\"", "is not a data category");
     problem("emit.imei", "emit.Imei", "Imei", "cannot be the column");
