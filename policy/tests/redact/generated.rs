@@ -169,7 +169,9 @@ fn seeded_texts() {
     let mut scores = kinds.map(|(name, _)| (name, Score::default()));
     for ((text, expected), out) in texts.iter().zip(&written) {
         let found = places(text, out, expected);
-        scores.iter_mut().for_each(|(name, score)| score.add(name, &found, expected));
+        for (name, score) in &mut scores {
+            score.add(name, &found, expected);
+        }
     }
     for (name, score) in scores {
         score.print(name);
