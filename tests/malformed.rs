@@ -20,6 +20,14 @@ const LIMIT: u64 = 32 << 20;
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// Members out of order, an escape, nested lists, both ways to write a number.
+const LOGS_IN_JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"phone.app.opened","attributes":[
+{"value":{"stringValue":"org.example.\u006daps"},"key":"app.package"},{"key":"duration_ms","value":{"intValue":"37"}},
+{"key":"location","value":{"kvlistValue":{"values":[{"key":"lat","value":{"doubleValue":48.1e0}},{"key":"lon","value":{"intValue":11}}]}}},
+{"key":"tags","value":{"arrayValue":{"values":[{"stringValue":"a"},{},{"bytesValue":"AQI="}]}}}],
+"timeUnixNano":1780000000000000000,"traceId":"5b8efff798038103d269b633813fc60c","body":null,"flags":1}]}],
+"resource":{"attributes":[{"key":"device.id","value":{"stringValue":"demo-phone-01"}},{"key":"region","value":{"stringValue":"DE"}}]}}]}"#;
+
 #[test]
 fn ten_thousand_mutated_bodies_on_each_endpoint_and_encoding() {
     let random = Random::announced("malformed");
@@ -38,7 +46,7 @@ fn ten_thousand_mutated_bodies_on_each_endpoint_and_encoding() {
         for (at, encoding) in ENCODINGS.iter().enumerate() {
             let mut random = Random::new(random.clone().next() + at as u64);
             running.push(scope.spawn(move || {
-                let http = over_http(service, logs, encoding, &mut random);
+                let http = over_http(service, logs, PROTOBUF, encoding, &mut random);
                 let rpc = over_grpc(service, logs, encoding, &mut random);
                 [(format!("/v1/logs {}", encoding.0), http), (format!("grpc logs {}", encoding.0), rpc)]
             }));
@@ -46,12 +54,13 @@ fn ten_thousand_mutated_bodies_on_each_endpoint_and_encoding() {
         let mut random = random.clone();
         running.push(scope.spawn(move || {
             let consent = over_consent(service, &mut random);
-            [("/v1/consent".to_owned(), consent), Default::default()]
+            let json = over_http(service, LOGS_IN_JSON.as_bytes(), JSON, &ENCODINGS[0], &mut random);
+            [("/v1/consent".to_owned(), consent), ("/v1/logs in JSON".to_owned(), json)]
         }));
         running.into_iter().flat_map(|thread| thread.join().expect("no assertion failed")).collect()
     });
     let grown = service.peak_memory().saturating_sub(before);
-    for (endpoint, fates) in fates.iter().filter(|(endpoint, _)| !endpoint.is_empty()) {
+    for (endpoint, fates) in &fates {
         figure(&format!("malformed: {endpoint}: {fates:?}"));
         assert_eq!(fates.values().sum::<u64>(), BODIES, "{endpoint}");
         assert!(fates.len() > 1, "every body on {endpoint} had the same fate");
@@ -64,10 +73,16 @@ fn ten_thousand_mutated_bodies_on_each_endpoint_and_encoding() {
 }
 
 /// Fates by status: fine, or the client's fault. Nothing else, and never again.
-fn over_http(service: &Service, logs: &[u8], encoding: &Encoding, random: &mut Random) -> BTreeMap<i32, u64> {
+fn over_http(
+    service: &Service,
+    logs: &[u8],
+    content_type: (&str, &str),
+    encoding: &Encoding,
+    random: &mut Random,
+) -> BTreeMap<i32, u64> {
     let mut client = service.device();
     let mut fates = BTreeMap::new();
-    let named = [PROTOBUF, ("content-encoding", encoding.0)];
+    let named = [content_type, ("content-encoding", encoding.0)];
     let headers = if encoding.0.is_empty() { &named[..1] } else { &named[..] };
     for round in 0..BODIES {
         let body = mutated(logs, encoding, round, random);
