@@ -75,7 +75,7 @@ fn send_by_sdk(python: &PathBuf, service: &Service, token: Option<&str>) -> Outp
     run(python, "send_by_sdk.py", &[&endpoint, token.unwrap_or(""), &SENT.to_string()])
 }
 
-fn run(python: &PathBuf, script: &str, arguments: &[&str]) -> Output {
+pub(crate) fn run(python: &PathBuf, script: &str, arguments: &[&str]) -> Output {
     let script = workspace().join("tests/python").join(script);
     let mut command = Command::new(python);
     command.arg(script).args(arguments).stdin(Stdio::null()).output().expect("Python can be run")

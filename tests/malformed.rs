@@ -1,16 +1,16 @@
-//! Malformed bodies by the thousand on every endpoint and encoding, and bombs: refused as OTLP asks, in bounded memory.
+//! Malformed bodies by the thousand at every door and in every encoding, and bombs: refused as OTLP asks, in bounded memory.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::grpc::{Grpc, INVALID_ARGUMENT, LOGS, OK, RESOURCE_EXHAUSTED, framed};
+use crate::grpc::{Grpc, INVALID_ARGUMENT, LOGS, METRICS, OK, RESOURCE_EXHAUSTED, TRACES, framed};
 use crate::http::Client;
-use crate::otlp::{Event, encode};
+use crate::otlp::{Event, encode, metrics, spans};
 use crate::random::Random;
 use crate::rpc::{ENCODINGS, Encoding};
 use crate::world::{DEVICE, Service, Start, World, figure, workspace};
 
-/// Bodies on each endpoint and encoding.
+/// Bodies at each door, in all encodings in turn.
 const BODIES: u64 = 10_000;
 /// What memory may grow by, whatever comes.
 const MOST_GROWTH: u64 = 256 << 20;
@@ -19,6 +19,9 @@ const LIMIT: u64 = 32 << 20;
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// OTLP's doors: the path over HTTP, the method over gRPC.
+const DOORS: [(&str, &str); 3] = [("/v1/logs", LOGS), ("/v1/metrics", METRICS), ("/v1/traces", TRACES)];
 
 /// Members out of order, an escape, nested lists, both ways to write a number.
 const LOGS_IN_JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"phone.app.opened","attributes":[
@@ -29,41 +32,42 @@ const LOGS_IN_JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"ev
 "resource":{"attributes":[{"key":"device.id","value":{"stringValue":"demo-phone-01"}},{"key":"region","value":{"stringValue":"DE"}}]}}]}"#;
 
 #[test]
-fn ten_thousand_mutated_bodies_on_each_endpoint_and_encoding() {
-    let random = Random::announced("malformed");
+fn ten_thousand_mutated_bodies_on_each_door_in_every_encoding() {
+    let mut random = Random::announced("malformed");
     let world = World::new();
     // Tens of thousands of refusals have a line each otherwise.
     let start = Start { environment: &[("CANDOR_LOG", "error")], ..Start::default() };
     let mut service = world.start(&start).unwrap();
     service.consent(&["demo-phone-01"], "given");
     let sample = Event::load(&workspace().join("seeds/events/sample.jsonl"));
-    let logs = encode(&sample[..4]);
-    service.device().logs(&logs).unwrap().expect_status(200);
+    let bodies = [encode(&sample[..4]), metrics(&sample[..4]), spans(&sample[..4])];
+    for ((path, _), body) in DOORS.iter().zip(&bodies) {
+        service.device().send("POST", path, &[PROTOBUF], body).unwrap().expect_status(200);
+    }
     let before = service.peak_memory();
-    let fates: BTreeMap<String, BTreeMap<i32, u64>> = std::thread::scope(|scope| {
-        let (service, logs) = (&service, &logs);
+    let fates: Vec<(String, BTreeMap<i32, u64>)> = std::thread::scope(|scope| {
         let mut running = Vec::new();
-        for (at, encoding) in ENCODINGS.iter().enumerate() {
-            let mut random = Random::new(random.clone().next() + at as u64);
-            running.push(scope.spawn(move || {
-                let http = over_http(service, logs, PROTOBUF, encoding, &mut random);
-                let rpc = over_grpc(service, logs, encoding, &mut random);
-                [(format!("/v1/logs {}", encoding.0), http), (format!("grpc logs {}", encoding.0), rpc)]
-            }));
+        let service = &service;
+        for ((path, method), body) in DOORS.iter().zip(&bodies) {
+            let (mut first, mut second) = (Random::new(random.next()), Random::new(random.next()));
+            running.push(
+                scope.spawn(move || (format!("HTTP {path}"), over_http(service, path, PROTOBUF, body, &mut first))),
+            );
+            running
+                .push(scope.spawn(move || (format!("gRPC {method}"), over_grpc(service, method, body, &mut second))));
         }
-        let mut random = random.clone();
-        running.push(scope.spawn(move || {
-            let consent = over_consent(service, &mut random);
-            let json = over_http(service, LOGS_IN_JSON.as_bytes(), JSON, &ENCODINGS[0], &mut random);
-            [("/v1/consent".to_owned(), consent), ("/v1/logs in JSON".to_owned(), json)]
-        }));
-        running.into_iter().flat_map(|thread| thread.join().expect("no assertion failed")).collect()
+        let mut json = Random::new(random.next());
+        let mut over_json = move || over_http(service, "/v1/logs", JSON, LOGS_IN_JSON.as_bytes(), &mut json);
+        running.push(scope.spawn(move || ("HTTP /v1/logs in JSON".to_owned(), over_json())));
+        let mut last = Random::new(random.next());
+        running.push(scope.spawn(move || ("HTTP /v1/consent".to_owned(), over_consent(service, &mut last))));
+        running.into_iter().map(|thread| thread.join().expect("no assertion failed")).collect()
     });
     let grown = service.peak_memory().saturating_sub(before);
-    for (endpoint, fates) in &fates {
-        figure(&format!("malformed: {endpoint}: {fates:?}"));
-        assert_eq!(fates.values().sum::<u64>(), BODIES, "{endpoint}");
-        assert!(fates.len() > 1, "every body on {endpoint} had the same fate");
+    for (door, fates) in &fates {
+        figure(&format!("malformed: {door}: {fates:?}"));
+        assert_eq!(fates.values().sum::<u64>(), BODIES, "{door}");
+        assert!(fates.len() > 1, "every body at {door} had the same fate");
     }
     figure(&format!("malformed: memory grew by {} MB", grown >> 20));
     assert!(grown < MOST_GROWTH, "memory grew by {grown} bytes");
@@ -75,35 +79,36 @@ fn ten_thousand_mutated_bodies_on_each_endpoint_and_encoding() {
 /// Fates by status: fine, or the client's fault. Nothing else, and never again.
 fn over_http(
     service: &Service,
-    logs: &[u8],
+    path: &str,
     content_type: (&str, &str),
-    encoding: &Encoding,
+    whole: &[u8],
     random: &mut Random,
 ) -> BTreeMap<i32, u64> {
     let mut client = service.device();
     let mut fates = BTreeMap::new();
-    let named = [content_type, ("content-encoding", encoding.0)];
-    let headers = if encoding.0.is_empty() { &named[..1] } else { &named[..] };
     for round in 0..BODIES {
-        let body = mutated(logs, encoding, round, random);
-        let answer = client.send("POST", "/v1/logs", headers, &body).unwrap();
+        let encoding = &ENCODINGS[round as usize % ENCODINGS.len()];
+        let named = [content_type, ("content-encoding", encoding.0)];
+        let headers = if encoding.0.is_empty() { &named[..1] } else { &named[..] };
+        let answer = client.send("POST", path, headers, &mutated(whole, encoding, round, random)).unwrap();
         assert!([200, 400, 413].contains(&answer.status), "round {round}: {} {}", answer.status, answer.text());
         *fates.entry(i32::from(answer.status)).or_default() += 1;
     }
     fates
 }
 
-fn over_grpc(service: &Service, logs: &[u8], encoding: &Encoding, random: &mut Random) -> BTreeMap<i32, u64> {
+fn over_grpc(service: &Service, method: &str, whole: &[u8], random: &mut Random) -> BTreeMap<i32, u64> {
     let mut client = Grpc::connect(service.address(), Some(DEVICE));
     let mut fates = BTreeMap::new();
-    let named = [("grpc-encoding", encoding.0)];
-    let headers = if encoding.0.is_empty() { &named[..0] } else { &named[..] };
     for round in 0..BODIES {
-        let mut body = framed(!encoding.0.is_empty(), &mutated(logs, encoding, round, random));
+        let encoding = &ENCODINGS[round as usize % ENCODINGS.len()];
+        let named = [("grpc-encoding", encoding.0)];
+        let headers = if encoding.0.is_empty() { &named[..0] } else { &named[..] };
+        let mut body = framed(!encoding.0.is_empty(), &mutated(whole, encoding, round, random));
         if round.is_multiple_of(10) {
             mutate(&mut body, random);
         }
-        let outcome = client.call(LOGS, headers, &body).unwrap();
+        let outcome = client.call(method, headers, &body).unwrap();
         let fine = [OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED].contains(&outcome.code());
         assert!(fine && outcome.http == 200, "round {round}: {outcome:?}");
         *fates.entry(outcome.code()).or_default() += 1;
@@ -126,8 +131,8 @@ fn over_consent(service: &Service, random: &mut Random) -> BTreeMap<i32, u64> {
 }
 
 /// A body that is broken inside, outside, or both.
-fn mutated(logs: &[u8], encoding: &Encoding, round: u64, random: &mut Random) -> Vec<u8> {
-    let mut body = logs.to_vec();
+fn mutated(whole: &[u8], encoding: &Encoding, round: u64, random: &mut Random) -> Vec<u8> {
+    let mut body = whole.to_vec();
     if !round.is_multiple_of(3) || encoding.0.is_empty() {
         (0..=random.below(4)).for_each(|_| mutate(&mut body, random));
     }

@@ -6,9 +6,15 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::{Map, Value, json};
 
@@ -100,6 +106,43 @@ pub(crate) fn request(events: &[Event]) -> ExportLogsServiceRequest {
         last.scope_logs[0].log_records.push(event.record());
     }
     ExportLogsServiceRequest { resource_logs }
+}
+
+/// The same events as data points of gauges, as one metrics request.
+pub(crate) fn metrics(events: &[Event]) -> Vec<u8> {
+    let metric = |event: &Event| {
+        let point = NumberDataPoint {
+            time_unix_nano: event.time_unix_nano,
+            attributes: key_values(&event.attributes),
+            value: Some(number_data_point::Value::AsInt(1)),
+            ..NumberDataPoint::default()
+        };
+        let data = Some(metric::Data::Gauge(Gauge { data_points: vec![point] }));
+        Metric { name: event.name.clone(), data, ..Metric::default() }
+    };
+    let of = |event: &Event| ResourceMetrics {
+        resource: Some(Resource { attributes: key_values(&event.resource), ..Resource::default() }),
+        scope_metrics: vec![ScopeMetrics { metrics: vec![metric(event)], ..ScopeMetrics::default() }],
+        ..ResourceMetrics::default()
+    };
+    ExportMetricsServiceRequest { resource_metrics: events.iter().map(of).collect() }.encode_to_vec()
+}
+
+/// The same events as spans, as one traces request.
+pub(crate) fn spans(events: &[Event]) -> Vec<u8> {
+    let span = |event: &Event| Span {
+        name: event.name.clone(),
+        start_time_unix_nano: event.time_unix_nano,
+        end_time_unix_nano: event.time_unix_nano + 1_000,
+        attributes: key_values(&event.attributes),
+        ..Span::default()
+    };
+    let of = |event: &Event| ResourceSpans {
+        resource: Some(Resource { attributes: key_values(&event.resource), ..Resource::default() }),
+        scope_spans: vec![ScopeSpans { spans: vec![span(event)], ..ScopeSpans::default() }],
+        ..ResourceSpans::default()
+    };
+    ExportTraceServiceRequest { resource_spans: events.iter().map(of).collect() }.encode_to_vec()
 }
 
 /// The bytes of one request.

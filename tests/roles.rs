@@ -1,13 +1,15 @@
 //! Who may call what, on the real binary: every role, no token and a wrong one at every path, over HTTP and gRPC.
 
-use crate::grpc::{Grpc, LOGS, PERMISSION_DENIED, UNAUTHENTICATED};
+use crate::grpc::{Grpc, INVALID_ARGUMENT, LOGS, METRICS, PERMISSION_DENIED, TRACES, UNAUTHENTICATED};
 use crate::world::{Service, World};
 
 const ROLES: [&str; 6] = ["device", "subject", "auditor", "analyst", "officer", "operator"];
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 9] = [
+const CELLS: [(&str, &str, &[&str]); 11] = [
     ("POST", "/v1/logs", &["device"]),
+    ("POST", "/v1/metrics", &["device"]),
+    ("POST", "/v1/traces", &["device"]),
     ("POST", "/v1/consent", &["officer", "operator"]),
     ("POST", "/v1/flush", &["operator"]),
     ("GET", "/v1/policy", &[]),
@@ -45,15 +47,19 @@ fn every_cell_of_the_matrix_is_as_declared() {
             cells += 1;
         }
     }
-    for role in ROLES {
+    for (method, role) in [LOGS, METRICS, TRACES].into_iter().flat_map(|method| ROLES.map(|role| (method, role))) {
         let code = |fleet: &str| {
-            Grpc::connect(service.address(), Some(&token(fleet, role))).export(LOGS, "", b"no protobuf").code()
+            Grpc::connect(service.address(), Some(&token(fleet, role))).export(method, "", b"no protobuf").code()
         };
-        assert_eq!(code("this") != PERMISSION_DENIED, role == "device", "{role}");
-        assert_eq!(code("other"), UNAUTHENTICATED, "{role}");
+        assert_eq!(
+            code("this"),
+            if role == "device" { INVALID_ARGUMENT } else { PERMISSION_DENIED },
+            "{role} {method}"
+        );
+        assert_eq!(code("other"), UNAUTHENTICATED, "{role} {method}");
         cells += 2;
     }
-    assert_eq!(cells, 9 * (6 + 9) + 12);
+    assert_eq!(cells, 11 * (6 + 9) + 3 * 6 * 2);
     assert!(world.account().iter().all(|account| *account == (0, 0)));
 }
 

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::clients::python;
+use crate::clients::{python, run};
 use crate::grpc::{
     DEADLINE_EXCEEDED, Grpc, INVALID_ARGUMENT, LOGS, METRICS, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED, TRACES,
     UNAUTHENTICATED, UNIMPLEMENTED, framed,
 };
-use crate::otlp::{Event, deflate, encode, gzip, partial_success, zstd};
+use crate::otlp::{Event, deflate, encode, gzip, metrics, partial_success, spans, zstd};
 use crate::sdk::{Sdk, send};
 use crate::world::{DEVICE, OFFICER, Service, Start, World};
 
@@ -64,7 +64,7 @@ fn partial_success_and_every_error_have_their_code() {
         assert!(outcome.text("grpc-accept-encoding").contains("zstd"));
         assert_eq!(outcome.text("grpc-status-details-bin"), "", "{what}: it must not be sent again");
     }
-    for path in [METRICS, TRACES, "/some.other.Service/Call", "/v1/nothing"] {
+    for path in ["/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export", "/v1/nothing"] {
         client.export(path, "", &good).expect(UNIMPLEMENTED);
     }
     let two = [framed(false, &good), framed(false, &good)].concat();
@@ -83,6 +83,41 @@ fn partial_success_and_every_error_have_their_code() {
     let over_http = client.call("/v1/logs", &[("content-type", "application/x-protobuf")], &good).unwrap();
     assert_eq!((over_http.http, over_http.code()), (200, -1));
     assert_eq!(world.account()[1], (3, 2));
+}
+
+#[test]
+fn metrics_and_traces_have_their_methods_and_the_words_of_their_signal() {
+    let world = World::new();
+    let service = world.serve();
+    let mut client = Grpc::connect(service.address(), Some(DEVICE));
+    let events = [Event::numbered("rpc-01", 1), Event::numbered("rpc-01", 2)];
+    for (method, body, told) in
+        [(METRICS, metrics(&events), "2 data points of metrics"), (TRACES, spans(&events), "2 spans of names")]
+    {
+        let outcome = client.export(method, "zstd", &zstd(&body)).expect(OK);
+        let (rejected, message) = partial_success(outcome.message());
+        assert!(rejected == 2 && message.contains(told), "{rejected}: {message}");
+    }
+    assert_eq!(world.account()[0], (4, 0), "counted, and nothing is stored of what nobody declared");
+}
+
+#[test]
+fn the_python_sdk_delivers_all_three_signals_over_http_and_grpc() {
+    let Some(python) = python() else { return };
+    let world = World::new();
+    world.edit("catalogue.toml", |text| text + STREAMS);
+    world.edit("policy.toml", |text| text + RULE);
+    let service = world.serve();
+    service.consent(&["sdk-01"], "given");
+    for (round, protocol) in (1..).zip(["http", "grpc"]) {
+        let endpoint = format!("http://{}", service.address());
+        let output = run(&python, "send_signals.py", &[protocol, &endpoint, DEVICE]);
+        assert!(output.status.success(), "{protocol}: {}", String::from_utf8_lossy(&output.stderr));
+        for table in ["phone.app", "phone.load", "phone.calls"] {
+            let rows = world.count(&format!("select count(*) from diagnostics.\"{table}\""));
+            assert_eq!(rows, 3 * round, "{table} by {protocol}");
+        }
+    }
 }
 
 #[test]
@@ -115,6 +150,67 @@ fn the_python_sdk_delivers_by_grpc_and_is_refused_without_a_token() {
     assert!(delivered.status.success(), "{}", String::from_utf8_lossy(&delivered.stderr));
     assert_eq!(world.account()[1], (120, 120));
 }
+
+/// A stream for each signal that the seeds have none of.
+const STREAMS: &str = r#"
+[stream."phone.load"]
+description = "How busy a phone is"
+owner       = "phones@acme.example"
+expires     = "2999-12-31"
+signal      = "metrics"
+
+[stream."phone.load".event."phone.launches"]
+description = "Apps that were started"
+
+[stream."phone.load".field.launches]
+type        = "i64"
+from        = "value"
+category    = "system.operations"
+role        = "plain"
+description = "Number of starts"
+
+[stream."phone.calls"]
+description = "What a phone waits for"
+owner       = "phones@acme.example"
+expires     = "2999-12-31"
+signal      = "traces"
+
+[stream."phone.calls".event."phone.call"]
+description = "A call to a server"
+
+[stream."phone.calls".field.kind]
+type        = "string"
+from        = "kind"
+category    = "system.operations"
+role        = "plain"
+description = "Whose call it is"
+"#;
+
+const RULE: &str = r#"
+[[rule]]
+id      = "signals-of-the-test"
+stream  = ["phone.load", "phone.calls"]
+purpose = "diagnostics"
+emit.time = { op = "time_floor", unit = "hour" }
+
+[[rule]]
+id      = "apps-of-the-test"
+stream  = "phone.app"
+purpose = "diagnostics"
+emit.time = { op = "time_floor", unit = "hour" }
+
+[[rule]]
+id      = "load-of-the-test"
+stream  = "phone.load"
+purpose = "diagnostics"
+emit.launches = { op = "keep" }
+
+[[rule]]
+id      = "calls-of-the-test"
+stream  = "phone.calls"
+purpose = "diagnostics"
+emit.kind = { op = "keep" }
+"#;
 
 /// A name and what makes bytes of it.
 pub(crate) type Encoding = (&'static str, fn(&[u8]) -> Vec<u8>);

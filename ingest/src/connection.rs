@@ -148,9 +148,9 @@ pub(crate) async fn drive<C: GracefulConnection>(
     let (mut stopping, mut asked) = (false, false);
     loop {
         tokio::select! {
+            // In this order: a connection that always has something to read uses up what tokio lets a task do at a time,
+            // and what comes after it would never be looked at.
             biased;
-            // Who closes early, or sends no HTTP, has had his answer from hyper; requests log for themselves.
-            _ = served.as_mut() => return,
             () = connection.flooded.notified() => return,
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
@@ -164,6 +164,8 @@ pub(crate) async fn drive<C: GracefulConnection>(
                 }
                 Verdict::Idle | Verdict::Slow => return,
             },
+            // Who closes early, or sends no HTTP, has had his answer from hyper; requests log for themselves.
+            _ = served.as_mut() => return,
         }
     }
 }
