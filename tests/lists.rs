@@ -7,6 +7,12 @@ use crate::scan::{Canary, Hits, Needles};
 use crate::world::World;
 
 const CATALOGUE: &str = r#"
+[stream."phone.app".event."phone.lists.full"]
+description = "May carry every field"
+
+[stream."phone.app".event."phone.lists.sparse"]
+description = "So may this"
+
 [stream."phone.app".field.nearby]
 type        = "list<string>"
 from        = "attributes.nearby"
@@ -92,7 +98,7 @@ fn lists_are_stored_element_by_element_and_nothing_raw_rests() {
         "at": {"lat": 52.518_736_421, "lon": 13.407_123_987},
     });
     let events =
-        [event("phone.app.crashed", full), event("phone.app.opened", json!({"nearby": [], "at.lat": 37.718_736_421}))];
+        [event("phone.lists.full", full), event("phone.lists.sparse", json!({"nearby": [], "at.lat": 37.718_736_421}))];
     assert_eq!(partial_success(&service.device().logs(&encode(&events)).unwrap().expect_status(200).body).0, 0);
 
     let check = |when: &str| {
@@ -147,7 +153,7 @@ fn the_scan_finds_what_a_careless_policy_keeps_of_a_list() {
     let service = world.serve();
     service.consent(&["lists-01"], "given");
     let events: Vec<Event> = ["canary.peer@example.org", "other.peer@example.org"]
-        .map(|peer| event("phone.app.opened", json!({"peers": ["nobody", peer]})))
+        .map(|peer| event("phone.lists.sparse", json!({"peers": ["nobody", peer]})))
         .into();
     service.device().logs(&encode(&events)).unwrap().expect_status(200);
     let needles = Needles::new(&[Canary::Text("canary.peer@example.org".to_owned())]);
@@ -172,7 +178,7 @@ fn a_list_of_another_type_or_too_long_is_a_bad_value() {
         json!({"screen": ["home"]}),
         json!({"at.lat": "52.5", "at.lon": 13.4}),
     ] {
-        let answer = service.device().logs(&encode(&[event("phone.app.opened", attributes.clone())])).unwrap();
+        let answer = service.device().logs(&encode(&[event("phone.lists.sparse", attributes.clone())])).unwrap();
         let (rejected, message) = partial_success(&answer.expect_status(200).body);
         assert_eq!(rejected, 1, "{attributes}");
         assert!(["levels", "screen", "place"].iter().any(|column| message.contains(column)), "{message}");

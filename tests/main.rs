@@ -27,6 +27,7 @@ mod roles;
 mod rpc;
 mod scan;
 mod sdk;
+mod signals;
 mod skip;
 mod slow;
 mod tls;

@@ -90,9 +90,9 @@ async fn post(world: &World, path: &str, body: Vec<u8>) -> Answer {
     world.send(request.body(Body::from(body)).unwrap()).await
 }
 
-fn phone() -> Option<Resource> {
+fn phone() -> Resource {
     let attributes = vec![attribute("device.id", text("phone-1")), attribute("region", text("DE"))];
-    Some(Resource { attributes, ..Resource::default() })
+    Resource { attributes, ..Resource::default() }
 }
 
 /// A gauge of these points.
@@ -108,7 +108,8 @@ fn metric(name: &str, values: &[number_data_point::Value]) -> Metric {
 
 fn metrics(metrics: Vec<Metric>) -> Vec<u8> {
     let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
-    let resource_metrics = vec![ResourceMetrics { resource: phone(), scope_metrics, ..ResourceMetrics::default() }];
+    let resource_metrics =
+        vec![ResourceMetrics { resource: Some(phone()), scope_metrics, ..ResourceMetrics::default() }];
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
 }
 
@@ -124,7 +125,7 @@ fn span(name: &str, attempt: Value) -> Span {
 
 fn spans(spans: Vec<Span>) -> Vec<u8> {
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
-    let resource_spans = vec![ResourceSpans { resource: phone(), scope_spans, ..ResourceSpans::default() }];
+    let resource_spans = vec![ResourceSpans { resource: Some(phone()), scope_spans, ..ResourceSpans::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 

@@ -24,15 +24,20 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Number of the field that is a list.
+const LIST: u16 = 40;
+
 fn keys() -> KeyIndex {
     let mut attributes = KeyTable::default();
     let mut resource = KeyTable::default();
-    let fields: Vec<FieldKey> =
+    let mut fields: Vec<FieldKey> =
         (0..40).map(|at| FieldKey { kind: FieldType::String, list: false, per_resource: at % 2 == 1 }).collect();
     for field in 0..40 {
         let table = if field % 2 == 1 { &mut resource } else { &mut attributes };
         table.insert(&format!("a.b.c.f{field}"), Slot::Field(field));
     }
+    attributes.insert("list", Slot::Field(LIST));
+    fields.push(FieldKey { kind: FieldType::I64, list: true, per_resource: false });
     resource.insert("id", Slot::Subject);
     let stream = StreamKeys {
         name: "s".into(),
@@ -130,6 +135,17 @@ fn ten_thousand_levels_are_refused_early() {
 }
 
 #[test]
+fn a_list_of_millions_of_elements_is_a_bad_value_and_takes_no_room() {
+    let _guard = alone();
+    let empty = message(1, b"").repeat(4_000_000);
+    let pair = [message(1, b"list"), message(2, &message(5, &empty))].concat();
+    let record = [message(12, b"e"), message(6, &pair)].concat();
+    let (received, peak) = measured(&message(1, &message(2, &message(2, &record))));
+    assert_eq!(received.unwrap().tally().bad_fields, [(0, LIST, 1)]);
+    assert!(peak < 256 << 10, "{peak} bytes");
+}
+
+#[test]
 fn a_million_empty_records_stop_at_the_limit() {
     let _guard = alone();
     let body = message(1, &message(2, &message(2, &[]).repeat(1_000_000)));
@@ -223,7 +239,7 @@ fn a_million_data_points_stop_at_the_limit_and_replaced_ones_cost_nothing() {
 #[test]
 fn a_million_buckets_and_exemplars_cost_what_the_limit_on_elements_allows() {
     let _guard = alone();
-    let counts = message(2, &[1].repeat(1_000_000));
+    let counts = message(2, &vec![1; 1_000_000]);
     let exemplars = message(11, &[]).repeat(1_000_000);
     let point = [message(8, &counts), exemplars].concat();
     let (received, peak) = measured_by(decode_metrics, &metric(&message(10, &message(1, &point))));

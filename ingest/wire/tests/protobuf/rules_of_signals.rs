@@ -24,6 +24,7 @@ fn pair(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a row has it")]
 fn text(value: &str) -> Option<Cell> {
     Some(Cell::Text(value.to_owned()))
 }
