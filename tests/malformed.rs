@@ -23,6 +23,14 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 /// OTLP's doors: the path over HTTP, the method over gRPC.
 const DOORS: [(&str, &str); 3] = [("/v1/logs", LOGS), ("/v1/metrics", METRICS), ("/v1/traces", TRACES)];
 
+/// Members out of order, an escape, nested lists, both ways to write a number.
+const LOGS_IN_JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"phone.app.opened","attributes":[
+{"value":{"stringValue":"org.example.\u006daps"},"key":"app.package"},{"key":"duration_ms","value":{"intValue":"37"}},
+{"key":"location","value":{"kvlistValue":{"values":[{"key":"lat","value":{"doubleValue":48.1e0}},{"key":"lon","value":{"intValue":11}}]}}},
+{"key":"tags","value":{"arrayValue":{"values":[{"stringValue":"a"},{},{"bytesValue":"AQI="}]}}}],
+"timeUnixNano":1780000000000000000,"traceId":"5b8efff798038103d269b633813fc60c","body":null,"flags":1}]}],
+"resource":{"attributes":[{"key":"device.id","value":{"stringValue":"demo-phone-01"}},{"key":"region","value":{"stringValue":"DE"}}]}}]}"#;
+
 #[test]
 fn ten_thousand_mutated_bodies_on_each_door_in_every_encoding() {
     let mut random = Random::announced("malformed");
@@ -42,10 +50,15 @@ fn ten_thousand_mutated_bodies_on_each_door_in_every_encoding() {
         let service = &service;
         for ((path, method), body) in DOORS.iter().zip(&bodies) {
             let (mut first, mut second) = (Random::new(random.next()), Random::new(random.next()));
-            running.push(scope.spawn(move || (format!("HTTP {path}"), over_http(service, path, body, &mut first))));
+            running.push(
+                scope.spawn(move || (format!("HTTP {path}"), over_http(service, path, PROTOBUF, body, &mut first))),
+            );
             running
                 .push(scope.spawn(move || (format!("gRPC {method}"), over_grpc(service, method, body, &mut second))));
         }
+        let mut json = Random::new(random.next());
+        let mut over_json = move || over_http(service, "/v1/logs", JSON, LOGS_IN_JSON.as_bytes(), &mut json);
+        running.push(scope.spawn(move || ("HTTP /v1/logs in JSON".to_owned(), over_json())));
         let mut last = Random::new(random.next());
         running.push(scope.spawn(move || ("HTTP /v1/consent".to_owned(), over_consent(service, &mut last))));
         running.into_iter().map(|thread| thread.join().expect("no assertion failed")).collect()
@@ -64,12 +77,18 @@ fn ten_thousand_mutated_bodies_on_each_door_in_every_encoding() {
 }
 
 /// Fates by status: fine, or the client's fault. Nothing else, and never again.
-fn over_http(service: &Service, path: &str, whole: &[u8], random: &mut Random) -> BTreeMap<i32, u64> {
+fn over_http(
+    service: &Service,
+    path: &str,
+    content_type: (&str, &str),
+    whole: &[u8],
+    random: &mut Random,
+) -> BTreeMap<i32, u64> {
     let mut client = service.device();
     let mut fates = BTreeMap::new();
     for round in 0..BODIES {
         let encoding = &ENCODINGS[round as usize % ENCODINGS.len()];
-        let named = [PROTOBUF, ("content-encoding", encoding.0)];
+        let named = [content_type, ("content-encoding", encoding.0)];
         let headers = if encoding.0.is_empty() { &named[..1] } else { &named[..] };
         let answer = client.send("POST", path, headers, &mutated(whole, encoding, round, random)).unwrap();
         assert!([200, 400, 413].contains(&answer.status), "round {round}: {} {}", answer.status, answer.text());
