@@ -130,7 +130,7 @@ fn binary_mode_has_its_context_in_headers() {
         ("subject", "u-1"),
         ("total", "2"),
     ]);
-    assert_eq!(decode(&headers, body).unwrap(), [expected.clone()]);
+    assert_eq!(decode(&headers, body).unwrap(), std::slice::from_ref(&expected));
     let (untyped, typed) = (&headers[..headers.len() - 1], &headers[..]);
     assert_eq!(decode(untyped, body).unwrap(), [expected]);
     assert_eq!(decode(untyped, b"").unwrap()[0].get("total"), None);

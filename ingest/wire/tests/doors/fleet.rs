@@ -126,7 +126,7 @@ pub(crate) fn row(pairs: &[(&str, &str)]) -> Row {
 fn place(column: &RawColumn, resource: &[u32], at: usize) -> usize {
     match column {
         RawColumn::PerRow(_) => at,
-        _ => resource[at] as usize,
+        RawColumn::PerResource(_) => resource[at] as usize,
     }
 }
 

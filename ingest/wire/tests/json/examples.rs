@@ -30,6 +30,8 @@ fn our_examples_of_either_dialect_mean_the_same() {
     assert_eq!(outcome.tally.undeclared_attributes, 5);
 }
 
+type Decode = fn(&[u8], &KeyIndex, &DecodeLimits) -> Result<Received, DecodeError>;
+
 #[test]
 fn official_examples_decode() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/otlp_examples");
@@ -37,7 +39,6 @@ fn official_examples_decode() {
         println!("SKIPPED: no official examples beside the workspace");
         return;
     }
-    type Decode = fn(&[u8], &KeyIndex, &DecodeLimits) -> Result<Received, DecodeError>;
     let examples: [(&str, Decode, u64); 4] = [
         ("logs.json", decode_logs, 1),
         ("events.json", decode_logs, 1),

@@ -97,8 +97,8 @@ impl Writer<'_> {
 
     /// A number, or one of the names where the dialect has them.
     fn enumeration(&mut self, number: i32, names: &[(i32, &str)]) -> String {
-        let named = names.iter().find(|(known, _)| *known == number && self.dialect.odd && self.rng.random());
-        named.map_or(number.to_string(), |(_, name)| format!("\"{name}\""))
+        let word = names.iter().find(|(known, _)| *known == number && self.dialect.odd && self.rng.random());
+        word.map_or(number.to_string(), |(_, name)| format!("\"{name}\""))
     }
 
     fn key_value(&mut self, pair: &KeyValue) -> String {
@@ -172,6 +172,7 @@ impl Writer<'_> {
         if self.dialect.odd { GAPS[self.rng.random_range(0..4)] } else { "" }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "integers of every size, which are copied")]
     fn integer(&mut self, value: impl ToString) -> String {
         let value = value.to_string();
         if self.dialect.quoted.unwrap_or_else(|| self.rng.random()) { format!("\"{value}\"") } else { value }
@@ -190,8 +191,8 @@ impl Writer<'_> {
 
     fn text(&mut self, text: &str) -> String {
         if self.dialect.odd && self.rng.random_ratio(1, 4) {
-            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
-            return format!("\"{escaped}\"");
+            let escaped: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+            return format!("\"{}\"", escaped.concat());
         }
         serde_json::to_string(text).unwrap()
     }
@@ -234,6 +235,5 @@ fn camel(snake: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{digits}\"")
+    format!("\"{}\"", candor_policy::hex::encode(bytes))
 }
