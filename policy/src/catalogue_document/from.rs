@@ -172,7 +172,7 @@ mod tests {
         assert!(read("metrics", "position", &halves("resource.lat", "resource.lon")).0.is_per_resource());
 
         let mixed = halves("resource.lat", "attributes.lon");
-        problem("logs", "position", &mixed, "{ lat = 'r", "one half from the resource");
+        problem("logs", "position", &mixed, "{ lat = 'r", "takes its halves from two of");
         problem("logs", "f64", &halves("attributes.a", "attributes.b"), "{ lat = 'attributes.a'", "is of type f64");
         problem("logs", "position", "{ lat = 'attributes.a' }", "{ lat = 'attributes.a'", "has no `lon`");
         problem(

@@ -62,8 +62,8 @@ fn names_and_keys() {
     problem("[stream.\"car.drive\"]", to, "\"car/drive\"", "cannot be the name of a stream");
     problem(
         "[stream.\"phone.app\".event.\"phone.app.opened\"]",
-        "[stream.\"phone.app\".event.\"phone app\"]",
-        "\"phone app\"",
+        "[stream.\"phone.app\".event.\"phone.app\\u0007\"]",
+        "phone.app\\u0007",
         "cannot be the name of an event",
     );
     problem("warmth   =", "Warmth   =", "Warmth", "cannot be the column");

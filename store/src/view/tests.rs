@@ -246,7 +246,10 @@ async fn a_declared_table_without_rows_answers_with_its_columns() {
     assert_eq!(answer.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
     let schema = answer[0].schema();
     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    assert_eq!(columns, ["event", "time", "subject", "batch", "consent_seq", "decision", "screen", "received_date"]);
+    assert_eq!(
+        columns,
+        ["event", "time", "subject", "batch", "consent_seq", "decision", "screen", "tags", "received_date"]
+    );
     assert_eq!(count(&view, "SELECT count(*) FROM analytics.\"phone.app\"").await, 0);
     assert!(view.query("SELECT * FROM analytics.\"phone.ap\"").await.is_err());
 }
