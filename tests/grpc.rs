@@ -54,7 +54,7 @@ impl Grpc {
     /// HTTP/2 without TLS, by prior knowledge.
     pub(crate) fn connect(to: SocketAddr, token: Option<&str>) -> Self {
         let runtime = runtime();
-        let requests = runtime.block_on(async { handshake(TcpStream::connect(to).await.unwrap()).await });
+        let requests = runtime.block_on(async { handshake(reach(to).await.unwrap()).await });
         Self { runtime, requests, token: token.map(str::to_owned) }
     }
 
@@ -159,8 +159,15 @@ pub(crate) async fn tls(
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
-    let stream = TcpStream::connect(to).await?;
+    let stream = reach(to).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
+
+/// Head, frame and end of a call are writes of their own, and must not wait for each other's acknowledgement.
+async fn reach(to: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 pub(crate) fn runtime() -> Runtime {
