@@ -1,6 +1,6 @@
 //! Programs that know nothing of Candor: the OpenTelemetry SDK sends, deltalake, `DuckDB` and Polars read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -62,7 +62,7 @@ fn the_tables_open_in_deltalake_duckdb_and_polars() {
 }
 
 /// The interpreter with the packages, as `.ci/run` makes it.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let python = std::env::var_os("CANDOR_TEST_PYTHON").map(PathBuf::from);
     if python.is_none() {
         skipped("CANDOR_TEST_PYTHON names no Python with the packages of tests/python/requirements.txt");
@@ -70,12 +70,12 @@ fn python() -> Option<PathBuf> {
     python
 }
 
-fn send_by_sdk(python: &PathBuf, service: &Service, token: Option<&str>) -> Output {
+fn send_by_sdk(python: &Path, service: &Service, token: Option<&str>) -> Output {
     let endpoint = format!("http://{}/v1/logs", service.address());
     run(python, "send_by_sdk.py", &[&endpoint, token.unwrap_or(""), &SENT.to_string()])
 }
 
-fn run(python: &PathBuf, script: &str, arguments: &[&str]) -> Output {
+pub(crate) fn run(python: &Path, script: &str, arguments: &[&str]) -> Output {
     let script = workspace().join("tests/python").join(script);
     let mut command = Command::new(python);
     command.arg(script).args(arguments).stdin(Stdio::null()).output().expect("Python can be run")

@@ -124,22 +124,22 @@ fn must_be_stored(event: &Sent, changes: &[Change], granted: Instant) -> Option<
 fn metrics_agree_with_the_totals(service: &Service, world: &World) -> u64 {
     let text = service.client(None).get("/metrics").unwrap().expect_status(200).text();
     let counter = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok());
-    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("candor_events_dropped_total{")) {
         let label = |name: &str| line.split(&format!("{name}=\"")).nth(1)?.split('"').next();
         if label("purpose") == Some("analytics") {
-            *counted.entry(label("reason").unwrap().to_owned()).or_default() += counter(line).unwrap();
+            *dropped.entry(label("reason").unwrap().to_owned()).or_default() += counter(line).unwrap();
         }
     }
-    counted.retain(|_, count| *count > 0);
+    dropped.retain(|_, count| *count > 0);
     let mut told: BTreeMap<String, u64> = BTreeMap::new();
     for total in world.totals().iter().filter(|total| total.purpose == "analytics") {
         for (reason, count) in total.dropped.iter().filter(|(_, count)| *count > 0) {
             *told.entry(reason.clone()).or_default() += count;
         }
     }
-    assert_eq!(counted, told);
-    counted.get("withdrawn_at_append").copied().unwrap_or(0)
+    assert_eq!(dropped, told);
+    dropped.get("withdrawn_at_append").copied().unwrap_or(0)
 }
 
 fn statement(device: &str, state: &str) -> Value {

@@ -6,18 +6,34 @@
     reason = "a test that cannot go on says so by panicking, in its helpers too"
 )]
 
+mod alerts;
 mod clients;
 mod consent;
 mod crash;
 mod flow;
+mod grpc;
+mod hostile;
 mod http;
 mod input;
 mod layers;
+mod limits;
+mod lists;
+mod lossy;
+mod malformed;
+mod openapi;
+mod operations;
 mod order;
 mod otlp;
 mod privacy;
 mod random;
+mod roles;
+mod rpc;
 mod scan;
+mod sdk;
+mod signals;
 mod skip;
+mod slow;
+mod tls;
 mod trace;
+mod unit;
 mod world;

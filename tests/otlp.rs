@@ -4,11 +4,17 @@ use std::io::Write;
 use std::path::Path;
 
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::{Map, Value, json};
 
@@ -102,6 +108,43 @@ pub(crate) fn request(events: &[Event]) -> ExportLogsServiceRequest {
     ExportLogsServiceRequest { resource_logs }
 }
 
+/// The same events as data points of gauges, as one metrics request.
+pub(crate) fn metrics(events: &[Event]) -> Vec<u8> {
+    let metric = |event: &Event| {
+        let point = NumberDataPoint {
+            time_unix_nano: event.time_unix_nano,
+            attributes: key_values(&event.attributes),
+            value: Some(number_data_point::Value::AsInt(1)),
+            ..NumberDataPoint::default()
+        };
+        let data = Some(metric::Data::Gauge(Gauge { data_points: vec![point] }));
+        Metric { name: event.name.clone(), data, ..Metric::default() }
+    };
+    let of = |event: &Event| ResourceMetrics {
+        resource: Some(Resource { attributes: key_values(&event.resource), ..Resource::default() }),
+        scope_metrics: vec![ScopeMetrics { metrics: vec![metric(event)], ..ScopeMetrics::default() }],
+        ..ResourceMetrics::default()
+    };
+    ExportMetricsServiceRequest { resource_metrics: events.iter().map(of).collect() }.encode_to_vec()
+}
+
+/// The same events as spans, as one traces request.
+pub(crate) fn spans(events: &[Event]) -> Vec<u8> {
+    let span = |event: &Event| Span {
+        name: event.name.clone(),
+        start_time_unix_nano: event.time_unix_nano,
+        end_time_unix_nano: event.time_unix_nano + 1_000,
+        attributes: key_values(&event.attributes),
+        ..Span::default()
+    };
+    let of = |event: &Event| ResourceSpans {
+        resource: Some(Resource { attributes: key_values(&event.resource), ..Resource::default() }),
+        scope_spans: vec![ScopeSpans { spans: vec![span(event)], ..ScopeSpans::default() }],
+        ..ResourceSpans::default()
+    };
+    ExportTraceServiceRequest { resource_spans: events.iter().map(of).collect() }.encode_to_vec()
+}
+
 /// The bytes of one request.
 pub(crate) fn encode(events: &[Event]) -> Vec<u8> {
     request(events).encode_to_vec()
@@ -111,6 +154,17 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).expect("a vector takes bytes");
     encoder.finish().expect("a vector takes bytes")
+}
+
+/// zlib format, which HTTP calls deflate.
+pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("a vector takes bytes");
+    encoder.finish().expect("a vector takes bytes")
+}
+
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).expect("a vector takes bytes")
 }
 
 /// (rejected records, message) of an OTLP answer; zero and empty without a partial success.
@@ -136,7 +190,10 @@ fn any(value: &Value) -> AnyValue {
             || any_value::Value::DoubleValue(value.as_f64().expect("a JSON number is a double")),
             any_value::Value::IntValue,
         )),
-        Value::Array(_) | Value::Object(_) => panic!("events of the tests have scalar attributes"),
+        Value::Array(values) => {
+            Some(any_value::Value::ArrayValue(ArrayValue { values: values.iter().map(any).collect() }))
+        }
+        Value::Object(map) => Some(any_value::Value::KvlistValue(KeyValueList { values: key_values(map) })),
     };
     AnyValue { value }
 }

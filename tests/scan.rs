@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::Path;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ListArray, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -137,7 +138,9 @@ impl Needles {
         for batch in reader {
             let batch: RecordBatch = batch.expect("a batch");
             for column in batch.columns() {
-                for buffer in column.to_data().buffers() {
+                // The elements of a list are a column of their own.
+                let values = column.as_list_opt::<i32>().map_or(column, ListArray::values);
+                for buffer in values.to_data().buffers() {
                     note(hits, &format!("{} (values)", path.display()), self.find(buffer));
                 }
             }

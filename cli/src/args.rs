@@ -6,6 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::render::Format;
 
+mod operations;
+
+pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
+
 const EXAMPLES: &str = "\
 Examples:
   candor demo                              the first minute: what is left of a small fleet's data
@@ -42,18 +46,28 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Common {
-    /// How answers are written: table, json, jsonl or csv
+    /// How answers are written: table, json, jsonl, csv or parquet
     #[arg(long, global = true, value_name = "FORMAT", value_enum, hide_possible_values = true)]
     pub(crate) format: Option<Format>,
     /// Short for --format json; errors are JSON too
     #[arg(long, global = true, conflicts_with = "format")]
     pub(crate) json: bool,
+    /// Write the answer to this file; its ending names the format
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// Read this settings file instead of ./candor.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
     /// Show each setting and where it comes from, and stop
     #[arg(long, global = true)]
     pub(crate) show_origin: bool,
+}
+
+impl Common {
+    /// Whether errors of settings that cannot be read are to be JSON.
+    pub(crate) fn asks_for_json(&self) -> bool {
+        self.json || self.format.is_some_and(Format::is_json)
+    }
 }
 
 /// What to do.
@@ -77,6 +91,17 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Have a running service seal what it holds into tables
     Flush(Flush),
+    /// Watch a running service: rates, drops by reason, what waits
+    Top(Top),
+    /// Check what a service needs: fleet, data folder, keys, disk, limits, port
+    Doctor(Doctor),
+    /// See the settings
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(Config),
+    /// Write the completions of a shell
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
 }
 
 /// `--fleet`
@@ -113,9 +138,11 @@ Examples:
   candor serve --fleet seeds/fleet --data /tmp/candor
   candor serve --fleet fleet --data /var/lib/candor --http 0.0.0.0:4318
 
-Then send OpenTelemetry logs to http://127.0.0.1:4318/v1/logs with the header
-`Authorization: Bearer TOKEN`; sources.toml of the fleet names the files of the tokens.
-SIGINT or SIGTERM stops it: what is under way is finished and sealed.
+Then send OpenTelemetry logs, metrics and traces to http://127.0.0.1:4318 (/v1/logs, /v1/metrics,
+/v1/traces), or by gRPC to the same port, with the header `Authorization: Bearer TOKEN`;
+sources.toml of the fleet names the files of the tokens.
+SIGINT or SIGTERM stops it: what is under way is finished and sealed. For TLS, candor.toml says
+`tls = { certificate = FILE, key = FILE }`; SIGHUP, or a change of the files, has them read again.
 CANDOR_LOG sets the log level, CANDOR_STORE_FLUSH_SECONDS and others what candor.toml can hold.")]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -126,6 +153,9 @@ pub(crate) struct Serve {
     /// Address to listen on, port 0 for any free one [default: 127.0.0.1:4318]
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<String>,
+    /// Second address to listen on, where gRPC wants its own, such as 127.0.0.1:4317
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) grpc: Option<String>,
     /// Write log lines as JSON
     #[arg(long)]
     pub(crate) log_json: bool,
@@ -328,4 +358,33 @@ Examples:
 pub(crate) struct Flush {
     #[command(flatten)]
     pub(crate) service: ServiceArg,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every command with its words, groups of verbs included.
+    fn commands(of: &clap::Command, words: &str) -> Vec<String> {
+        let mut all = vec![words.to_owned()];
+        for inner in of.get_subcommands() {
+            all.extend(commands(inner, &format!("{words} {}", inner.get_name())));
+        }
+        all
+    }
+
+    #[test]
+    fn every_command_has_a_transcript_of_its_help_with_examples() {
+        CommandLine::command().debug_assert();
+        let transcript = include_str!("../tests/help/help.trycmd");
+        for words in commands(&CommandLine::command(), "candor") {
+            let (_, help) = transcript
+                .split_once(&format!("\n$ {words} --help\n"))
+                .unwrap_or_else(|| panic!("cli/tests/help/help.trycmd lacks `{words} --help`"));
+            let help = help.split("\n$ ").next().unwrap_or_default();
+            assert!(help.contains("Examples:") || help.contains("Commands:"), "{words} shows no example");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use candor_agent::encode::request_body;
 use candor_agent::event::Event;
 use candor_policy::batch::{Cleared, Evidence};
-use candor_policy::catalogue::{FieldPath, Stream};
+use candor_policy::catalogue::{FieldPath, Place, Signal, Stream};
 use candor_policy::consent::{ConsentSnapshot, ConsentState, SubjectConsent};
 use candor_policy::explain::{Explanation, SampleEvent};
 use candor_policy::keys::{HmacKey, Keys};
@@ -83,8 +83,10 @@ pub(crate) fn value_at<'a>(event: &'a Event, path: &FieldPath) -> Option<&'a Val
     let found = match path {
         FieldPath::Attribute(key) => nested(&event.attributes, key),
         FieldPath::Resource(key) => nested(&event.resource, key),
-        FieldPath::Body => event.body.as_ref(),
-        FieldPath::SeverityNumber | FieldPath::SeverityText => None,
+        FieldPath::Place(Place::Body) => event.body.as_ref(),
+        FieldPath::BodyKey(key) => event.body.as_ref().and_then(Value::as_object).and_then(|body| nested(body, key)),
+        // The others are no JSON value of a log event as people write it.
+        _ => None,
     };
     found.filter(|value| !value.is_null())
 }
@@ -135,8 +137,12 @@ pub(crate) const fn sentence(reason: Reason) -> &'static str {
 
 fn value_of(event: &Event, path: &FieldPath) -> Value {
     match path {
-        FieldPath::SeverityNumber if event.severity_number != 0 => json!(event.severity_number),
-        FieldPath::SeverityText if !event.severity_text.is_empty() => json!(event.severity_text),
+        FieldPath::Position { lat, lon } => match (value_at(event, lat), value_at(event, lon)) {
+            (None, None) => Value::Null,
+            (lat, lon) => json!({ "lat": lat, "lon": lon }),
+        },
+        FieldPath::Place(Place::SeverityNumber) if event.severity_number != 0 => json!(event.severity_number),
+        FieldPath::Place(Place::SeverityText) if !event.severity_text.is_empty() => json!(event.severity_text),
         _ => value_at(event, path).cloned().unwrap_or_default(),
     }
 }
@@ -162,6 +168,7 @@ fn sample(plan: &Plan, question: &Question<'_>, now: i64) -> SampleEvent {
     }
     SampleEvent {
         event: event.name.clone(),
+        signal: Signal::Logs,
         jurisdiction: at(policy.jurisdictions.from.as_ref()).and_then(Value::as_str).map(str::to_owned),
         gpc: question.gpc
             || gpc.is_some_and(|value| [json!(true), json!(1), json!("1"), json!("true")].contains(value)),
@@ -174,7 +181,8 @@ fn sample(plan: &Plan, question: &Question<'_>, now: i64) -> SampleEvent {
 
 /// The stream that declares an event.
 pub(crate) fn stream_of<'a>(plan: &'a Plan, event: &str) -> Option<&'a Stream> {
-    plan.catalogue().streams.iter().find(|stream| stream.events.iter().any(|declared| declared.name == event))
+    let mut logs = plan.catalogue().streams.iter().filter(|stream| stream.signal == Signal::Logs);
+    logs.find(|stream| stream.events.iter().any(|declared| declared.name == event))
 }
 
 fn clear(plan: &Plan, question: &Question<'_>, now: i64) -> Result<Cleared, Failure> {

@@ -9,6 +9,7 @@ mod progress;
 mod render;
 mod service;
 mod settings;
+mod supervisor;
 
 use std::process::ExitCode;
 
@@ -26,23 +27,26 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return misread(&error),
     };
-    let json = line.common.json || line.common.format.is_some_and(render::Format::is_json);
-    run(&line).map_or_else(
-        |failure| {
-            tell(&failure.text(json));
-            failure.exit.into()
-        },
-        Into::into,
-    )
+    if let Some(done) = command::alone(&line) {
+        return done.map_or_else(|failure| fail(&failure, line.common.asks_for_json()), Into::into);
+    }
+    match Settings::resolve(&line.common, line.command.flags()) {
+        Ok(settings) => run(&line, &settings).map_or_else(|f| fail(&f, settings.answer.format.is_json()), Into::into),
+        Err(failure) => fail(&failure, line.common.asks_for_json()),
+    }
 }
 
-fn run(line: &CommandLine) -> Result<Exit, Failure> {
-    let settings = Settings::resolve(&line.common, line.command.flags())?;
+fn fail(failure: &Failure, json: bool) -> ExitCode {
+    tell(&failure.text(json));
+    failure.exit.into()
+}
+
+fn run(line: &CommandLine, settings: &Settings) -> Result<Exit, Failure> {
     for name in &settings.ignored {
         tell(&format!("warning: the variable {name} is no setting and was passed over"));
     }
     if line.common.show_origin {
-        settings.origins().print(settings.format)?;
+        settings.origins().print(&settings.answer)?;
         return Ok(Exit::Done);
     }
     log(&line.command)?;
@@ -51,13 +55,16 @@ fn run(line: &CommandLine) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Failed, format!("no threads could be started: {e}")))?;
-    runtime.block_on(command::run(&line.command, &settings))
+    runtime.block_on(command::run(&line.command, settings))
 }
 
 /// Help and version go to stdout; mistakes to stderr, as JSON where that was asked for.
 fn misread(error: &clap::Error) -> ExitCode {
     let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    let json = std::env::args_os().any(|arg| arg == "--json" || arg == "--format=json" || arg == "--format=jsonl");
+    let words: Vec<_> = std::env::args_os().collect();
+    let is_json = |word: &std::ffi::OsString| word == "json" || word == "jsonl";
+    let json = words.iter().any(|word| word == "--json" || word == "--format=json" || word == "--format=jsonl")
+        || words.windows(2).any(|pair| pair[0] == "--format" && is_json(&pair[1]));
     if json && !asked_for {
         let text = error.render().to_string();
         let (message, hint) = text.trim_start_matches("error: ").split_once("\n\n").unwrap_or((&text, ""));

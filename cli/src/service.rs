@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::Path;
 
 use candor_agent::client::{Client, Payload};
+use candor_ingest::exposition::Samples;
+use candor_store::view::View;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -14,16 +16,31 @@ const TOKEN_BYTES: u64 = 8 << 10;
 /// Most bytes of what stdin may say in place of an argument.
 const STDIN_BYTES: u64 = 1 << 20;
 
-/// A client of the service that the settings name.
+/// A client of the service that the settings name, for what anybody may read.
+pub(crate) fn public(settings: &Settings) -> Result<Client, Failure> {
+    Ok(Client::new(url(settings)?, None)?)
+}
+
+/// A client of the service that the settings name, with the token that they name.
 pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
-    let url = settings.url.as_deref().ok_or_else(|| {
-        Failure::usage("no service is named").mend("give --url http://127.0.0.1:4318, or set CANDOR_URL")
-    })?;
+    let url = url(settings)?;
     let path = settings.token_file.as_deref().ok_or_else(|| {
         Failure::usage("no token is named")
             .mend("give --token-file FILE: sources.toml of the fleet says which file belongs to which source")
     })?;
     Ok(Client::new(url, Some(&token(path)?))?)
+}
+
+/// The data folder that the settings name, for reading.
+pub(crate) async fn view(settings: &Settings) -> Result<View, Failure> {
+    Ok(View::open(&settings.data).await?.with_key_ring(settings.store.key_ring.as_deref()))
+}
+
+/// What `GET /metrics` answers.
+pub(crate) async fn metrics(client: &mut Client) -> Result<Samples, Failure> {
+    let answer = client.get("/metrics").await?.success()?;
+    let text = std::str::from_utf8(&answer.body).ok().and_then(|text| Samples::parse(text).ok());
+    text.ok_or_else(|| candor_agent::error::Error::Answer("metrics").into())
 }
 
 /// Posts JSON and takes JSON back.
@@ -53,6 +70,12 @@ pub(crate) fn stdin(what: &str) -> Result<String, Failure> {
         Ok(_) => Ok(text),
         Err(e) => Err(Failure::new(Exit::Failed, format!("the {what} cannot be read from stdin: {e}"))),
     }
+}
+
+fn url(settings: &Settings) -> Result<&str, Failure> {
+    settings.url.as_deref().ok_or_else(|| {
+        Failure::usage("no service is named").mend("give --url http://127.0.0.1:4318, or set CANDOR_URL")
+    })
 }
 
 fn token(path: &Path) -> Result<String, Failure> {

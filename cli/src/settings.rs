@@ -3,29 +3,34 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use candor_ingest::credential;
 use serde::Deserialize;
 use serde_json::json;
 use toml::{Table, Value};
 
 use crate::args::Common;
 use crate::exit::Failure;
-use crate::render::{Format, Report};
+use crate::render::{Format, Report, Target};
 
 /// Most bytes of a settings file that are read.
 const FILE_BYTES: u64 = 1 << 20;
 /// Settings that have no default.
-const WITHOUT_DEFAULT: [&str; 3] = ["fleet", "url", "token_file"];
+const WITHOUT_DEFAULT: [&str; 7] =
+    ["fleet", "url", "token_file", "grpc", "tls.certificate", "tls.key", "store.key_ring"];
 /// Settings that belong to no crate below.
 const OWN: [&str; 5] = ["format", "fleet", "data", "url", "token_file"];
 /// Settings that are paths: in a file they are relative to that file's folder.
-const PATHS: [&str; 3] = ["fleet", "data", "token_file"];
+const PATHS: [&str; 6] = ["fleet", "data", "token_file", "tls.certificate", "tls.key", "store.key_ring"];
+/// Paths that may name a credential of the service manager.
+const SECRETS: [&str; 4] = ["token_file", "tls.certificate", "tls.key", "store.key_ring"];
 /// Variables that begin like settings and are none: the log's filter, and what the tests and benches are told.
 const NOT_SETTINGS: [&str; 4] = ["CANDOR_LOG", "CANDOR_TEST_", "CANDOR_SEED", "CANDOR_BENCH_"];
 
 /// What a run goes by.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) format: Format,
+    /// How answers are written, and where.
+    pub(crate) answer: Target,
     /// Fleet folder.
     pub(crate) fleet: Option<PathBuf>,
     /// Data folder.
@@ -81,11 +86,14 @@ impl Flags {
 impl Settings {
     /// Resolves the settings of this process.
     pub(crate) fn resolve(common: &Common, flags: Flags) -> Result<Self, Failure> {
-        let format = if common.json { Some("json") } else { common.format.map(Format::name) };
-        let flags = flags.text("format", format);
+        let named = common.output.as_deref().and_then(Format::of_file);
+        let format = if common.json { Some(Format::Json) } else { common.format.or(named) };
+        let flags = flags.text("format", format.map(Format::name));
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-        Self::layered(&files(common)?, variables, flags)
+        let mut settings = Self::layered(&files(common)?, variables, flags)?;
+        settings.answer.output.clone_from(&common.output);
+        Ok(settings)
     }
 
     fn layered(
@@ -113,6 +121,9 @@ impl Settings {
         report = report.column("origin", "comes from");
         for (key, (value, origin)) in &self.origins {
             report.row(vec![json!(key), json!(value), json!(origin.to_string())]);
+        }
+        for key in WITHOUT_DEFAULT.iter().filter(|key| !self.origins.contains_key(**key)) {
+            report.row(vec![json!(key), json!(null), json!("not set")]);
         }
         report
     }
@@ -169,10 +180,10 @@ impl Layers {
         for (key, value) in flat {
             if !self.is_known(&key) {
                 return Err(Failure::configuration(format!("{} has an unknown setting `{key}`", path.display()))
-                    .mend("`candor --show-origin serve` lists the settings that there are"));
+                    .mend("`candor config show` lists the settings that there are"));
             }
             let value = match value {
-                Value::String(text) if PATHS.contains(&key.as_str()) => {
+                Value::String(text) if PATHS.contains(&key.as_str()) && !text.starts_with(credential::PREFIX) => {
                     let folder = path.parent().unwrap_or_else(|| Path::new(""));
                     Value::String(folder.join(text).to_string_lossy().into_owned())
                 }
@@ -219,8 +230,12 @@ impl Layers {
 
     fn finish(self) -> Result<Settings, Failure> {
         let mut table = Table::new();
-        for (key, (value, _)) in &self.values {
-            insert(&mut table, key, value.clone());
+        for (key, (value, origin)) in &self.values {
+            let value = match value {
+                Value::String(text) if SECRETS.contains(&key.as_str()) => secret(key, text, origin)?,
+                other => other.clone(),
+            };
+            insert(&mut table, key, value);
         }
         let mut store = match table.remove("store") {
             Some(Value::Table(store)) => store,
@@ -230,7 +245,7 @@ impl Layers {
         let own: Table = OWN.iter().filter_map(|key| Some(((*key).to_owned(), table.remove(*key)?))).collect();
         let own: Own = typed(own)?;
         Ok(Settings {
-            format: own.format,
+            answer: Target { format: own.format, output: None },
             fleet: own.fleet,
             data: own.data,
             url: own.url,
@@ -251,10 +266,19 @@ impl Layers {
     }
 }
 
+/// The file of a secret: a credential is looked up, and shown nowhere but as it is written.
+fn secret(key: &str, text: &str, origin: &Origin) -> Result<Value, Failure> {
+    let found = credential::path(Path::new(""), Path::new(text), credential::directory().as_deref());
+    found.map(|path| Value::String(path.to_string_lossy().into_owned())).map_err(|why| {
+        Failure::configuration(format!("the setting `{key}` ({origin}): {why}"))
+            .mend("start it by its unit, or set CREDENTIALS_DIRECTORY to the folder of the credentials")
+    })
+}
+
 fn typed<T: serde::de::DeserializeOwned>(table: Table) -> Result<T, Failure> {
     Value::Table(table).try_into().map_err(|e: toml::de::Error| {
         Failure::configuration(format!("the settings do not fit: {}", e.message()))
-            .mend("`candor --show-origin serve` shows each setting and where it comes from")
+            .mend("`candor config show` shows each setting and where it comes from")
     })
 }
 
@@ -358,6 +382,7 @@ mod tests {
             ("flet = 'x'", "unknown setting `flet`"),
             ("[store]\nflush_seconds = 'soon'", "`store.flush_seconds`"),
             ("data = ", "is not TOML"),
+            ("[store]\nkey_ring = '$CREDENTIALS_DIRECTORY/../ring'", "names no credential"),
         ] {
             std::fs::write(&path, text).unwrap();
             let failure = resolve(&[("project", path.clone())], &[], Flags::default()).unwrap_err();

@@ -1,33 +1,30 @@
-//! Bodies: read under a limit, decompressed under another, charged to the budget as they grow.
+//! Bodies: read under a limit and not too slowly, charged to the budget as they grow, drained when they are refused.
 
-use std::io::Read;
 use std::time::Duration;
 
 use axum::body::Body;
-use flate2::bufread::MultiGzDecoder;
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::encoding::{Encoding, too_large};
 use crate::error::{Kind, Refusal};
 use crate::limit::Lease;
 use crate::settings::Limits;
 
-/// How much of an unread body is swallowed after a refusal, and for how long: closing the connection on bytes that are
-/// still coming would reset it, and the client would never see why it was refused.
-const SWALLOW_BYTES: usize = 32 << 20;
-const SWALLOW_TIME: Duration = Duration::from_secs(2);
+/// How much of a refused body is read and forgotten after its answer is sent, and for how long: closing the connection on
+/// bytes that are still coming would reset it, and the client would never see why it was refused.
+const DRAIN_BYTES: usize = 128 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// Capacity per byte as sent that a gzip trailer may ask for before anything is decompressed.
-const TRUSTED_RATIO: usize = 16;
 /// Capacity that a `Content-Length` gets before its bytes are there.
 const TRUSTED_LENGTH: usize = 256 << 10;
-/// Least step by which a decompressed body grows.
-const STEP: usize = 64 << 10;
 
-/// What is accepted, for messages and `/v1/limits`.
-pub(crate) const ENCODINGS: [&str; 2] = ["identity", "gzip"];
+/// gRPC writes before each message whether it is compressed (1), and its length (4).
+const PREFIX: usize = 5;
 
 /// A body as it was sent.
 #[derive(Debug)]
@@ -43,41 +40,61 @@ pub(crate) struct Plain {
     pub(crate) lease: Lease,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    Identity,
-    Gzip,
-}
-
 impl Sent {
-    /// Reads a body whose `Content-Type` is `media_type`. Headers are checked before a byte of it is read.
+    /// Reads a body whose `Content-Type` is one of `media_types`. Headers are checked before a byte of it is read.
     pub(crate) async fn read(
         headers: &HeaderMap,
         body: &mut Body,
-        media_type: &'static str,
+        media_types: &[&'static str],
         limits: &Limits,
-        mut lease: Lease,
+        lease: Lease,
     ) -> Result<Self, Refusal> {
-        check_media_type(headers, media_type)?;
+        check_media_type(headers, media_types)?;
         let encoding = encoding(headers)?;
         let most = limits.body_bytes;
         let announced = announced(headers);
         if announced.is_some_and(|length| length > most as u64) {
             return Err(too_large("as sent", most));
         }
-        let mut bytes = Vec::with_capacity(announced.map_or(0, |length| (length as usize).min(TRUSTED_LENGTH)));
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Refusal::malformed("the body broke off or is not framed as HTTP asks"))?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            if data.len() > most - bytes.len() {
-                return Err(too_large("as sent", most));
-            }
-            lease.grow(data.len())?;
-            bytes.extend_from_slice(&data);
+        let mut reading = Reading::new(limits, lease);
+        reading.bytes.reserve(announced.map_or(0, |length| (length as usize).min(TRUSTED_LENGTH)));
+        while let Some(data) = reading.next(body).await? {
+            reading.take(&data)?;
         }
-        Ok(Self { bytes, encoding, lease })
+        Ok(Self { bytes: reading.bytes, encoding, lease: reading.lease })
+    }
+
+    /// Reads the one message of a unary gRPC call; `encoding` is that of the messages that say they are compressed.
+    pub(crate) async fn message(
+        encoding: Encoding,
+        body: &mut Body,
+        limits: &Limits,
+        lease: Lease,
+    ) -> Result<Self, Refusal> {
+        let mut reading = Reading::new(limits, lease);
+        let mut prefix = Vec::with_capacity(PREFIX);
+        while let Some(data) = reading.next(body).await? {
+            let of_prefix = (PREFIX - prefix.len()).min(data.len());
+            let (head, rest) = data.split_at(of_prefix);
+            prefix.extend_from_slice(head);
+            let Some(length) = length(&prefix) else { continue };
+            if length > limits.body_bytes {
+                return Err(too_large("as sent", limits.body_bytes));
+            }
+            if rest.len() > length - reading.bytes.len() {
+                return Err(Refusal::malformed("an Export call has one message, and there are bytes after it"));
+            }
+            reading.take(rest)?;
+        }
+        if length(&prefix) != Some(reading.bytes.len()) {
+            return Err(Refusal::malformed("the gRPC message is shorter than it says, or there is none"));
+        }
+        let encoding = match prefix.first() {
+            Some(0) => Encoding::Identity,
+            Some(1) if encoding != Encoding::Identity => encoding,
+            _ => return Err(Refusal::malformed("the message is compressed, and grpc-encoding does not say how")),
+        };
+        Ok(Self { bytes: reading.bytes, encoding, lease: reading.lease })
     }
 
     /// Bytes as sent.
@@ -88,27 +105,23 @@ impl Sent {
     /// The body itself, if it has at most `most` bytes.
     pub(crate) fn decompress(self, most: usize) -> Result<Plain, Refusal> {
         let Self { bytes, encoding, mut lease } = self;
-        match encoding {
-            Encoding::Identity if bytes.len() > most => Err(too_large("decompressed", most)),
-            Encoding::Identity => Ok(Plain { bytes, lease }),
-            Encoding::Gzip => Ok(Plain { bytes: gunzip(&bytes, most, &mut lease)?, lease }),
-        }
+        let bytes = encoding.decompress(bytes, most, &mut lease)?;
+        Ok(Plain { bytes, lease })
     }
 }
 
-/// Reads and forgets what is left of a refused body, as far as that is reasonable.
-pub(crate) async fn swallow(body: &mut Body) {
-    let swallow = async {
-        let mut left = SWALLOW_BYTES;
+/// Reads and forgets what is left of a refused body, as far as that is reasonable. What comes after meets a closed connection.
+pub(crate) async fn drain(body: &mut Body) {
+    let drain = async {
+        let mut left = DRAIN_BYTES;
         while left > 0 && !body.is_end_stream() {
             match body.frame().await {
-                Some(Ok(frame)) => left = left.saturating_sub(frame.data_ref().map_or(1, bytes::Bytes::len)),
+                Some(Ok(frame)) => left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len)),
                 Some(Err(_)) | None => break,
             }
         }
     };
-    // What is still coming after that meets a closed connection.
-    let _ = tokio::time::timeout(SWALLOW_TIME, swallow).await;
+    let _ = timeout(DRAIN_TIME, drain).await;
 }
 
 impl std::fmt::Debug for Plain {
@@ -123,138 +136,156 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next()?.trim().to_ascii_lowercase())
 }
 
-fn check_media_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Refusal> {
-    if media_type(headers).is_some_and(|found| found == wanted) {
+/// A body on its way into memory.
+struct Reading<'a> {
+    limits: &'a Limits,
+    lease: Lease,
+    started: Instant,
+    received: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(limits: &'a Limits, lease: Lease) -> Self {
+        Self { limits, lease, started: Instant::now(), received: 0, bytes: Vec::new() }
+    }
+
+    /// The next bytes, if they come in time: every byte received buys time for the next ones.
+    async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+        let deadline = self.started + self.limits.body_time(self.received);
+        loop {
+            let frame = timeout_at(deadline, body.frame())
+                .await
+                .map_err(|_| Refusal::unavailable("the body came too slowly: send the same request again"))?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|_| Refusal::malformed("the body broke off or is not framed as HTTP asks"))?;
+            if let Ok(data) = frame.into_data() {
+                self.received += data.len() as u64;
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    fn take(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        let most = self.limits.body_bytes;
+        if data.len() > most - self.bytes.len() {
+            return Err(too_large("as sent", most));
+        }
+        self.lease.grow(data.len())?;
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+/// The length in a complete prefix.
+fn length(prefix: &[u8]) -> Option<usize> {
+    let length = prefix.get(1..PREFIX)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*length) as usize)
+}
+
+fn check_media_type(headers: &HeaderMap, wanted: &[&'static str]) -> Result<(), Refusal> {
+    if media_type(headers).is_some_and(|found| wanted.contains(&found.as_str())) {
         return Ok(());
     }
-    let message = format!("the Content-Type is not one that is taken here: send {wanted}");
+    let message = format!("the Content-Type is not one that is taken here: send {}", wanted.join(" or "));
     Err(Refusal::new(Kind::UnsupportedMedia, message))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
-    let first = values.next().map(|value| value.to_str().unwrap_or("?").trim().to_ascii_lowercase());
-    match (first.as_deref(), values.next()) {
-        (None | Some("" | "identity"), None) => Ok(Encoding::Identity),
-        (Some("gzip" | "x-gzip"), None) => Ok(Encoding::Gzip),
-        _ => {
-            let message =
-                format!("the Content-Encoding is not one that is taken here: send {}", ENCODINGS.join(" or "));
-            Err(Refusal::new(Kind::UnsupportedMedia, message))
-        }
-    }
+    let first = values.next().map_or(Some(Encoding::Identity), |value| Encoding::of(value.to_str().unwrap_or("?")));
+    first.filter(|_| values.next().is_none()).ok_or_else(|| {
+        let names = Encoding::NAMES.join(", ");
+        let message = format!("the Content-Encoding is not one that is taken here: send one of {names}");
+        Refusal::new(Kind::UnsupportedMedia, message)
+    })
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn too_large(what: &str, most: usize) -> Refusal {
-    let message = format!("the body {what} is larger than {most} bytes: send smaller batches");
-    Refusal::new(Kind::TooLarge, message)
-}
-
-/// Decompresses step by step, so that memory and budget grow with what is really there.
-fn gunzip(compressed: &[u8], most: usize, lease: &mut Lease) -> Result<Vec<u8>, Refusal> {
-    let broken = |_| Refusal::malformed("the body is not the gzip that its Content-Encoding says");
-    let mut decoder = MultiGzDecoder::new(compressed);
-    let mut plain = Vec::new();
-    let mut filled = 0;
-    let mut step = promised(compressed).min(most).max(STEP);
-    loop {
-        if filled == plain.len() {
-            // One byte more than allowed shows whether there is more than allowed.
-            let next = filled.saturating_add(step).min(most.saturating_add(1));
-            lease.grow(next - filled)?;
-            plain.resize(next, 0);
-            step = next;
-        }
-        let read = decoder.read(&mut plain[filled..]).map_err(broken)?;
-        filled += read;
-        if filled > most {
-            return Err(too_large("decompressed", most));
-        }
-        if read == 0 {
-            plain.truncate(filled);
-            return Ok(plain);
-        }
-    }
-}
-
-/// What the trailer says of the length, plus one byte so that the end is met without growing; believed within a ratio.
-fn promised(compressed: &[u8]) -> usize {
-    let length = compressed.last_chunk::<4>().map_or(0, |trailer| u32::from_le_bytes(*trailer) as usize);
-    length.min(compressed.len().saturating_mul(TRUSTED_RATIO)).saturating_add(1)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::convert::Infallible;
 
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use http::HeaderValue;
 
     use super::*;
     use crate::limit::Budget;
-
-    fn gzip(plain: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(plain).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn gzip_round_trips_at_every_size_near_a_step() {
-        for size in [0, 1, STEP - 1, STEP, STEP + 1, 3 * STEP, 1 << 20] {
-            let plain: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
-            let mut lease = Budget::new(4 << 20).lease();
-            assert_eq!(gunzip(&gzip(&plain), size, &mut lease).unwrap(), plain, "{size}");
-        }
-    }
-
-    #[test]
-    fn one_byte_more_than_allowed_is_refused() {
-        let mut lease = Budget::new(1 << 20).lease();
-        let refusal = gunzip(&gzip(&[7; 1001]), 1000, &mut lease).unwrap_err();
-        assert_eq!(refusal.kind, Kind::TooLarge);
-    }
-
-    #[test]
-    fn a_bomb_stops_at_the_limit_and_takes_no_more_than_it() {
-        let bomb = gzip(&vec![0; 64 << 20]);
-        assert!(bomb.len() < (64 << 20) / 900, "about 1000:1");
-        let budget = Budget::new(8 << 20);
-        let mut lease = budget.lease();
-        assert_eq!(gunzip(&bomb, 4 << 20, &mut lease).unwrap_err().kind, Kind::TooLarge);
-        assert!(budget.used() <= (4 << 20) + 1);
-    }
-
-    #[test]
-    fn a_body_that_the_budget_cannot_hold_is_to_come_again() {
-        let mut lease = Budget::new(100).lease();
-        assert_eq!(gunzip(&gzip(&[1; 1000]), 10_000, &mut lease).unwrap_err().kind, Kind::Unavailable);
-    }
-
-    #[test]
-    fn broken_gzip_is_malformed_wherever_it_breaks() {
-        let whole = gzip(b"some text that is long enough to be cut anywhere");
-        for cut in 1..whole.len() {
-            let mut lease = Budget::new(1 << 20).lease();
-            assert_eq!(gunzip(&whole[..cut], 1 << 16, &mut lease).unwrap_err().kind, Kind::Malformed, "cut at {cut}");
-        }
-    }
 
     #[test]
     fn content_encodings_that_nobody_reads_are_refused_with_what_is_taken() {
         let mut headers = HeaderMap::new();
         assert_eq!(encoding(&headers), Ok(Encoding::Identity));
-        headers.insert(CONTENT_ENCODING, http::HeaderValue::from_static("GZIP"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("GZIP"));
         assert_eq!(encoding(&headers), Ok(Encoding::Gzip));
-        for other in ["br", "zstd", "gzip, gzip"] {
-            headers.insert(CONTENT_ENCODING, http::HeaderValue::from_static(other));
+        for other in ["br", "gzip, gzip"] {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(other));
             let refusal = encoding(&headers).unwrap_err();
             assert_eq!(refusal.kind, Kind::UnsupportedMedia);
-            assert!(refusal.message.contains("identity or gzip"));
+            assert!(refusal.message.contains("identity, gzip, deflate, zstd"), "{}", refusal.message);
         }
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(encoding(&headers).is_err(), "two headers are two codings");
+    }
+
+    /// The message of a body that comes in pieces of `size`.
+    async fn message_of(sent: &[u8], size: usize, limits: &Limits) -> Result<Sent, Refusal> {
+        let pieces: Vec<_> = sent.chunks(size).map(|piece| Ok::<_, Infallible>(piece.to_vec())).collect();
+        let mut body = Body::from_stream(futures::stream::iter(pieces));
+        Sent::message(Encoding::Gzip, &mut body, limits, Budget::new(1 << 20).lease()).await
+    }
+
+    #[tokio::test]
+    async fn a_grpc_message_is_read_however_it_is_cut() {
+        let limits = Limits::default();
+        let sent = [&[0, 0, 0, 0, 11], b"the message".as_slice()].concat();
+        for size in 1..=sent.len() {
+            let message = message_of(&sent, size, &limits).await.unwrap();
+            assert_eq!((message.bytes.as_slice(), message.encoding), (b"the message".as_slice(), Encoding::Identity));
+        }
+        let empty = message_of(&[1, 0, 0, 0, 0], 2, &limits).await.unwrap();
+        assert_eq!((empty.len(), empty.encoding), (0, Encoding::Gzip));
+    }
+
+    #[tokio::test]
+    async fn a_grpc_message_is_what_it_says_or_malformed() {
+        let limits = Limits { body_bytes: 100, ..Limits::default() };
+        for (what, sent) in [
+            ("nothing", &[] as &[u8]),
+            ("half a prefix", &[0, 0, 0]),
+            ("less than it says", &[0, 0, 0, 0, 3, 1, 2]),
+            ("more than it says", &[0, 0, 0, 0, 1, 1, 2]),
+            ("two messages", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            ("a flag that nobody knows", &[2, 0, 0, 0, 0]),
+        ] {
+            for size in 1..=7 {
+                assert_eq!(message_of(sent, size, &limits).await.unwrap_err().kind, Kind::Malformed, "{what}");
+            }
+        }
+        let refusal = message_of(&[0, 0, 0, 0, 101], 5, &limits).await.unwrap_err();
+        assert_eq!(refusal.kind, Kind::TooLarge, "before a byte of it came");
+        let mut body = Body::from(vec![1, 0, 0, 0, 0]);
+        let unnamed = Sent::message(Encoding::Identity, &mut body, &limits, Budget::new(1).lease()).await;
+        assert_eq!(unnamed.unwrap_err().kind, Kind::Malformed);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_to_come_again() {
+        let limits = Limits { body_seconds: 1, body_bytes_per_second: 10, ..Limits::default() };
+        let trickle = futures::stream::unfold(0, |sent| async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Some((Ok::<_, Infallible>(vec![0; 1]), sent + 1))
+        });
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let mut body = Body::from_stream(trickle);
+        let started = Instant::now();
+        let read = Sent::read(&headers, &mut body, &["text/plain"], &limits, Budget::new(1 << 20).lease()).await;
+        assert_eq!(read.unwrap_err().kind, Kind::Unavailable);
+        // Three bytes at most came in the first second, and each bought a tenth of one.
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     }
 }

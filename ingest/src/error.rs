@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use candor_policy::problem::Problems;
 use candor_store::error::Kind as StoreKind;
@@ -35,6 +36,16 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("the TLS file {} {why}\n  mend: {mend}", file.display())]
+    Tls {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do.
+        mend: &'static str,
+    },
     /// The system refused what keeps raw values out of core dumps.
     #[error(
         "cannot switch off core dumps: {0}\n  mend: raw values could reach the disk in one, so nothing was started; allow setrlimit and prctl"
@@ -52,7 +63,7 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> StoreKind {
         match self {
-            Self::Fleet(_) | Self::Setting { .. } => StoreKind::Data,
+            Self::Fleet(_) | Self::Setting { .. } | Self::Tls { .. } => StoreKind::Data,
             Self::Store(error) => error.kind(),
             Self::Listen { .. } => StoreKind::Retry,
             Self::CoreDumps(_) | Self::Unfinished => StoreKind::Stop,
@@ -70,35 +81,80 @@ pub(crate) enum Kind {
     WrongMethod,
     TooLarge,
     UnsupportedMedia,
+    /// gRPC only: a method, an encoding or an HTTP version that is not served.
+    Unimplemented,
+    /// The sender is over its rate.
+    TooFast,
+    /// gRPC only: the time that the client gave has run out.
+    Deadline,
     /// Temporary trouble of any sort: the client is to send the same again.
     Unavailable,
 }
 
+/// One line of the table: what every door answers to a kind of error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) http: StatusCode,
+    /// The google.rpc code, for gRPC and for the `Status` in bodies.
+    pub(crate) rpc: i32,
+    /// Seconds after which the same request is to come again (`Retry-After`, `RetryInfo`); none if it never may.
+    /// Both OpenTelemetry SDKs give up at once when they are told to wait long.
+    pub(crate) retry: Option<u32>,
+    /// When it happens, for the documentation.
+    pub(crate) when: &'static str,
+}
+
 impl Kind {
-    /// HTTP status and google.rpc code.
-    ///
-    /// There is no 408, 429 or 500: OTLP clients drop the batch on 408 and 500, some on 429, and other protocols that
-    /// come later delete on any 4xx. Whatever is not the request's fault is 503, which all of them retry.
-    const fn codes(self) -> (StatusCode, i32) {
+    /// All kinds.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::UnknownPath,
+        Self::WrongMethod,
+        Self::TooLarge,
+        Self::UnsupportedMedia,
+        Self::Unimplemented,
+        Self::TooFast,
+        Self::Deadline,
+        Self::Unavailable,
+    ];
+
+    /// The table. OTLP clients drop a batch on every status but 429, 502, 503 and 504, so there is no 408 and no 500:
+    /// whatever is not the request's fault is one of those, with a short wait.
+    pub(crate) const fn line(self) -> Line {
         match self {
-            Self::Malformed => (StatusCode::BAD_REQUEST, 3),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, 16),
-            Self::Forbidden => (StatusCode::FORBIDDEN, 7),
-            Self::UnknownPath => (StatusCode::NOT_FOUND, 5),
-            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, 12),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 8),
-            Self::UnsupportedMedia => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, 14),
+            Self::Malformed => {
+                line(400, 3, None, "bytes that are not what their headers say, or JSON that does not fit")
+            }
+            Self::Unauthenticated => line(401, 16, None, "no token, or one that nobody has"),
+            Self::Forbidden => line(403, 7, None, "a token whose roles do not reach the path"),
+            Self::UnknownPath => line(404, 12, None, "a path, or a gRPC method, that is not there"),
+            Self::WrongMethod => line(405, 12, None, "a path that takes another method"),
+            Self::TooLarge => line(413, 8, None, "more bytes, records, attributes or levels than a limit allows"),
+            Self::UnsupportedMedia => line(415, 3, None, "a media type or content coding that is not taken"),
+            Self::Unimplemented => line(501, 12, None, "gRPC: an encoding that is not taken"),
+            Self::TooFast => line(429, 8, Some(1), "a source over its rate"),
+            Self::Deadline => line(504, 4, Some(1), "gRPC: the client's own grpc-timeout ran out"),
+            Self::Unavailable => line(503, 14, Some(1), "overload, a full disk, a slow body, a stop, a bug of ours"),
         }
     }
 
     pub(crate) const fn status(self) -> StatusCode {
-        self.codes().0
+        self.line().http
     }
 
     pub(crate) const fn rpc_code(self) -> i32 {
-        self.codes().1
+        self.line().rpc
     }
+}
+
+const fn line(http: u16, rpc: i32, retry: Option<u32>, when: &'static str) -> Line {
+    let http = match StatusCode::from_u16(http) {
+        Ok(status) => status,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Line { http, rpc, retry, when }
 }
 
 /// A request that is refused: its kind, and what to do, without a value of the request.
@@ -125,7 +181,7 @@ impl Refusal {
 impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
         let kind = match error {
-            DecodeError::Malformed { .. } => Kind::Malformed,
+            DecodeError::Malformed { .. } | DecodeError::Expected { .. } => Kind::Malformed,
             DecodeError::TooMany { .. } => Kind::TooLarge,
         };
         Self::new(kind, error.to_string())
@@ -152,6 +208,51 @@ impl From<candor_store::error::Error> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The codes of gRPC, by number.
+    const RPC: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+
+    /// "Retryable Response Codes" of OTLP/HTTP (opentelemetry.io/docs/specs/otlp): all others must not be retried.
+    const RETRYABLE_HTTP: [u16; 4] = [429, 502, 503, 504];
+
+    /// The table of "Failures" of OTLP/gRPC; `RESOURCE_EXHAUSTED` is retryable only if the server says so by `RetryInfo`.
+    const RETRYABLE_RPC: [&str; 6] =
+        ["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"];
+
+    #[test]
+    fn the_table_says_what_the_specification_says_and_so_does_the_documentation() {
+        let documentation = include_str!("../../docs/ARCHITECTURE.md");
+        for kind in Kind::ALL {
+            let Line { http, rpc, retry, when } = kind.line();
+            let name = RPC[rpc as usize];
+            let wait = retry.map_or("no".to_owned(), |seconds| format!("after {seconds} s"));
+            let row = format!("| {when} | {} | {name} | {wait} |", http.as_u16());
+            println!("{row}");
+            assert!(documentation.contains(&row), "docs/ARCHITECTURE.md lacks the row\n{row}");
+            assert_eq!(RETRYABLE_HTTP.contains(&http.as_u16()), retry.is_some(), "{kind:?} over HTTP");
+            let by_rpc = RETRYABLE_RPC.contains(&name) || name == "RESOURCE_EXHAUSTED" && retry.is_some();
+            assert_eq!(by_rpc, retry.is_some(), "{kind:?} over gRPC");
+            assert!(retry.is_none_or(|seconds| seconds == 1), "clients give up on long waits");
+        }
+    }
 
     #[test]
     fn whatever_is_the_services_fault_is_retried_by_clients() {

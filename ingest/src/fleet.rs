@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candor_policy::catalogue::Catalogue;
+use candor_policy::operator::BuildError;
 use candor_policy::plan::Plan;
 use candor_policy::policy::Policy;
 use candor_policy::problem::{Problem, Problems};
@@ -16,6 +17,8 @@ use crate::toml_text::Text;
 
 /// Most bytes of a TOML document.
 const MOST_DOCUMENT_BYTES: u64 = 4 << 20;
+/// Most bytes of a file that the policy names: it is published with the policy.
+const MOST_NAMED_BYTES: u64 = 4 << 20;
 /// Most bytes of `consent.jsonl`: a bigger fleet has a backend that calls the API.
 const MOST_CONSENT_BYTES: u64 = 64 << 20;
 
@@ -33,8 +36,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Reads `catalogue.toml`, `policy.toml`, `sources.toml` and the token files it names; `parties.toml` and `consent.jsonl`
-    /// if they are there.
+    /// Reads `catalogue.toml`, `policy.toml` and the hierarchies it names, `sources.toml` and the token files it names;
+    /// `parties.toml` and `consent.jsonl` if they are there.
     ///
     /// # Errors
     /// Every problem found, with file, line, column and the mend.
@@ -64,12 +67,22 @@ pub fn load_plan(folder: &Path) -> Result<Plan, Problems> {
     let mut problems = Vec::new();
     let catalogue = document(folder, "catalogue.toml").and_then(|text| Catalogue::parse(&text.text, &text.file));
     let catalogue = keep(catalogue, &mut problems);
-    let policy = document(folder, "policy.toml").and_then(|text| Policy::parse(&text.text, &text.file));
+    let policy = document(folder, "policy.toml")
+        .and_then(|text| Policy::parse_with(&text.text, &text.file, &|name| named_file(folder, name)));
     let policy = keep(policy, &mut problems);
     match (catalogue, policy) {
         (Some(catalogue), Some(policy)) => Plan::compile(catalogue, policy),
         _ => Err(Problems(problems)),
     }
+}
+
+/// The token files that the sources of a fleet folder name.
+///
+/// # Errors
+/// If `sources.toml` cannot be read.
+pub(crate) fn token_files(folder: &Path) -> Result<Vec<PathBuf>, Problems> {
+    let text = document(folder, "sources.toml")?;
+    source::token_files(&text, folder).map_err(Problems)
 }
 
 fn load_sources(folder: &Path) -> Result<Vec<Written>, Problems> {
@@ -125,6 +138,14 @@ fn document(folder: &Path, name: &str) -> Result<Text, Problems> {
     let path: PathBuf = folder.join(name);
     let mend = "a fleet folder holds catalogue.toml, policy.toml and sources.toml";
     Text::read(&path, MOST_DOCUMENT_BYTES, mend).map_err(|problem| Problems(vec![*problem]))
+}
+
+/// A file that the policy names, which told it apart from a way out of the folder.
+fn named_file(folder: &Path, name: &str) -> Result<String, BuildError> {
+    let mend = "put the file there, as UTF-8 text, or correct its name; it is looked for beside policy.toml";
+    let read = Text::read(&folder.join(name), MOST_NAMED_BYTES, mend);
+    read.map(|text| text.text)
+        .map_err(|problem| BuildError { message: format!("`{name}` {}", problem.message), mend: problem.mend })
 }
 
 fn keep<T>(result: Result<T, Problems>, problems: &mut Vec<Problem>) -> Option<T> {

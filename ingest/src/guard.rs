@@ -8,19 +8,20 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use futures::FutureExt;
-use http::header::{ALLOW, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use hyper::body::Body as _;
 
+use crate::connection::Connection;
 use crate::error::{Kind, Refusal};
-use crate::protocol::otlp;
+use crate::protocol::otlp::Format;
+use crate::protocol::{grpc, otlp};
 use crate::route::{Call, Deadline, Errors, Note, ROUTES, Route};
 use crate::service::Service;
 use crate::source::Source;
 use crate::{auth, body};
 
-/// Both OpenTelemetry SDKs give up at once when they are told to wait long.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// Label of requests that no route matches: their paths come from outside.
 const UNMATCHED: &str = "unmatched";
 
@@ -29,7 +30,7 @@ pub(crate) async fn answer(route: &'static Route, service: Arc<Service>, request
     let started = Instant::now();
     let (parts, mut body) = request.into_parts();
     let mut note = Note::default();
-    let source = auth::caller(route.access, &service.sources, &parts.headers);
+    let source = admit(route, &service, &parts);
     let outcome = match &source {
         Ok(source) => {
             let source = source.as_ref();
@@ -40,32 +41,31 @@ pub(crate) async fn answer(route: &'static Route, service: Arc<Service>, request
     };
     let source = source.ok().flatten();
     let why = outcome.as_ref().err().map(|refusal| refusal.message.clone());
-    let response = match outcome {
-        Ok(response) => response,
-        Err(refusal) => {
-            let answer = refuse(&refusal, route.errors, &parts.headers, route.path);
-            swallow(&parts.headers, &mut body).await;
-            answer
-        }
+    let (status, response) = match outcome {
+        Ok(response) => (response.status(), response),
+        Err(refusal) => (refusal.kind.status(), refuse(&refusal, route.errors, &parts, body, route.path)),
     };
-    log(route.path, source.as_deref(), response.status(), note, started, why.as_deref());
-    service.metrics.answered(route.path, response.status().as_u16(), started.elapsed().as_secs_f64());
+    log(route.path, source.as_deref(), status, note, started, why.as_deref());
+    service.metrics.answered(route.path, status.as_u16(), started.elapsed().as_secs_f64());
     response
 }
 
 /// Answers a request that no route matches (404), or whose path has another method (405).
-pub(crate) async fn unmatched(service: Arc<Service>, request: Request, status: StatusCode) -> Response {
+pub(crate) fn unmatched(service: &Service, request: Request, status: StatusCode) -> Response {
     let started = Instant::now();
-    let (parts, mut body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let refusal = if status == StatusCode::METHOD_NOT_ALLOWED {
         Refusal::new(Kind::WrongMethod, "this path takes another method: the header Allow says which")
     } else {
-        Refusal::new(Kind::UnknownPath, "there is nothing at this path: logs go to POST /v1/logs")
+        Refusal::new(
+            Kind::UnknownPath,
+            "there is nothing at this path: OTLP goes to POST /v1/logs, /v1/metrics and /v1/traces",
+        )
     };
     let path = parts.uri.path();
     let errors = ROUTES.iter().find(|route| route.path == path).map_or(Errors::Json, |route| route.errors);
-    let response = refuse(&refusal, errors, &parts.headers, path);
-    swallow(&parts.headers, &mut body).await;
+    let errors = if grpc::is_call(&parts) { Errors::Grpc } else { errors };
+    let response = refuse(&refusal, errors, &parts, body, path);
     log(UNMATCHED, None, status, Note::default(), started, None);
     service.metrics.answered(UNMATCHED, status.as_u16(), started.elapsed().as_secs_f64());
     response
@@ -76,35 +76,61 @@ pub(crate) fn bug() -> Refusal {
     Refusal::unavailable("the service met a bug in itself: send the same request again")
 }
 
+/// Who calls, if he may, and not too often.
+fn admit(route: &Route, service: &Service, parts: &Parts) -> Result<Option<Arc<Source>>, Refusal> {
+    if route.errors == Errors::Grpc && !grpc::is_call(parts) {
+        let mend = "this is a gRPC method: call it over HTTP/2 with the Content-Type application/grpc";
+        return Err(Refusal::new(Kind::UnsupportedMedia, mend));
+    }
+    let source = auth::caller(route.access, &service.sources, &parts.headers)?;
+    if let Some(source) = &source {
+        service.rates.take(source)?;
+    }
+    Ok(source)
+}
+
 async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
-    let limit = call.service.limits.request_time();
+    let ours = call.service.limits.request_time();
+    let theirs = Some(call.headers).filter(|_| route.errors == Errors::Grpc).and_then(grpc::time);
     let work = AssertUnwindSafe(route.handle(call)).catch_unwind();
     let done = match route.deadline {
         Deadline::Work => Ok(work.await),
-        Deadline::Request => tokio::time::timeout(limit, work).await,
+        Deadline::Request => tokio::time::timeout(theirs.unwrap_or(ours).min(ours), work).await,
     };
     match done {
         Ok(Ok(outcome)) => outcome,
         // Nothing is half-stored: the store's own threads finish what they took, and a repeat is recognised.
         Ok(Err(_panic)) => Err(bug()),
+        Err(_elapsed) if theirs.is_some_and(|theirs| theirs < ours) => {
+            Err(Refusal::new(Kind::Deadline, "the call took longer than its grpc-timeout: send the same request again"))
+        }
         Err(_elapsed) => Err(Refusal::unavailable("the request took too long: send the same request again")),
     }
 }
 
-fn refuse(refusal: &Refusal, errors: Errors, headers: &HeaderMap, path: &str) -> Response {
-    let json = errors == Errors::Json || body::media_type(headers).is_some_and(|found| found == "application/json");
+fn refuse(refusal: &Refusal, errors: Errors, parts: &Parts, rest: Body, path: &str) -> Response {
+    let mut response = match errors {
+        Errors::Grpc if grpc::is_call(parts) => grpc::refuse(refusal),
+        _ => refuse_over_http(refusal, errors, &parts.headers, path),
+    };
+    drain(parts, rest, refusal.kind, &mut response);
+    response
+}
+
+fn refuse_over_http(refusal: &Refusal, errors: Errors, headers: &HeaderMap, path: &str) -> Response {
+    let json = errors != Errors::Otlp || Format::of(headers) == Some(Format::Json);
     let (content_type, bytes) = if json {
         let status = serde_json::json!({ "code": refusal.kind.rpc_code(), "message": refusal.message });
-        ("application/json", format!("{status}\n").into_bytes())
+        (Format::Json.media_type(), format!("{status}\n").into_bytes())
     } else {
-        (otlp::MEDIA_TYPE, otlp::status(refusal.kind.rpc_code(), &refusal.message))
+        (Format::Protobuf.media_type(), otlp::status(refusal.kind.rpc_code(), &refusal.message))
     };
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = refusal.kind.status();
     let out = response.headers_mut();
     out.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    out.extend(refusal.kind.line().retry.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
     match refusal.kind {
-        Kind::Unavailable => drop(out.insert(RETRY_AFTER, RETRY_SECONDS)),
         Kind::Unauthenticated => {
             out.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"candor\""));
         }
@@ -119,11 +145,21 @@ fn refuse(refusal: &Refusal, errors: Errors, headers: &HeaderMap, path: &str) ->
     response
 }
 
-/// A client that asks before it sends (`Expect`) has sent nothing yet, and reading would ask it to.
-async fn swallow(headers: &HeaderMap, rest: &mut Body) {
-    if !headers.contains_key(EXPECT) && !rest.is_end_stream() {
-        body::swallow(rest).await;
+/// The answer leaves at once; what is still coming of the body is read after it, so that the client gets to see it.
+fn drain(parts: &Parts, mut rest: Body, kind: Kind, response: &mut Response) {
+    // In HTTP/2 a stream that is over says so by itself, and leaves the others alone. A client that asks before it sends
+    // (`Expect`) has sent nothing yet, and reading would ask it to.
+    if parts.version >= Version::HTTP_2 || parts.headers.contains_key(EXPECT) || rest.is_end_stream() {
+        return;
     }
+    if kind == Kind::TooLarge {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let busy = parts.extensions.get::<Arc<Connection>>().map(Connection::busy);
+    tokio::spawn(async move {
+        body::drain(&mut rest).await;
+        drop((rest, busy));
+    });
 }
 
 /// One line a request: names that the fleet declares and numbers, never a value, a path or a header of the request.

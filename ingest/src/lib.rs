@@ -3,27 +3,37 @@
 //! [`serve::serve`] runs the service; [`fleet::Fleet`] is what it needs to know of a fleet; [`route::ROUTES`] is every
 //! path there is, with who may call it. The way of an event is in `pipeline.rs`.
 
+mod address;
 mod auth;
 mod body;
+mod connection;
+pub mod credential;
+pub mod doctor;
+mod encoding;
 pub mod error;
+pub mod exposition;
 pub mod fleet;
 mod guard;
 mod limit;
 mod listener;
 mod metrics;
+mod openapi;
 mod operations;
 mod pipeline;
 pub mod process;
 mod protocol;
 mod published;
+mod rate;
 pub mod role;
 pub mod route;
 pub mod serve;
 mod service;
 pub mod settings;
 pub mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod toml_text;
 mod workers;

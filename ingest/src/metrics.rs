@@ -58,15 +58,17 @@ pub(crate) struct Metrics {
     seconds: PerRoute,
     statements: Family<OfSource, Counter>,
     pub(crate) connections: Gauge,
+    pub(crate) turned_away: Counter,
     in_flight: Gauge,
     store: Vec<(Gauge, FigureOf)>,
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 10] = [
+const STORE: [(&str, &str, FigureOf); 11] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
+    ("candor_store_flush_lag_seconds", "How long the oldest of them have waited", |f| f.flush_lag_seconds),
     ("candor_store_segments", "Segments on disk", |f| f.segments),
     ("candor_store_set_aside", "Damaged segments set aside, ever", |f| f.set_aside),
     ("candor_store_repeats", "Requests recognised as repeats since the start", |f| f.repeats),
@@ -97,6 +99,7 @@ impl Metrics {
             seconds,
             statements: Family::default(),
             connections: Gauge::default(),
+            turned_away: Counter::default(),
             in_flight: Gauge::default(),
             store: store.into(),
         };
@@ -121,6 +124,8 @@ impl Metrics {
         to.register("candor_request_seconds", "Time from a request's head to its answer", self.seconds.clone());
         to.register("candor_consent_statements", "Consent statements recorded", self.statements.clone());
         to.register("candor_connections", "Open connections", self.connections.clone());
+        let help = "Connections closed because their address had too many";
+        to.register("candor_connections_turned_away", help, self.turned_away.clone());
         to.register("candor_in_flight_bytes", "Bytes of bodies in memory", self.in_flight.clone());
     }
 

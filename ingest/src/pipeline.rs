@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use candor_policy::batch::{Cleared, Evidence};
+use candor_policy::catalogue::Signal;
 use candor_store::store::{Appended, BatchDigest, Reply};
-use candor_wire::otlp::protobuf::decode_logs;
 
 use crate::body::Sent;
 use crate::error::Refusal;
 use crate::guard;
 use crate::limit::Lease;
-use crate::protocol::otlp;
+use crate::protocol::otlp::{self, Format};
 use crate::service::Service;
 use crate::source::Source;
 
@@ -24,13 +24,20 @@ pub(crate) struct Done {
     pub(crate) repeat: bool,
 }
 
-/// Takes in a request of OTLP logs. When it returns, what is stored of it is durable: only then may the client hear of it.
-pub(crate) async fn logs(service: &Arc<Service>, source: &Arc<Source>, sent: Sent, gpc: bool) -> Result<Done, Refusal> {
+/// Takes in a request of OTLP. When it returns, what is stored of it is durable: only then may the client hear of it.
+pub(crate) async fn take_in(
+    service: &Arc<Service>,
+    source: &Arc<Source>,
+    signal: Signal,
+    format: Format,
+    sent: Sent,
+    gpc: bool,
+) -> Result<Done, Refusal> {
     // Time of receipt is before the look at consent: a grant that comes in between is then not retroactive.
     let received_at = service.clock.now();
     let evidence = Evidence { source: Arc::clone(&source.name), received_at, gpc };
     let (worker, sender) = (Arc::clone(service), Arc::clone(source));
-    let step = service.workers.run(move || prepare(&worker, &sender, sent, evidence)).await??;
+    let step = service.workers.run(move || prepare(&worker, &sender, (signal, format), sent, evidence)).await??;
     // The lease is held to the end: the cleared rows take its place in memory.
     let (cleared, digest, reply, _lease) = match step {
         Step::Known(reply) => return Ok(repeated(service, source, reply)),
@@ -58,17 +65,23 @@ enum Step {
 }
 
 /// Decode, admit, clear: everything that costs CPU, on a worker.
-fn prepare(service: &Service, source: &Source, sent: Sent, evidence: Evidence) -> Result<Step, Refusal> {
+fn prepare(
+    service: &Service,
+    source: &Source,
+    (signal, format): (Signal, Format),
+    sent: Sent,
+    evidence: Evidence,
+) -> Result<Step, Refusal> {
     let limits = &service.limits;
     let index = source.keys.as_ref().ok_or_else(guard::bug)?;
     let keys = service.store.keys();
 
     let plain = sent.decompress(limits.decompressed_bytes)?;
-    let digest = service.store.batch_digest(&source.name, &plain.bytes);
+    let digest = service.store.batch_digest(&source.name, signal, &plain.bytes);
     if let Some(reply) = service.store.repeat_of(&digest) {
         return Ok(Step::Known(reply));
     }
-    let received = decode_logs(&plain.bytes, index, &limits.decode())?;
+    let received = otlp::decoder(signal, format)(&plain.bytes, index, &limits.decode())?;
     drop(plain.bytes);
     if received.records() == 0 {
         return Ok(Step::Empty);
@@ -76,7 +89,7 @@ fn prepare(service: &Service, source: &Source, sent: Sent, evidence: Evidence) -
     let admitted = received.admit(evidence, &keys);
     let consent = service.store.consent(admitted.subjects());
     let cleared = service.plan.clear(admitted, &consent, &keys);
-    let reply = otlp::reply(cleared.rejected());
+    let reply = otlp::reply(signal, cleared.rejected());
     Ok(Step::Cleared { cleared: Box::new(cleared), digest, reply, lease: plain.lease })
 }
 

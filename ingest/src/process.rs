@@ -44,6 +44,12 @@ pub(crate) fn file_limit() -> u64 {
     }
 }
 
+/// The soft and the hard limit of file descriptors.
+pub(crate) fn files() -> (u64, u64) {
+    let limit = getrlimit(Resource::Nofile);
+    (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,13 @@ use axum::response::Response;
 use candor_policy::digest::Digest;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::body::ENCODINGS;
-use crate::protocol::{consent, otlp};
+use crate::encoding::Encoding;
+use crate::error::{Kind, Line};
+use crate::protocol::consent;
+use crate::protocol::otlp::Format;
 use crate::route::Call;
 use crate::settings::Limits;
 
@@ -26,28 +29,55 @@ pub(crate) fn catalogue(call: &Call<'_>) -> Response {
     document(&catalogue.canonical, &catalogue.digest, call.headers)
 }
 
-/// `GET /v1/limits`: what one request may hold, and for how long a repeat is recognised.
+/// `GET /v1/limits`: what one request may hold, for how long a repeat is recognised, and what is answered to errors.
 pub(crate) fn limits(call: &Call<'_>) -> Response {
     json(&Published {
         schema_version: 1,
         limits: &call.service.limits,
         repeat_hours: call.service.repeat_hours,
         consents: consent::MOST,
-        content_encodings: ENCODINGS,
-        logs_content_types: [otlp::MEDIA_TYPE],
+        content_encodings: Encoding::NAMES,
+        otlp_content_types: Format::MEDIA_TYPES,
+        errors: Kind::ALL.map(PublishedError::new),
     })
 }
 
-#[derive(Serialize)]
-struct Published<'a> {
+/// What `GET /v1/limits` answers.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Published<'a> {
+    /// Version of this form.
     schema_version: u32,
+    /// The limits themselves.
     limits: &'a Limits,
     /// The horizon: the same request again within these hours adds no row.
     repeat_hours: u64,
     /// Consent statements in one request.
     consents: usize,
-    content_encodings: [&'static str; 2],
-    logs_content_types: [&'static str; 1],
+    /// Encodings of a body that are taken.
+    content_encodings: [&'static str; Encoding::NAMES.len()],
+    /// Media types that logs, metrics and traces may come in.
+    otlp_content_types: [&'static str; Format::MEDIA_TYPES.len()],
+    /// What each error means for a client.
+    errors: [PublishedError; Kind::ALL.len()],
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PublishedError {
+    /// What happened.
+    when: &'static str,
+    /// HTTP status.
+    http: u16,
+    /// gRPC status.
+    grpc: i32,
+    /// Seconds after which the same request is to come again; null if it never may.
+    retry_after: Option<u32>,
+}
+
+impl PublishedError {
+    fn new(kind: Kind) -> Self {
+        let Line { http, rpc, retry, when } = kind.line();
+        Self { when, http: http.as_u16(), grpc: rpc, retry_after: retry }
+    }
 }
 
 /// A JSON answer.

@@ -1,5 +1,6 @@
 //! Every path of the service in one list, each with who may call it: the router is made from it and from nothing else.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -7,14 +8,20 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
+use candor_policy::catalogue::Signal;
+use candor_wire::record::ConsentRecord;
+use candor_wire::statement::ConsentRequest;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::error::Refusal;
 use crate::guard;
+use crate::openapi::{About, Content, object, of, one_or_many};
+use crate::operations::{Flushed, Health};
+use crate::published::Published;
 use crate::role::{Access, Role};
 use crate::service::Service;
 use crate::source::Source;
-use crate::{operations, protocol, published};
+use crate::{openapi, operations, protocol, published};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub struct Route {
     pub access: Access,
     pub(crate) errors: Errors,
     pub(crate) deadline: Deadline,
+    /// What it is for, takes and answers: `/openapi.json` says it.
+    pub(crate) about: About,
     pub(crate) handler: Handler,
 }
 
@@ -35,6 +44,8 @@ pub struct Route {
 pub(crate) enum Errors {
     /// As google.rpc.Status in the encoding of the request, as OTLP asks.
     Otlp,
+    /// In headers, as gRPC asks.
+    Grpc,
     /// As JSON.
     Json,
 }
@@ -70,21 +81,24 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 9] = [
-    Route {
-        method: Method::POST,
-        path: protocol::otlp::PATH,
-        access: Access::Roles(&[Role::Device]),
-        errors: Errors::Otlp,
-        deadline: Deadline::Request,
-        handler: |call| Box::pin(protocol::otlp::logs(call)),
-    },
+pub static ROUTES: [Route; 15] = [
+    otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
+    otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
+    otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
+    grpc(protocol::grpc::LOGS, &LOGS, |call| Box::pin(protocol::grpc::export(call, Signal::Logs))),
+    grpc(protocol::grpc::METRICS, &METRICS, |call| Box::pin(protocol::grpc::export(call, Signal::Metrics))),
+    grpc(protocol::grpc::TRACES, &TRACES, |call| Box::pin(protocol::grpc::export(call, Signal::Traces))),
     Route {
         method: Method::POST,
         path: "/v1/consent",
         access: Access::Roles(&[Role::Officer, Role::Operator]),
         errors: Errors::Json,
         deadline: Deadline::Request,
+        about: About {
+            summary: "Record what subjects consented to: one statement, or up to 1,000 in an array",
+            request: Some(Content::Json(one_or_many::<ConsentRequest>)),
+            answer: Content::Json(one_or_many::<ConsentRecord>),
+        },
         handler: |call| Box::pin(protocol::consent::record(call)),
     },
     Route {
@@ -93,30 +107,102 @@ pub static ROUTES: [Route; 9] = [
         access: Access::Roles(&[Role::Operator]),
         errors: Errors::Json,
         deadline: Deadline::Work,
+        about: About {
+            summary: "Seal what was acknowledged so far into tables",
+            request: None,
+            answer: Content::Json(of::<Flushed>),
+        },
         handler: |call| Box::pin(operations::flush(call)),
     },
-    public("/v1/policy", |call| now(Ok(published::policy(&call)))),
-    public("/v1/catalogue", |call| now(Ok(published::catalogue(&call)))),
-    public("/v1/limits", |call| now(Ok(published::limits(&call)))),
-    public("/healthz", |_| now(Ok(operations::health()))),
-    public("/readyz", |call| now(operations::ready(&call))),
-    public("/metrics", |call| now(operations::metrics(&call))),
+    public("/v1/policy", ("The policy in force, as RFC 8785 JSON", Content::Json(object)), |call| {
+        now(Ok(published::policy(&call)))
+    }),
+    public("/v1/catalogue", ("The catalogue in force, as RFC 8785 JSON", Content::Json(object)), |call| {
+        now(Ok(published::catalogue(&call)))
+    }),
+    public("/v1/limits", ("What one request may hold", Content::Json(of::<Published<'static>>)), |call| {
+        now(Ok(published::limits(&call)))
+    }),
+    public("/healthz", ("The process answers", Content::Json(of::<Health>)), |_| now(Ok(operations::health()))),
+    public("/readyz", ("Events can be stored", Content::Json(of::<Health>)), |call| now(operations::ready(&call))),
+    public("/metrics", ("Figures in the text form of OpenMetrics", Content::OpenMetrics), |call| {
+        now(operations::metrics(&call))
+    }),
+    public("/openapi.json", ("This document", Content::Json(object)), |_| now(Ok(openapi::document()))),
 ];
 
-const fn public(path: &'static str, handler: Handler) -> Route {
+/// What the exporters of one signal send and read.
+struct Messages {
+    what: &'static str,
+    request: &'static str,
+    answer: &'static str,
+}
+
+const LOGS: Messages = Messages {
+    what: "Take in logs",
+    request: "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest",
+    answer: "opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse",
+};
+const METRICS: Messages = Messages {
+    what: "Take in metrics",
+    request: "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest",
+    answer: "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceResponse",
+};
+const TRACES: Messages = Messages {
+    what: "Take in spans",
+    request: "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest",
+    answer: "opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse",
+};
+
+/// Where the devices' exporters send one signal over HTTP.
+const fn otlp(path: &'static str, messages: &Messages, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Otlp,
+        deadline: Deadline::Request,
+        about: About {
+            summary: messages.what,
+            request: Some(Content::Protobuf(messages.request)),
+            answer: Content::Protobuf(messages.answer),
+        },
+        handler,
+    }
+}
+
+/// An `Export` call of OTLP over gRPC.
+const fn grpc(path: &'static str, messages: &Messages, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        access: Access::Roles(&[Role::Device]),
+        errors: Errors::Grpc,
+        deadline: Deadline::Request,
+        about: About {
+            summary: messages.what,
+            request: Some(Content::Grpc(messages.request)),
+            answer: Content::Grpc(messages.answer),
+        },
+        handler,
+    }
+}
+
+const fn public(path: &'static str, (summary, answer): (&'static str, Content), handler: Handler) -> Route {
     Route {
         method: Method::GET,
         path,
         access: Access::Public,
         errors: Errors::Json,
         deadline: Deadline::Request,
+        about: About { summary, request: None, answer },
         handler,
     }
 }
 
 /// An answer that waits for nothing.
 fn now(answer: Result<Response, Refusal>) -> Answer<'static> {
-    Box::pin(std::future::ready(answer))
+    Box::pin(ready(answer))
 }
 
 impl Route {
@@ -143,9 +229,9 @@ pub(crate) fn router(service: &Arc<Service>) -> Router {
     }
     let (unknown, wrong) = (Arc::clone(service), Arc::clone(service));
     router
-        .fallback(move |request: Request| guard::unmatched(Arc::clone(&unknown), request, StatusCode::NOT_FOUND))
+        .fallback(move |request: Request| ready(guard::unmatched(&unknown, request, StatusCode::NOT_FOUND)))
         .method_not_allowed_fallback(move |request: Request| {
-            guard::unmatched(Arc::clone(&wrong), request, StatusCode::METHOD_NOT_ALLOWED)
+            ready(guard::unmatched(&wrong, request, StatusCode::METHOD_NOT_ALLOWED))
         })
 }
 

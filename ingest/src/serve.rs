@@ -11,16 +11,19 @@ use candor_store::store::{Figures, FlushReport, Store};
 use candor_wire::statement::ConsentRequest;
 use futures::future::join_all;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::limit::Budget;
+use crate::listener::Door;
 use crate::metrics::Metrics;
 use crate::protocol::consent;
+use crate::rate::Rates;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::workers::Workers;
-use crate::{listener, route};
+use crate::{listener, route, tls};
 
 /// Who vouches for the statements of a fleet folder; no source can have this name, since it holds a blank.
 const FLEET_FOLDER: &str = "fleet folder";
@@ -34,8 +37,19 @@ pub struct Report {
     pub flush: FlushReport,
 }
 
+/// Where a service that is ready can be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// OTLP over HTTP, gRPC and everything else.
+    pub http: SocketAddr,
+    /// The second address, if one is set.
+    pub grpc: Option<SocketAddr>,
+    /// Whether they speak TLS.
+    pub tls: bool,
+}
+
 /// Runs the service until `shutdown`: then it stops accepting, gives requests in flight `stop_seconds`, and seals what is there.
-/// `ready` hears the address once requests are taken. Call [`crate::process::harden`] first.
+/// `ready` hears the addresses once requests are taken. Call [`crate::process::harden`] first.
 ///
 /// # Errors
 /// If it cannot start, or the last flush fails: what was acknowledged is in segments then, and the next start has it.
@@ -44,23 +58,38 @@ pub async fn serve(
     settings: Settings,
     store: StoreSettings,
     clock: Arc<dyn Clock>,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
     settings.check()?;
     // Before the store is opened: a second service on the same port should touch nothing.
-    let (listener, address) = listen(settings.http).await?;
+    let (http, address) = listen(settings.http).await?;
+    let (grpc, second) = match settings.grpc {
+        Some(address) => listen(address).await.map(|(listener, bound)| (Some(listener), Some(bound)))?,
+        None => (None, None),
+    };
+    let (tls, follow) = match settings.tls.clone() {
+        Some(files) => {
+            let (sender, current) = watch::channel(tls::load(&files)?);
+            (Some(current), Some(tokio::spawn(tls::follow(files, sender))))
+        }
+        None => (None, None),
+    };
     let grace = Duration::from_secs(settings.stop_seconds);
     let service = open(fleet, settings, store, clock).await?;
-    let router = route::router(&service);
-    tracing::info!(%address, "ready");
-    ready(address);
+    let addresses = Addresses { http: address, grpc: second, tls: tls.is_some() };
+    let door = Door { http, grpc, tls, router: route::router(&service) };
+    tracing::info!(%address, tls = addresses.tls, "ready");
+    ready(addresses);
     let stop = async {
         shutdown.await;
         service.stopping.store(true, Ordering::Relaxed);
         tracing::info!("stopping");
     };
-    listener::run(listener, router, &service, grace, stop).await;
+    listener::run(door, &service, grace, stop).await;
+    if let Some(follow) = follow {
+        follow.abort();
+    }
     close(service).await
 }
 
@@ -80,6 +109,7 @@ pub(crate) async fn open(
 ) -> Result<Arc<Service>, Error> {
     let Fleet { plan, sources, parties, consents } = fleet;
     let repeat_hours = store.repeat_hours;
+    let rates = Rates::new(&sources, settings.limits.requests_per_second);
     let store = Store::open(store, Arc::clone(&plan), Arc::clone(&clock)).await?;
     let service = Arc::new(Service {
         plan,
@@ -89,6 +119,7 @@ pub(crate) async fn open(
         clock,
         budget: Budget::new(settings.limits.in_flight_bytes),
         limits: settings.limits,
+        rates,
         repeat_hours,
         workers: Workers::new(),
         metrics: Metrics::new(),

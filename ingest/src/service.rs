@@ -10,6 +10,7 @@ use candor_wire::record::Parties;
 
 use crate::limit::Budget;
 use crate::metrics::Metrics;
+use crate::rate::Rates;
 use crate::settings::Limits;
 use crate::source::Sources;
 use crate::workers::Workers;
@@ -24,6 +25,7 @@ pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
+    pub(crate) rates: Rates,
     /// Hours for which a repeat is recognised, for `/v1/limits`.
     pub(crate) repeat_hours: u64,
     pub(crate) budget: Arc<Budget>,

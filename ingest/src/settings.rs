@@ -1,6 +1,7 @@
 //! What the service can be told: data, with defaults. All of it fits `candor.toml`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use candor_wire::otlp::DecodeLimits;
@@ -12,16 +13,32 @@ use crate::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where to listen: 4318 is the port of OTLP over HTTP.
+    /// Where to listen: 4318 is the port of OTLP over HTTP. gRPC is answered here as well.
     pub http: SocketAddr,
+    /// A second address to listen on; 4317 is the port of OTLP over gRPC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<SocketAddr>,
     /// Seconds that requests in flight get when the service stops.
     pub stop_seconds: u64,
+    /// TLS for both addresses; without it they speak plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// What one request, one sender and all of them together may take.
     pub limits: Limits,
 }
 
-/// Limits, published at `/v1/limits`.
+/// The files of TLS. They are read again when they change, and on SIGHUP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and the chain above it, in PEM.
+    pub certificate: PathBuf,
+    /// The certificate's private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// Limits, published at `/v1/limits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes of a body as sent.
@@ -34,14 +51,32 @@ pub struct Limits {
     pub attributes: usize,
     /// Levels of nested values.
     pub depth: usize,
+    /// Elements of a list that a field is.
+    pub elements: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
-    /// Seconds for a request's head to arrive; an idle connection is closed after it as well.
+    /// Seconds for a TLS handshake.
+    pub handshake_seconds: u64,
+    /// Seconds for a request's head to arrive.
     pub header_seconds: u64,
+    /// Seconds for a body to arrive, and as many more as its bytes take at `body_bytes_per_second`.
+    pub body_seconds: u64,
+    /// Slowest rate at which a body may come.
+    pub body_bytes_per_second: u64,
     /// Seconds for a request as a whole.
     pub request_seconds: u64,
+    /// Seconds after which a connection that asks nothing is closed.
+    pub idle_seconds: u64,
+    /// Requests a second of one source; more are asked to come again.
+    pub requests_per_second: u32,
     /// Connections at a time; more wait to be accepted.
     pub connections: usize,
+    /// Connections of one address (of IPv6, one /64) at a time; more are closed at once.
+    pub connections_per_address: usize,
+    /// Requests at a time on one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// Requests that a client may cancel within a few seconds; more close its connection.
+    pub http2_resets: u32,
     /// Bytes of all bodies that are in memory at a time; more are asked to come again.
     pub in_flight_bytes: usize,
 }
@@ -53,7 +88,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             http: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4318),
+            grpc: None,
             stop_seconds: 10,
+            tls: None,
             limits: Limits::default(),
         }
     }
@@ -68,11 +105,23 @@ impl Default for Limits {
             records: decode.records,
             attributes: decode.attributes,
             depth: decode.depth,
+            elements: decode.elements,
             header_bytes: 32 << 10,
-            // Exporters send every few seconds; closing their idle connections sooner makes them meet a closed one.
-            header_seconds: 30,
+            handshake_seconds: 10,
+            header_seconds: 10,
+            body_seconds: 10,
+            body_bytes_per_second: 1_024,
             request_seconds: 30,
+            // Exporters send every few seconds, those of metrics every minute; closing their idle connections sooner
+            // makes them meet a closed one.
+            idle_seconds: 120,
+            // All devices of a fleet may be one source.
+            requests_per_second: 20_000,
             connections: 4_096,
+            connections_per_address: 2_048,
+            http2_streams: 64,
+            // As many as can be under way at a time, twice: a client whose deadline passes cancels all it has.
+            http2_resets: 128,
             in_flight_bytes: 64 << 20,
         }
     }
@@ -91,9 +140,18 @@ impl Settings {
             ("limits.records", limits.records as u64),
             ("limits.attributes", limits.attributes as u64),
             ("limits.depth", limits.depth as u64),
+            ("limits.elements", limits.elements as u64),
+            ("limits.handshake_seconds", limits.handshake_seconds),
             ("limits.header_seconds", limits.header_seconds),
+            ("limits.body_seconds", limits.body_seconds),
+            ("limits.body_bytes_per_second", limits.body_bytes_per_second),
             ("limits.request_seconds", limits.request_seconds),
+            ("limits.idle_seconds", limits.idle_seconds),
+            ("limits.requests_per_second", limits.requests_per_second.into()),
             ("limits.connections", limits.connections as u64),
+            ("limits.connections_per_address", limits.connections_per_address as u64),
+            ("limits.http2_streams", limits.http2_streams.into()),
+            ("limits.http2_resets", limits.http2_resets.into()),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Error::Setting { name, must: "be at least 1".into() });
@@ -116,15 +174,29 @@ impl Limits {
     /// The limits that decoders meet.
     #[must_use]
     pub const fn decode(&self) -> DecodeLimits {
-        DecodeLimits { records: self.records, attributes: self.attributes, depth: self.depth }
+        DecodeLimits { records: self.records, attributes: self.attributes, depth: self.depth, elements: self.elements }
+    }
+
+    pub(crate) const fn handshake_time(&self) -> Duration {
+        Duration::from_secs(self.handshake_seconds)
     }
 
     pub(crate) const fn header_time(&self) -> Duration {
         Duration::from_secs(self.header_seconds)
     }
 
+    /// Time for a body of which `received` bytes are there: each buys some for the next.
+    pub(crate) const fn body_time(&self, received: u64) -> Duration {
+        let bought = received / if self.body_bytes_per_second == 0 { 1 } else { self.body_bytes_per_second };
+        Duration::from_secs(self.body_seconds).saturating_add(Duration::from_secs(bought))
+    }
+
     pub(crate) const fn request_time(&self) -> Duration {
         Duration::from_secs(self.request_seconds)
+    }
+
+    pub(crate) const fn idle_time(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sources: who may talk to the service, with which token, as what (`sources.toml`).
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candor_policy::catalogue::FieldPath;
@@ -12,6 +12,7 @@ use candor_policy::problem::Problem;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::credential;
 use crate::role::{Role, names};
 use crate::token;
 use crate::toml_text::{Text, is_plain_name};
@@ -78,10 +79,7 @@ pub(crate) struct Written {
 
 /// Parses and checks `sources.toml`; token files are looked up beside it.
 pub(crate) fn parse(text: &Text, folder: &Path) -> Result<Vec<Written>, Vec<Problem>> {
-    let document: SourcesDocument = toml::from_str(&text.text).map_err(|error| {
-        let mend = "a source is written as [source.NAME] with token_file, roles and, for role device, subject";
-        vec![*text.problem(error.span().unwrap_or(0..0), error.message(), mend)]
-    })?;
+    let document = document(text)?;
     let mut problems = Vec::new();
     let mut sources: Vec<Written> = Vec::new();
     for (name, source) in &document.source {
@@ -92,6 +90,23 @@ pub(crate) fn parse(text: &Text, folder: &Path) -> Result<Vec<Written>, Vec<Prob
     }
     problems.sort_by_key(|problem| problem.span.start);
     if problems.is_empty() { Ok(sources) } else { Err(problems) }
+}
+
+/// The token files that are named and can be found.
+pub(crate) fn token_files(text: &Text, folder: &Path) -> Result<Vec<PathBuf>, Vec<Problem>> {
+    let document = document(text)?;
+    let credentials = credential::directory();
+    let file = |source: &SourceDocument| {
+        credential::path(folder, Path::new(source.token_file.get_ref()), credentials.as_deref()).ok()
+    };
+    Ok(document.source.values().filter_map(file).collect())
+}
+
+fn document(text: &Text) -> Result<SourcesDocument, Vec<Problem>> {
+    toml::from_str(&text.text).map_err(|error| {
+        let mend = "a source is written as [source.NAME] with token_file, roles and, for role device, subject";
+        vec![*text.problem(error.span().unwrap_or(0..0), error.message(), mend)]
+    })
 }
 
 /// Gives each source its key index.
@@ -120,7 +135,12 @@ impl SourceDocument {
         }
         let roles = self.roles(text)?;
         let subject = self.subject(&roles, text)?;
-        let token = token::read(&folder.join(self.token_file.get_ref())).map_err(|why| {
+        let written = Path::new(self.token_file.get_ref());
+        let file = credential::path(folder, written, credential::directory().as_deref()).map_err(|why| {
+            let mend = "to check a fleet elsewhere, set CREDENTIALS_DIRECTORY to a folder with stand-ins";
+            text.problem(self.token_file.span(), why, mend)
+        })?;
+        let token = token::read(&file).map_err(|why| {
             let mend = "write a token into it, one line, for example with `openssl rand -hex 32`";
             text.problem(self.token_file.span(), why, mend)
         })?;

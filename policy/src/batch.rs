@@ -197,12 +197,12 @@ impl Received {
     /// Replaces subject values by ledger ids, once per distinct value; the values are gone afterwards.
     #[must_use]
     pub fn admit(self, evidence: Evidence, keys: &Keys) -> Admitted {
-        let mut ids = SubjectIds::default();
+        let (ids, subjects) = SubjectIds::of_groups(&self.groups, keys);
         let groups = self
             .groups
             .into_iter()
-            .map(|mut raw| {
-                let subject = ids.of_rows(&raw, keys);
+            .zip(subjects)
+            .map(|(mut raw, subject)| {
                 raw.subject = RawColumn::PerResource(Arc::new(StringArray::new_null(0)));
                 if evidence.gpc {
                     // The header speaks for everything in the request.
@@ -211,7 +211,7 @@ impl Received {
                 AdmittedGroup { raw, subject }
             })
             .collect();
-        Admitted { groups, tally: self.tally, evidence, subjects: ids.ids }
+        Admitted { groups, tally: self.tally, evidence, subjects: ids }
     }
 }
 
@@ -334,18 +334,26 @@ impl std::fmt::Debug for ClearedTable {
 }
 
 /// Collects the distinct subjects of a batch.
-#[derive(Default)]
-struct SubjectIds {
+struct SubjectIds<'a> {
+    keys: &'a Keys,
     ids: Vec<LedgerId>,
-    index: HashMap<String, u32, foldhash::quality::RandomState>,
+    index: HashMap<&'a str, u32, foldhash::quality::RandomState>,
+    last: Option<(&'a str, u32)>,
 }
 
-impl SubjectIds {
-    fn of_rows(&mut self, raw: &RawGroup, keys: &Keys) -> Vec<u32> {
+impl<'a> SubjectIds<'a> {
+    /// The distinct subjects, and for each group the one of each row.
+    fn of_groups(groups: &'a [RawGroup], keys: &'a Keys) -> (Vec<LedgerId>, Vec<Vec<u32>>) {
+        let mut subjects = Self { keys, ids: Vec::new(), index: HashMap::default(), last: None };
+        let of_rows = groups.iter().map(|raw| subjects.of_rows(raw)).collect();
+        (subjects.ids, of_rows)
+    }
+
+    fn of_rows(&mut self, raw: &'a RawGroup) -> Vec<u32> {
         match &raw.subject {
-            RawColumn::PerRow(values) => self.of_values(values, keys),
+            RawColumn::PerRow(values) => self.of_values(values),
             RawColumn::PerResource(values) => {
-                let by_resource = self.of_values(values, keys);
+                let by_resource = self.of_values(values);
                 raw.resource
                     .iter()
                     .map(|resource| by_resource.get(*resource as usize).copied().unwrap_or(NO_SUBJECT))
@@ -354,24 +362,24 @@ impl SubjectIds {
         }
     }
 
-    fn of_values(&mut self, values: &ArrayRef, keys: &Keys) -> Vec<u32> {
+    fn of_values(&mut self, values: &'a ArrayRef) -> Vec<u32> {
         let Some(values) = values.as_any().downcast_ref::<StringArray>() else {
             return vec![NO_SUBJECT; values.len()];
         };
-        values
-            .iter()
-            .map(|value| value.filter(|v| !v.is_empty()).map_or(NO_SUBJECT, |v| self.of_value(v, keys)))
-            .collect()
+        values.iter().map(|value| value.filter(|v| !v.is_empty()).map_or(NO_SUBJECT, |v| self.of_value(v))).collect()
     }
 
-    fn of_value(&mut self, value: &str, keys: &Keys) -> u32 {
-        if let Some(index) = self.index.get(value) {
-            return *index;
+    fn of_value(&mut self, value: &'a str) -> u32 {
+        if let Some((_, number)) = self.last.filter(|(last, _)| *last == value) {
+            return number;
         }
-        let index = self.ids.len() as u32;
-        self.ids.push(keys.ledger_id(value));
-        self.index.insert(value.to_owned(), index);
-        index
+        let Self { keys, ids, index, .. } = self;
+        let number = *index.entry(value).or_insert_with(|| {
+            ids.push(keys.ledger_id(value));
+            ids.len() as u32 - 1
+        });
+        self.last = Some((value, number));
+        number
     }
 }
 

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::category::Category;
 use crate::digest::Digest;
 
+pub use crate::field_path::{FieldPath, Place, Signal};
+
 /// Type of a field's values; numbers that arrive as another kind are coerced when nothing is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -19,6 +21,8 @@ pub enum FieldType {
     String,
     /// Microseconds since 1970-01-01 UTC; arrives as RFC 3339 text or as integer nanoseconds.
     Timestamp,
+    /// Latitude and longitude in degrees, from two attributes.
+    Position,
 }
 
 /// What a field does to anonymity.
@@ -33,21 +37,6 @@ pub enum Role {
     Sensitive,
     /// Neither.
     Plain,
-}
-
-/// Where a field's value comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum FieldPath {
-    /// `attributes.<dotted key>`
-    Attribute(String),
-    /// `resource.<dotted key>`
-    Resource(String),
-    /// `body`
-    Body,
-    /// `severity_number`
-    SeverityNumber,
-    /// `severity_text`
-    SeverityText,
 }
 
 /// A parsed and checked catalogue: whoever holds one holds a valid one.
@@ -68,6 +57,8 @@ pub struct Catalogue {
 pub struct Stream {
     /// Dotted name: `phone.app`.
     pub name: String,
+    /// What its events are.
+    pub signal: Signal,
     /// What it is, for people.
     pub description: String,
     /// Who answers for it.
@@ -98,8 +89,10 @@ pub struct Event {
 pub struct Field {
     /// `snake_case` column.
     pub column: String,
-    /// Type of its values.
+    /// Type of its values; of the elements where it is a list.
     pub kind: FieldType,
+    /// Whether it is a list.
+    pub list: bool,
     /// Where the value comes from.
     pub from: FieldPath,
     /// fideslang data category.
@@ -116,42 +109,6 @@ pub struct Field {
     pub values: Vec<String>,
 }
 
-impl FieldPath {
-    /// Parses `attributes.x.y`, `resource.x`, `body`, `severity_number`, `severity_text`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let key = |key: &str| (!key.is_empty() && !key.chars().any(char::is_control)).then(|| key.to_owned());
-        match text {
-            "body" => Some(Self::Body),
-            "severity_number" => Some(Self::SeverityNumber),
-            "severity_text" => Some(Self::SeverityText),
-            _ => match text.split_once('.') {
-                Some(("attributes", rest)) => key(rest).map(Self::Attribute),
-                Some(("resource", rest)) => key(rest).map(Self::Resource),
-                _ => None,
-            },
-        }
-    }
-
-    /// Whether its value comes once a resource.
-    #[must_use]
-    pub const fn is_per_resource(&self) -> bool {
-        matches!(self, Self::Resource(_))
-    }
-}
-
-impl std::fmt::Display for FieldPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Attribute(key) => write!(f, "attributes.{key}"),
-            Self::Resource(key) => write!(f, "resource.{key}"),
-            Self::Body => f.write_str("body"),
-            Self::SeverityNumber => f.write_str("severity_number"),
-            Self::SeverityText => f.write_str("severity_text"),
-        }
-    }
-}
-
 impl FieldType {
     /// As catalogues write it.
     #[must_use]
@@ -162,6 +119,7 @@ impl FieldType {
             Self::F64 => "f64",
             Self::String => "string",
             Self::Timestamp => "timestamp",
+            Self::Position => "position",
         }
     }
 }
@@ -173,13 +131,22 @@ impl Catalogue {
         self.streams.binary_search_by(|stream| stream.name.as_str().cmp(name)).ok().map(|number| number as u16)
     }
 
-    /// (stream, event within it) of an event name.
+    /// (stream, event within it) of an event name of a signal.
     #[must_use]
-    pub fn event_number(&self, name: &str) -> Option<(u16, u16)> {
+    pub fn event_number(&self, signal: Signal, name: &str) -> Option<(u16, u16)> {
         self.streams
             .iter()
             .enumerate()
+            .filter(|(_, declared)| declared.signal == signal)
             .find_map(|(stream, declared)| declared.event_number(name).map(|event| (stream as u16, event)))
+    }
+}
+
+impl Field {
+    /// Its type as catalogues write it: `i64`, `list<string>`.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        type_name(self.kind, self.list)
     }
 }
 
@@ -196,3 +163,23 @@ impl Stream {
         self.fields.iter().position(|field| field.column == column).map(|number| number as u16)
     }
 }
+
+/// A type as catalogues write it.
+pub(crate) fn type_name(kind: FieldType, list: bool) -> &'static str {
+    TYPES.iter().find(|(_, known)| *known == (kind, list)).map_or(kind.name(), |(name, _)| name)
+}
+
+/// Every type that a field can have, with whether it is a list.
+pub(crate) const TYPES: [(&str, (FieldType, bool)); 11] = [
+    ("bool", (FieldType::Bool, false)),
+    ("i64", (FieldType::I64, false)),
+    ("f64", (FieldType::F64, false)),
+    ("string", (FieldType::String, false)),
+    ("timestamp", (FieldType::Timestamp, false)),
+    ("position", (FieldType::Position, false)),
+    ("list<bool>", (FieldType::Bool, true)),
+    ("list<i64>", (FieldType::I64, true)),
+    ("list<f64>", (FieldType::F64, true)),
+    ("list<string>", (FieldType::String, true)),
+    ("list<timestamp>", (FieldType::Timestamp, true)),
+];

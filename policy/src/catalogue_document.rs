@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalogue::{Catalogue, Event, Field, FieldPath, FieldType, Role, Stream};
+use crate::catalogue::{Catalogue, Event, Field, FieldType, Role, Signal, Stream, TYPES};
 use crate::category::Category;
 use crate::document::{Document, Entry, Table};
 use crate::names::{self, RESERVED_COLUMNS, UNKNOWN};
 use crate::problem::Problems;
 use crate::reader::{Reader, Text, check_name, closest, date, subtables};
 use crate::source::{Findings, Source, Span};
+
+mod from;
 
 /// Most streams of a catalogue, and most events or fields of a stream: their numbers fit 16 bits with room.
 const MAX_STREAMS: usize = 1_000;
@@ -68,14 +70,16 @@ fn read(document: Document, source: Source) -> Result<Catalogue, Problems> {
     }))
 }
 
-/// Events seen so far: an event belongs to one stream.
-type SeenEvents<'d> = BTreeMap<&'d str, (&'d str, &'d Span)>;
+/// Events seen so far: an event of a signal belongs to one stream.
+type SeenEvents<'d> = BTreeMap<(Signal, &'d str), (&'d str, &'d Span)>;
 
 fn stream<'d>(entry: &'d Entry, table: &'d Table, seen: &mut SeenEvents<'d>, findings: &mut Findings) -> Stream {
     let mut reader = Reader::new(table, format!("stream `{}`", entry.key), &entry.key_span);
     let description = reader.required(findings, "description", "say in a sentence what the stream is");
     let owner = reader.required(findings, "owner", "name who answers for it: owner = \"phones@acme.example\"");
     let expires_day = date(&mut reader, findings, "expires");
+    let signal = reader.text(findings, "signal", "use one of: logs, metrics, traces; left out, it is logs");
+    let signal = signal.and_then(|text| known(text, "signal", &SIGNALS, findings)).unwrap_or_default();
     let (description, owner) = (owned(description), owned(owner));
     let mut fields = Vec::new();
     if let Some((at, table)) =
@@ -83,7 +87,7 @@ fn stream<'d>(entry: &'d Entry, table: &'d Table, seen: &mut SeenEvents<'d>, fin
     {
         limit(at, table, "fields", findings);
         for (at, table) in subtables(table, "field", &names::COLUMN, findings) {
-            let stream = StreamDefaults { name: &entry.key, owner: &owner, expires_day };
+            let stream = StreamDefaults { name: &entry.key, signal, owner: &owner, expires_day };
             fields.extend(field(at, table, &stream, findings));
         }
     }
@@ -93,7 +97,7 @@ fn stream<'d>(entry: &'d Entry, table: &'d Table, seen: &mut SeenEvents<'d>, fin
     if let Some((at, table)) = reader.required_table(findings, "event", mend) {
         limit(at, table, "events", findings);
         for (at, table) in subtables(table, "event", &names::EVENT, findings) {
-            if let Some((stream, place)) = seen.insert(&at.key, (&entry.key, &at.key_span)) {
+            if let Some((stream, place)) = seen.insert((signal, &at.key), (&entry.key, &at.key_span)) {
                 let message = format!("event `{}` is declared twice", at.key);
                 let also = format!("declared in stream `{stream}`");
                 findings.report_both(
@@ -107,7 +111,7 @@ fn stream<'d>(entry: &'d Entry, table: &'d Table, seen: &mut SeenEvents<'d>, fin
         }
     }
     reader.finish(findings);
-    Stream { name: entry.key.clone(), description, owner, expires_day, events, fields }
+    Stream { name: entry.key.clone(), signal, description, owner, expires_day, events, fields }
 }
 
 /// The columns that the document declares, in the order of [`Stream::fields`], whether or not they are faultless.
@@ -155,6 +159,7 @@ fn event_fields(names: &[Text<'_>], event: &Entry, declared: &[&str], findings: 
 /// What a field takes from its stream where it says nothing itself.
 struct StreamDefaults<'a> {
     name: &'a str,
+    signal: Signal,
     owner: &'a str,
     expires_day: Option<i32>,
 }
@@ -165,10 +170,9 @@ fn field(entry: &Entry, table: &Table, stream: &StreamDefaults<'_>, findings: &m
         findings.report(&entry.key_span, message, "give the field another name");
     }
     let mut reader = Reader::new(table, format!("field `{}`", entry.key), &entry.key_span);
-    let kind = reader.required(findings, "type", "use one of: bool, i64, f64, string, timestamp");
+    let kind = reader.required(findings, "type", TYPE);
     let kind = kind.and_then(|text| known(text, "type", &TYPES, findings));
-    let from = reader.required(findings, "from", FROM);
-    let from = from.and_then(|text| path(text, kind, findings));
+    let from = from::from(&mut reader, stream.signal, kind, findings);
     let category = reader.required(findings, "category", CATEGORY);
     let category = category.and_then(|text| {
         let category = Category::parse(text.value);
@@ -190,9 +194,11 @@ fn field(entry: &Entry, table: &Table, stream: &StreamDefaults<'_>, findings: &m
     }
     let values = values(&mut reader, kind, findings);
     reader.finish(findings);
+    let (kind, list) = kind?;
     Some(Field {
         column: entry.key.clone(),
-        kind: kind?,
+        kind,
+        list,
         from: from?,
         category: category?,
         role: role?,
@@ -203,14 +209,14 @@ fn field(entry: &Entry, table: &Table, stream: &StreamDefaults<'_>, findings: &m
     })
 }
 
-fn values(reader: &mut Reader<'_>, kind: Option<FieldType>, findings: &mut Findings) -> Vec<String> {
+fn values(reader: &mut Reader<'_>, kind: Option<(FieldType, bool)>, findings: &mut Findings) -> Vec<String> {
     let mend = "list the values that conditions may name: values = [\"wifi\", \"5g\"]";
     let Some((entry, texts)) = reader.texts(findings, "values", mend) else { return Vec::new() };
-    if kind.is_some_and(|kind| kind != FieldType::String) {
+    if kind.is_some_and(|kind| kind != (FieldType::String, false)) {
         findings.report(
             &entry.key_span,
             "only a field of type string has `values`",
-            "remove it: conditions compare numbers as they are",
+            "remove it: conditions compare numbers as they are, and cannot name lists",
         );
     }
     if texts.is_empty() {
@@ -230,36 +236,11 @@ fn values(reader: &mut Reader<'_>, kind: Option<FieldType>, findings: &mut Findi
     texts.iter().map(|text| text.value).filter(|value| *value != UNKNOWN).map(str::to_owned).collect()
 }
 
-fn path(text: Text<'_>, kind: Option<FieldType>, findings: &mut Findings) -> Option<FieldPath> {
-    let path = FieldPath::parse(text.value);
-    let needs = match &path {
-        None => {
-            findings.report(text.span, format!("`{}` is not a place in a record", text.value.escape_debug()), FROM);
-            None
-        }
-        Some(FieldPath::SeverityNumber) => Some((FieldType::I64, "i64")),
-        Some(FieldPath::SeverityText) => Some((FieldType::String, "string")),
-        Some(_) => None,
-    };
-    if let (Some((needs, name)), Some(kind)) = (needs, kind)
-        && needs != kind
-    {
-        findings.report(text.span, format!("`{}` is of type {name}", text.value), format!("write type = \"{name}\""));
-    }
-    path
-}
-
-const FROM: &str = "use attributes.<key>, resource.<key>, body, severity_number or severity_text";
+const TYPE: &str = "use one of: bool, i64, f64, string, timestamp, position, or a list such as list<string>";
 const CATEGORY: &str =
     "use a fideslang data category: words in lower case joined by dots, such as user.location.precise";
 
-const TYPES: [(&str, FieldType); 5] = [
-    ("bool", FieldType::Bool),
-    ("i64", FieldType::I64),
-    ("f64", FieldType::F64),
-    ("string", FieldType::String),
-    ("timestamp", FieldType::Timestamp),
-];
+const SIGNALS: [(&str, Signal); 3] = [("logs", Signal::Logs), ("metrics", Signal::Metrics), ("traces", Signal::Traces)];
 
 const ROLES: [(&str, Role); 4] =
     [("identifier", Role::Identifier), ("quasi", Role::Quasi), ("sensitive", Role::Sensitive), ("plain", Role::Plain)];

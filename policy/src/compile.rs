@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::catalogue::{Catalogue, Stream};
+use crate::catalogue::{Catalogue, FieldType, Stream, type_name};
 use crate::cells::MAX_CELLS;
 use crate::condition::{Condition, Dimension, DimensionSubject};
 use crate::operator::OperatorRef;
@@ -164,16 +164,34 @@ fn inputs(target: &Target, stream: &Stream) -> Vec<Input> {
 }
 
 fn check_operator(emit: &Emit, input: Input, stream: &Stream, findings: &mut Findings) {
-    let (name, kind) = (input_name(input, stream), input_kind(input, stream));
+    let (name, (kind, list)) = (input_name(input, stream), input_kind(input, stream));
     let operator = &*emit.operator;
     if operator.output(kind).is_none() {
         let message = format!(
             "`{}` with these parameters cannot run on `{name}` of stream `{}`, which is of type {}",
             operator.name(),
             stream.name,
-            kind.name()
+            type_name(kind, list)
         );
-        findings.report(&emit.span, message, "use another operator: keep, suppress and drop run on every type");
+        let mend = match kind {
+            FieldType::Position => {
+                "use h3, geohash, suppress or drop; to keep it whole, declare two fields of type f64 instead"
+            }
+            _ => "use another operator: keep, suppress and drop run on every other type",
+        };
+        findings.report(&emit.span, message, mend);
+    }
+    let refused = match input {
+        Input::Time => None,
+        Input::Field(number) => stream
+            .fields
+            .get(usize::from(number))
+            .filter(|field| !field.values.is_empty())
+            .and_then(|field| operator.refuses(&field.values)),
+    };
+    if let Some(refused) = refused {
+        let message = format!("{} (`{name}` of stream `{}`)", refused.message, stream.name);
+        findings.report(&emit.span, message, refused.mend);
     }
     let written = column_name(name, operator);
     if operator.suffix().is_some() && stream.field_number(&written).is_some() {
@@ -276,5 +294,7 @@ fn report_cells(
     findings.report(span, message, mend);
 }
 
+#[cfg(test)]
+mod lists;
 #[cfg(test)]
 mod tests;

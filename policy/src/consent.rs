@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// State of one purpose for one subject. Names are those of the W3C Data Privacy Vocabulary, in lower case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConsentState {
     /// Nothing was ever said.

@@ -3,6 +3,8 @@
 //! Catalogue and policy are read from this tree, so that every problem names line and column, and so that a document
 //! that was stored years ago as canonical JSON gives the same plan as the TOML that it was made from.
 
+use std::collections::BTreeMap;
+
 use toml::de::{DeTable, DeValue};
 
 use crate::digest::Digest;
@@ -11,6 +13,8 @@ use crate::source::{Findings, Source, Span};
 
 /// Longest document that is read.
 const MAX_BYTES: usize = 16 << 20;
+/// Key of the texts of files in the canonical JSON; no TOML document has it.
+pub(crate) const FILES: &str = "files";
 /// Largest whole number that JSON readers agree on: 2^53 - 1.
 const MAX_INTEGER: i64 = (1 << 53) - 1;
 /// Syntax errors told at once: after the first few, the parser guesses.
@@ -103,6 +107,30 @@ impl Document {
             }
         };
         Self::finish(root, findings)
+    }
+
+    /// The same document with the texts of the files that it names, so that both are published, kept and digested as one.
+    pub(crate) fn with_files(self, texts: BTreeMap<String, String>, source: &Source) -> Result<Self, Problems> {
+        if texts.is_empty() {
+            return Ok(self);
+        }
+        let item = |node| Item { span: 0..0, node };
+        let entry = |key, node| Entry { key, key_span: 0..0, item: item(node) };
+        let mut root = self.root;
+        let files = texts.into_iter().map(|(name, text)| entry(name, Node::Text(text))).collect();
+        root.0.push(entry(FILES.to_owned(), Node::Table(Table(files))));
+        Self::finish(root, Findings::new(source.clone()))
+    }
+
+    /// The text of a file, where the document was kept with its files.
+    pub(crate) fn file(&self, name: &str) -> Option<&str> {
+        let files = self.root.0.iter().find(|entry| entry.key == FILES)?;
+        let Node::Table(files) = &files.item.node else { return None };
+        let file = files.0.iter().find(|entry| entry.key == name)?;
+        match &file.item.node {
+            Node::Text(text) => Some(text),
+            _ => None,
+        }
     }
 
     fn finish(root: Table, mut findings: Findings) -> Result<Self, Problems> {

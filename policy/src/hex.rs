@@ -13,6 +13,47 @@ pub fn encode(bytes: &[u8]) -> String {
     text
 }
 
+/// Half of a SHA-256 as text: 32 digits, without an allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hex16([u8; 32]);
+
+impl Hex16 {
+    /// The digits of the first 16 bytes.
+    #[must_use]
+    pub fn of_first(bytes: &[u8; 32]) -> Self {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        }
+        Self(digits)
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl AsRef<str> for Hex16 {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl std::fmt::Display for Hex16 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::fmt::Debug for Hex16 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The bytes of `text`, or `None` if it is not an even number of lower-case hex digits.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
@@ -36,6 +77,8 @@ mod tests {
     fn round_trips_and_refuses_what_is_not_hex() {
         assert_eq!(encode(&[0, 0x1f, 0xff]), "001fff");
         assert_eq!(decode("001fff"), Some(vec![0, 0x1f, 0xff]));
+        let bytes: [u8; 32] = std::array::from_fn(|at| (at * 37) as u8);
+        assert_eq!(Hex16::of_first(&bytes).as_str(), encode(&bytes[..16]));
         assert_eq!(decode("0"), None);
         assert_eq!(decode("0G"), None);
     }

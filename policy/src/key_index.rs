@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::catalogue::{FieldPath, FieldType, Stream};
+use crate::catalogue::{FieldPath, FieldType, Place, Signal, Stream};
 use crate::plan::Plan;
 use crate::policy::Policy;
 
@@ -19,12 +19,13 @@ pub type NameSet = HashSet<Box<str>, foldhash::quality::RandomState>;
 /// Where events, attributes and resource attributes go.
 #[derive(Clone, Debug)]
 pub struct KeyIndex {
-    pub(crate) events: NameMap<(u16, u16)>,
+    /// By number of the signal.
+    pub(crate) events: [NameMap<(u16, u16)>; 3],
     pub(crate) streams: Vec<StreamKeys>,
 }
 
 /// The keys of one stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StreamKeys {
     /// Stream name.
     pub name: Arc<str>,
@@ -34,12 +35,16 @@ pub struct StreamKeys {
     pub attributes: KeyTable,
     /// Keys of resource attributes (`from = "resource.…"`).
     pub resource: KeyTable,
-    /// What the record's body feeds (`from = "body"`).
-    pub body: Vec<Slot>,
-    /// What `severity_number` feeds.
-    pub severity_number: Vec<Slot>,
-    /// What `severity_text` feeds.
-    pub severity_text: Vec<Slot>,
+    /// Keys of the scope's attributes (`from = "scope.attributes.…"`).
+    pub scope_attributes: KeyTable,
+    /// Keys of a body that is a key-value list (`from = "body.…"`).
+    pub body_keys: KeyTable,
+    /// Keys of the attributes of a span's events (`from = "span_events.attributes.…"`): all feed lists.
+    pub span_event_attributes: KeyTable,
+    /// Keys of the attributes of a span's links (`from = "links.attributes.…"`): all feed lists.
+    pub link_attributes: KeyTable,
+    /// What every other place of a record feeds (`from = "body"`, `from = "duration_ns"`).
+    pub places: PlaceTable,
     /// Whether subject, jurisdiction and GPC come from the resource (one value a resource) or from each record.
     pub subject_per_resource: bool,
     /// See `subject_per_resource`.
@@ -53,8 +58,10 @@ pub struct StreamKeys {
 /// What a decoder must know of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldKey {
-    /// Declared type.
+    /// Declared type; of the elements where it is a list.
     pub kind: FieldType,
+    /// Whether it is a list.
+    pub list: bool,
     /// Whether its values come once a resource.
     pub per_resource: bool,
 }
@@ -64,6 +71,10 @@ pub struct FieldKey {
 pub enum Slot {
     /// Field number of the stream.
     Field(u16),
+    /// Latitude of the position that this field is.
+    Lat(u16),
+    /// Longitude of the position that this field is.
+    Lon(u16),
     /// The subject.
     Subject,
     /// The jurisdiction.
@@ -75,21 +86,36 @@ pub enum Slot {
 /// Attribute keys → slots, and the prefixes under which nested key-value lists may hold more.
 #[derive(Clone, Debug, Default)]
 pub struct KeyTable {
-    keys: NameMap<Vec<Slot>>,
+    /// Key → number of its entry.
+    keys: NameMap<u32>,
+    entries: Vec<(Box<str>, Vec<Slot>)>,
     prefixes: NameSet,
+    slots: Vec<Slot>,
+}
+
+/// Places of a record → slots.
+#[derive(Clone, Debug, Default)]
+pub struct PlaceTable {
+    /// In the order of the places.
+    slots: Vec<(Place, Vec<Slot>)>,
 }
 
 impl KeyIndex {
-    /// An index of event names, each with (stream, event within the stream), over the streams in the catalogue's order.
+    /// An index of event names of a signal, each with (stream, event within the stream), over the streams in the
+    /// catalogue's order.
     #[must_use]
-    pub fn new<'n>(events: impl IntoIterator<Item = (&'n str, (u16, u16))>, streams: Vec<StreamKeys>) -> Self {
-        Self { events: events.into_iter().map(|(name, place)| (name.into(), place)).collect(), streams }
+    pub fn new<'n>(events: impl IntoIterator<Item = (Signal, &'n str, (u16, u16))>, streams: Vec<StreamKeys>) -> Self {
+        let mut index = Self { events: Default::default(), streams };
+        for (signal, name, place) in events {
+            index.events[signal as usize].insert(name.into(), place);
+        }
+        index
     }
 
-    /// (stream, event within the stream) of an event name.
+    /// (stream, event within the stream) of an event name of a signal.
     #[must_use]
-    pub fn event(&self, name: &str) -> Option<(u16, u16)> {
-        self.events.get(name).copied()
+    pub fn event(&self, signal: Signal, name: &str) -> Option<(u16, u16)> {
+        self.events[signal as usize].get(name).copied()
     }
 
     /// Keys of a stream by its number.
@@ -108,7 +134,13 @@ impl KeyIndex {
 impl KeyTable {
     /// Adds a dotted key; every proper prefix at a dot becomes a place to descend.
     pub fn insert(&mut self, key: &str, slot: Slot) {
-        self.keys.entry(key.into()).or_default().push(slot);
+        let entries = &mut self.entries;
+        let number = *self.keys.entry(key.into()).or_insert_with(|| {
+            entries.push((key.into(), Vec::new()));
+            entries.len() as u32 - 1
+        });
+        entries[number as usize].1.push(slot);
+        self.slots.push(slot);
         for (dot, _) in key.match_indices('.') {
             self.prefixes.insert(key[..dot].into());
         }
@@ -117,13 +149,34 @@ impl KeyTable {
     /// The slots of a key, dotted in full.
     #[must_use]
     pub fn slots(&self, key: &str) -> Option<&[Slot]> {
-        self.keys.get(key).map(Vec::as_slice)
+        let number = self.keys.get(key)?;
+        self.entries.get(*number as usize).map(|(_, slots)| slots.as_slice())
+    }
+
+    /// The same. `guess` is what this left behind for the attribute that stood here in the record before: records of one
+    /// sender are much alike, and a look is cheaper than a hash.
+    #[must_use]
+    pub fn slots_near(&self, key: &str, guess: &mut u32) -> Option<&[Slot]> {
+        if let Some((known, slots)) = self.entries.get(*guess as usize)
+            && **known == *key
+        {
+            return Some(slots);
+        }
+        let number = *self.keys.get(key)?;
+        *guess = number;
+        self.entries.get(number as usize).map(|(_, slots)| slots.as_slice())
     }
 
     /// Whether a key-value list under this key may hold declared keys.
     #[must_use]
     pub fn is_prefix(&self, key: &str) -> bool {
         self.prefixes.contains(key)
+    }
+
+    /// Every slot that a key of the table feeds, in the order in which they were inserted.
+    #[must_use]
+    pub fn all(&self) -> &[Slot] {
+        &self.slots
     }
 
     /// Whether no key is declared.
@@ -133,18 +186,44 @@ impl KeyTable {
     }
 }
 
+impl PlaceTable {
+    /// Lets a place feed a slot.
+    pub fn insert(&mut self, place: Place, slot: Slot) {
+        match self.slots.binary_search_by_key(&place, |(known, _)| *known) {
+            Ok(at) => self.slots[at].1.push(slot),
+            Err(at) => self.slots.insert(at, (place, vec![slot])),
+        }
+    }
+
+    /// What a place feeds.
+    #[must_use]
+    pub fn slots(&self, place: Place) -> &[Slot] {
+        self.slots.iter().find(|(known, _)| *known == place).map_or(&[], |(_, slots)| slots.as_slice())
+    }
+
+    /// The places that feed something, in their order, with what they feed.
+    pub fn iter(&self) -> impl Iterator<Item = (Place, &[Slot])> {
+        self.slots.iter().map(|(place, slots)| (*place, slots.as_slice()))
+    }
+
+    /// Whether nothing comes from a place.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
 impl Plan {
     /// The key index for a source whose subjects are named by `subject`.
     #[must_use]
     pub fn key_index(&self, subject: &FieldPath) -> KeyIndex {
-        let mut index = KeyIndex { events: NameMap::default(), streams: Vec::new() };
-        for (number, stream) in self.catalogue().streams.iter().enumerate() {
-            for (event, declared) in stream.events.iter().enumerate() {
-                index.events.insert(declared.name.as_str().into(), (number as u16, event as u16));
-            }
-            index.streams.push(StreamKeys::new(stream, self.policy(), subject));
-        }
-        index
+        let streams = &self.catalogue().streams;
+        let events = streams.iter().enumerate().flat_map(|(number, stream)| {
+            let place = move |event| (number as u16, event as u16);
+            let named = stream.events.iter().enumerate();
+            named.map(move |(event, declared)| (stream.signal, declared.name.as_str(), place(event)))
+        });
+        KeyIndex::new(events, streams.iter().map(|stream| StreamKeys::new(stream, self.policy(), subject)).collect())
     }
 }
 
@@ -158,13 +237,12 @@ impl StreamKeys {
             fields: stream
                 .fields
                 .iter()
-                .map(|field| FieldKey { kind: field.kind, per_resource: field.from.is_per_resource() })
+                .map(|field| FieldKey {
+                    kind: field.kind,
+                    list: field.list,
+                    per_resource: field.from.is_per_resource(),
+                })
                 .collect(),
-            attributes: KeyTable::default(),
-            resource: KeyTable::default(),
-            body: Vec::new(),
-            severity_number: Vec::new(),
-            severity_text: Vec::new(),
             subject_per_resource: per_resource(Some(subject)),
             jurisdiction_per_resource: per_resource(jurisdiction),
             gpc_per_resource: per_resource(gpc),
@@ -177,9 +255,16 @@ impl StreamKeys {
                     may
                 })
                 .collect(),
+            ..Self::default()
         };
         for (number, field) in stream.fields.iter().enumerate() {
-            keys.feed(&field.from, Slot::Field(number as u16));
+            match &field.from {
+                FieldPath::Position { lat, lon } => {
+                    keys.feed(lat, Slot::Lat(number as u16));
+                    keys.feed(lon, Slot::Lon(number as u16));
+                }
+                path => keys.feed(path, Slot::Field(number as u16)),
+            }
         }
         keys.feed(subject, Slot::Subject);
         if let Some(path) = jurisdiction {
@@ -195,9 +280,13 @@ impl StreamKeys {
         match path {
             FieldPath::Attribute(key) => self.attributes.insert(key, slot),
             FieldPath::Resource(key) => self.resource.insert(key, slot),
-            FieldPath::Body => self.body.push(slot),
-            FieldPath::SeverityNumber => self.severity_number.push(slot),
-            FieldPath::SeverityText => self.severity_text.push(slot),
+            FieldPath::ScopeAttribute(key) => self.scope_attributes.insert(key, slot),
+            FieldPath::BodyKey(key) => self.body_keys.insert(key, slot),
+            FieldPath::SpanEventAttribute(key) => self.span_event_attributes.insert(key, slot),
+            FieldPath::LinkAttribute(key) => self.link_attributes.insert(key, slot),
+            FieldPath::Place(place) => self.places.insert(*place, slot),
+            // Its halves are fed one by one.
+            FieldPath::Position { .. } => {}
         }
     }
 }

@@ -2,22 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use ring::hmac;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use crate::subject::{LedgerId, SubjectId};
+
+/// The state of HMAC-SHA256 (RFC 2104) after its key: cloned for each message.
+pub(crate) type Keyed = Hmac<Sha256>;
 
 /// One HMAC key with its generation; its `Debug` says nothing of the key.
 #[derive(Clone)]
 pub struct HmacKey {
     generation: u64,
-    key: hmac::Key,
+    key: Keyed,
 }
 
 impl HmacKey {
     /// A key for HMAC-SHA256 from 32 secret bytes, and the number of its generation (from 1).
     #[must_use]
     pub fn new(generation: u64, secret: &[u8; 32]) -> Self {
-        Self { generation, key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+        // The length of a block: such a key is taken as it is, and cannot be refused.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(secret);
+        Self { generation, key: Keyed::new(&block.into()) }
     }
 
     /// Number of the generation, from 1.
@@ -26,9 +33,8 @@ impl HmacKey {
         self.generation
     }
 
-    /// The keyed state, cloned once per value.
-    #[must_use]
-    pub const fn ring_key(&self) -> &hmac::Key {
+    /// The keyed state, to be cloned for each value.
+    pub(crate) const fn keyed(&self) -> &Keyed {
         &self.key
     }
 }
@@ -48,7 +54,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// `ledger` makes ledger ids, `subject` is the live generation `K_n`, `named` are the keys that `hmac` operators name.
+    /// `ledger` makes ledger ids, `subject` is the live generation `K_n`, `named` are the keys that operators name.
     #[must_use]
     pub const fn new(ledger: HmacKey, subject: HmacKey, named: BTreeMap<String, HmacKey>) -> Self {
         Self { ledger, subject, named }
@@ -66,7 +72,7 @@ impl Keys {
         SubjectId::from_bytes(tag(&self.subject, ledger_id.as_bytes()))
     }
 
-    /// The key that an `hmac` operator names.
+    /// The key that an `hmac` or `fpe_ff1` operator names.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&HmacKey> {
         self.named.get(name)
@@ -74,9 +80,7 @@ impl Keys {
 }
 
 fn tag(key: &HmacKey, message: &[u8]) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(hmac::sign(key.ring_key(), message).as_ref());
-    bytes
+    key.keyed().clone().chain_update(message).finalize().into_bytes().into()
 }
 
 #[cfg(test)]
@@ -98,7 +102,7 @@ mod tests {
         let hex = |bytes: &[u8; 32]| crate::hex::encode(bytes);
         assert_eq!(hex(ledger_id.as_bytes()), "ef587374e6ab5e4f4e1d789695ee9c8aa55facff320e4f00fdbf0c2a83b90332");
         assert_eq!(hex(subject_id.as_bytes()), "8afe4f8be6552d73010530443144bc946ece3350fa3c745ddf287c419aca5eb6");
-        assert_eq!(subject_id.in_table("analytics"), "1a58945753576fbd6a7b921bb387d542");
+        assert_eq!(subject_id.in_table("analytics").as_str(), "1a58945753576fbd6a7b921bb387d542");
         assert_ne!(subject_id.in_table("analytics"), subject_id.in_table("marketing"));
     }
 

@@ -17,6 +17,8 @@ pub mod digest;
 mod document;
 pub mod explain;
 mod expression;
+pub mod field_path;
+pub mod files;
 pub mod hex;
 pub mod key_index;
 pub mod keys;

@@ -38,11 +38,13 @@ pub(crate) const STREAM: NameRule = NameRule {
 /// Name of an event, as devices send it.
 pub(crate) const EVENT: NameRule = NameRule {
     what: "name of an event",
-    says: "use up to 255 printable ASCII characters without spaces and quotes",
+    says: "use up to 255 printable ASCII characters without quotes; spaces one at a time and inside only",
     test: |name| {
         !name.is_empty()
             && name.len() <= 255
-            && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\'' | b'"' | b'`' | b'\\'))
+            // Analytics libraries send names like `Order Completed`; two that look alike must not both be possible.
+            && name.split(' ').all(|word| !word.is_empty())
+            && name.bytes().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'\'' | b'"' | b'`' | b'\\'))
     },
 };
 
@@ -70,6 +72,15 @@ pub(crate) const RULE: NameRule = NameRule {
     says: "use up to 100 letters, digits, `.`, `_`, `:`, `/` and `-`",
     test: |name| {
         name.len() <= 100 && starts_alphanumeric(name) && name.bytes().all(|b| is_label(b) || matches!(b, b':' | b'/'))
+    },
+};
+
+/// Name of a file that a policy names, from the policy's folder.
+pub(crate) const FILE: NameRule = NameRule {
+    what: "name of a file",
+    says: "use the way from the policy's folder, without `..`: letters, digits, `.`, `_` and `-`, folders joined by `/`",
+    test: |name| {
+        name.len() <= 200 && name.split('/').all(|part| starts_alphanumeric(part) && part.bytes().all(is_label))
     },
 };
 
@@ -110,9 +121,15 @@ mod tests {
     #[test]
     fn other_names() {
         assert!(COLUMN.allows("imei_2") && !COLUMN.allows("2imei") && !COLUMN.allows("_x") && !COLUMN.allows("Imei"));
-        assert!(EVENT.allows("phone.app.opened") && !EVENT.allows("a b") && !EVENT.allows("it's") && !EVENT.allows(""));
+        for good in ["phone.app.opened", "Device Paired", "org-example-hub.baseline"] {
+            assert!(EVENT.allows(good), "{good}");
+        }
+        for bad in ["", " ", " a", "a ", "a  b", "a\tb", "a\u{a0}b", "it's", "a\u{e4}"] {
+            assert!(!EVENT.allows(bad), "{bad}");
+        }
         assert!(JURISDICTION.allows("US-CA") && !JURISDICTION.allows("*"));
         assert!(RULE.allows("phone-analytics") && !RULE.allows("a rule"));
         assert!(DOCUMENT.allows("acme-fleet") && !DOCUMENT.allows("-x"));
+        assert!(FILE.allows("hierarchies/city.csv") && !FILE.allows("../city.csv") && !FILE.allows("a/..b"));
     }
 }

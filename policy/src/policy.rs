@@ -76,6 +76,7 @@ pub struct Purpose {
 
 /// Legal basis of a purpose in a jurisdiction, least strict first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LegalBasis {
     /// Performance of a contract; needs a published notice.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::FieldPath;
+use crate::catalogue::{FieldPath, Signal};
 use crate::catalogue_document::known;
 use crate::category::Category;
 use crate::consent::MAX_PURPOSES;
-use crate::document::{Document, Entry, Node, Table};
+use crate::document::{Document, Entry, FILES, Node, Table};
+use crate::files::{Files, ReadFile, no_file};
 use crate::names::{self, UNKNOWN};
 use crate::policy::{GpcRule, Jurisdictions, LegalBasis, OnWithdrawal, Policy, Purpose};
 use crate::problem::Problems;
@@ -19,13 +20,26 @@ use crate::source::{Findings, Source};
 const MAX_AGE: i64 = 120;
 
 impl Policy {
-    /// Parses `policy.toml`; `file` is how problems name it.
+    /// Parses `policy.toml`; `file` is how problems name it. It can name no files.
     ///
     /// # Errors
     /// Every problem found.
     pub fn parse(text: &str, file: &str) -> Result<Self, Problems> {
+        Self::parse_with(text, file, &no_file)
+    }
+
+    /// Parses `policy.toml` and the files that it names, which `read_file` gives. Their texts become part of the
+    /// canonical document, under `files`, and so of its digest.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn parse_with(text: &str, file: &str, read_file: &ReadFile<'_>) -> Result<Self, Problems> {
         let source = Source::new(text, file);
-        read(Document::from_toml(&source)?, source)
+        let document = Document::from_toml(&source)?;
+        let files = Files::new(read_file);
+        let policy = read(&document, &source, &files, Origin::Written)?;
+        let Document { digest, canonical, .. } = document.with_files(files.into_texts(), &source)?;
+        Ok(Self { digest, canonical, ..policy })
     }
 
     /// Reads a policy back from its canonical JSON, as published at `/v1/policy` and kept beside the tables. With the
@@ -36,11 +50,20 @@ impl Policy {
     /// Every problem found.
     pub fn from_canonical(json: &str, file: &str) -> Result<Self, Problems> {
         let source = Source::new(json, file);
-        read(Document::from_json(&source)?, source)
+        let document = Document::from_json(&source)?;
+        let read_file = |name: &str| document.file(name).map_or_else(|| no_file(name), |text| Ok(text.to_owned()));
+        read(&document, &source, &Files::new(&read_file), Origin::Kept)
     }
 }
 
-fn read(document: Document, source: Source) -> Result<Policy, Problems> {
+/// Whether a document was written by people, or kept with its files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Written,
+    Kept,
+}
+
+fn read(document: &Document, source: &Source, files: &Files<'_>, origin: Origin) -> Result<Policy, Problems> {
     let mut findings = Findings::new(source.clone());
     let mut reader = Reader::new(&document.root, "the policy", &(0..0));
     let name = reader.required(&mut findings, "policy", "name the fleet in the first line: policy = \"acme-fleet\"");
@@ -61,18 +84,21 @@ fn read(document: Document, source: Source) -> Result<Policy, Problems> {
         declared.map_or_else(Vec::new, |(_, table)| purposes(table, &jurisdictions, notice.is_some(), &mut findings));
     let gpc = gpc(&mut reader, &purposes, &mut findings);
     let purpose_names: Vec<&str> = purposes.iter().map(|purpose| purpose.name.as_str()).collect();
-    let rules = rules(reader.get("rule"), &purpose_names, &mut findings);
+    let rules = rules(reader.get("rule"), &purpose_names, files, &mut findings);
+    if origin == Origin::Kept {
+        reader.get(FILES);
+    }
     reader.finish(&mut findings);
     findings.finish(name.map(|name| Policy {
         name: name.value.to_owned(),
         digest: document.digest,
-        canonical: document.canonical,
+        canonical: document.canonical.clone(),
         notice: notice.map(|notice| notice.value.to_owned()),
         jurisdictions,
         gpc,
         purposes,
         rules,
-        source,
+        source: source.clone(),
     }))
 }
 
@@ -140,9 +166,16 @@ pub(crate) fn unknown_purpose<'a>(name: Text<'_>, known: impl Iterator<Item = &'
 
 fn path(text: Text<'_>, findings: &mut Findings) -> Option<FieldPath> {
     let path = FieldPath::parse(text.value);
-    if path.is_none() {
-        let message = format!("`{}` is not a place in a record", text.value.escape_debug());
-        findings.report(text.span, message, "use attributes.<key> or resource.<key>");
+    match &path {
+        None => {
+            let message = format!("`{}` is not a place in a record", text.value.escape_debug());
+            findings.report(text.span, message, "use attributes.<key> or resource.<key>");
+        }
+        Some(known) if known.signals().len() < Signal::ALL.len() => {
+            let message = format!("not every record has `{}`: it must come with logs, metrics and traces", text.value);
+            findings.report(text.span, message, "use attributes.<key> or resource.<key>");
+        }
+        Some(_) => {}
     }
     path
 }

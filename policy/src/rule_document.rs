@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::category::Category;
 use crate::document::{Entry, Item, Node, Table};
 use crate::expression::Expression;
+use crate::files::Files;
 use crate::names;
 use crate::operator::{self, OperatorRef, Parameter};
 use crate::policy_document::unknown_purpose;
@@ -68,7 +69,7 @@ impl When {
 }
 
 /// Reads `[[rule]]`.
-pub(crate) fn rules(entry: Option<&Entry>, purposes: &[&str], findings: &mut Findings) -> Vec<Rule> {
+pub(crate) fn rules(entry: Option<&Entry>, purposes: &[&str], files: &Files<'_>, findings: &mut Findings) -> Vec<Rule> {
     let Some(entry) = entry else { return Vec::new() };
     let Node::List(items) = &entry.item.node else {
         let message = format!("`rule` must be a list of tables, not {}", entry.item.node.kind());
@@ -84,12 +85,13 @@ pub(crate) fn rules(entry: Option<&Entry>, purposes: &[&str], findings: &mut Fin
         return Vec::new();
     }
     let mut seen: BTreeMap<&str, &Span> = BTreeMap::new();
-    items.iter().filter_map(|item| rule(item, purposes, &mut seen, findings)).collect()
+    items.iter().filter_map(|item| rule(item, purposes, files, &mut seen, findings)).collect()
 }
 
 fn rule<'d>(
     item: &'d Item,
     purposes: &[&str],
+    files: &Files<'_>,
     seen: &mut BTreeMap<&'d str, &'d Span>,
     findings: &mut Findings,
 ) -> Option<Rule> {
@@ -112,7 +114,7 @@ fn rule<'d>(
     let purposes = rule_purposes(&mut reader, purposes, findings);
     let when = reader.text(findings, "when", "write a condition, or leave `when` out: the rule holds always then");
     let when = when.map(|text| condition(text, findings));
-    let emits = emits(&mut reader, findings);
+    let emits = emits(&mut reader, files, findings);
     reader.finish(findings);
     let id = id?;
     let when = match when {
@@ -190,7 +192,7 @@ fn condition(text: Text<'_>, findings: &mut Findings) -> Option<When> {
 
 const EMIT: &str = "say what the rule does to a field: emit.model = { op = \"keep\" }";
 
-fn emits(reader: &mut Reader<'_>, findings: &mut Findings) -> Vec<Emit> {
+fn emits(reader: &mut Reader<'_>, files: &Files<'_>, findings: &mut Findings) -> Vec<Emit> {
     let mut emits = Vec::new();
     let columns = reader.table(findings, "emit", EMIT);
     let by_category = "write emit_category.\"user.location\" = { op = \"drop\" }";
@@ -200,7 +202,7 @@ fn emits(reader: &mut Reader<'_>, findings: &mut Findings) -> Vec<Emit> {
     }
     if let Some((_, table)) = columns {
         for (entry, table) in subtables(table, "emit", &names::COLUMN, findings) {
-            let operator = operator(entry, table, findings);
+            let operator = operator(entry, table, files, findings);
             emits.extend(operator.map(|operator| Emit {
                 target: Target::Column(entry.key.clone()),
                 operator,
@@ -213,7 +215,7 @@ fn emits(reader: &mut Reader<'_>, findings: &mut Findings) -> Vec<Emit> {
         else {
             continue;
         };
-        let operator = operator(entry, table, findings);
+        let operator = operator(entry, table, files, findings);
         let Some(category) = Category::parse(&entry.key) else {
             let message = format!("`{}` is not a data category", entry.key.escape_debug());
             findings.report(
@@ -232,7 +234,7 @@ fn emits(reader: &mut Reader<'_>, findings: &mut Findings) -> Vec<Emit> {
     emits
 }
 
-fn operator(entry: &Entry, table: &Table, findings: &mut Findings) -> Option<OperatorRef> {
+fn operator(entry: &Entry, table: &Table, files: &Files<'_>, findings: &mut Findings) -> Option<OperatorRef> {
     let mut reader = Reader::new(table, format!("emit `{}`", entry.key), &entry.key_span);
     let name = reader.required(findings, "op", "name an operator: { op = \"keep\" }")?;
     let mut parameters = BTreeMap::new();
@@ -242,21 +244,36 @@ fn operator(entry: &Entry, table: &Table, findings: &mut Findings) -> Option<Ope
             Node::Integer(number) => Parameter::Integer(*number),
             Node::Float(number) => Parameter::Float(*number),
             Node::Bool(value) => Parameter::Bool(*value),
+            Node::List(_) => {
+                let what = format!("parameter `{}`", parameter.key);
+                Parameter::Texts(text_list(&parameter.item, &what, findings)?)
+            }
             other => {
                 let message = format!("parameter `{}` cannot be {}", parameter.key, other.kind());
-                findings.report(&parameter.item.span, message, "write a text, a number, true or false");
+                findings.report(
+                    &parameter.item.span,
+                    message,
+                    "write a text, a list of texts, a number, true or false",
+                );
                 return None;
             }
         };
         parameters.insert(parameter.key.clone(), value);
     }
-    match operator::build(name.value, &parameters) {
+    match operator::build_with(name.value, &parameters, files) {
         Ok(operator) => Some(operator),
         Err(error) => {
             findings.report(&place_of(&error.message, table, name), error.message, error.mend);
             None
         }
     }
+}
+
+/// A parameter that is a list of texts; with one that is not, there is none.
+fn text_list(item: &Item, what: &str, findings: &mut Findings) -> Option<Vec<String>> {
+    let texts = reader::texts(item, what, "write texts: [\"email\", \"card\"]", findings)?;
+    let whole = matches!(&item.node, Node::List(items) if items.len() == texts.len());
+    whole.then(|| texts.iter().map(|text| text.value.to_owned()).collect())
 }
 
 /// The parameter that a message is about, by its name or its value, or the operator's name.
@@ -266,6 +283,10 @@ fn place_of(message: &str, table: &Table, name: Text<'_>) -> Span {
     if let Some(named) = parameters().find(|parameter| says(&parameter.key)) {
         return named.key_span.clone();
     }
-    let valued = parameters().find(|parameter| matches!(&parameter.item.node, Node::Text(text) if says(text)));
-    valued.map_or_else(|| name.span.clone(), |parameter| parameter.item.span.clone())
+    let items = parameters().flat_map(|parameter| match &parameter.item.node {
+        Node::List(items) => items.iter().collect(),
+        _ => vec![&parameter.item],
+    });
+    let valued = items.rev().find(|item| matches!(&item.node, Node::Text(text) if says(text)));
+    valued.map_or_else(|| name.span.clone(), |item| item.span.clone())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::catalogue::{Catalogue, Event, Field, FieldType, Stream};
+use crate::catalogue::{Catalogue, Event, Field, FieldType, Signal, Stream};
 use crate::condition::{Dimension, DimensionSubject};
 use crate::consent::ConsentState;
 use crate::plan::Input;
@@ -16,6 +16,9 @@ use crate::plan::Input;
 pub struct SampleEvent {
     /// Name of the event.
     pub event: String,
+    /// What kind of telemetry it is; logs where nothing is said.
+    #[serde(default)]
+    pub signal: Signal,
     /// Value of the attribute that gives the jurisdiction: `DE`.
     #[serde(default)]
     pub jurisdiction: Option<String>,
@@ -71,6 +74,8 @@ enum Known<'a> {
     Bool(bool),
     Number(f64),
     Text(&'a str),
+    /// A list or a position: no condition looks at it.
+    Other,
 }
 
 impl std::fmt::Debug for Known<'_> {
@@ -82,7 +87,7 @@ impl std::fmt::Debug for Known<'_> {
 impl<'a> Facts<'a> {
     /// None where no stream declares the event, or not any more.
     pub(crate) fn new(catalogue: &'a Catalogue, sample: &'a SampleEvent, jurisdiction: u16) -> Option<Self> {
-        let (number, event_number) = catalogue.event_number(&sample.event)?;
+        let (number, event_number) = catalogue.event_number(sample.signal, &sample.event)?;
         let stream = catalogue.streams.get(usize::from(number))?;
         let event = stream.events.get(usize::from(event_number))?;
         let has_expired = |expires: Option<i32>| sample.day.zip(expires).is_some_and(|(day, expires)| day >= expires);
@@ -176,7 +181,35 @@ impl<'a> Facts<'a> {
 
 /// The value as the field's type, if nothing is lost by that; the same rules as for an attribute of a record.
 fn known<'a>(field: &Field, value: &'a Value) -> Option<Known<'a>> {
-    match (field.kind, value) {
+    match value {
+        Value::Null => Some(Known::Absent),
+        Value::Array(elements) if field.list => {
+            elements.iter().all(|element| scalar(field.kind, element).is_some()).then_some(Known::Other)
+        }
+        _ if field.list => None,
+        value if field.kind == FieldType::Position => position(value),
+        value => scalar(field.kind, value),
+    }
+}
+
+/// A position is written `{"lat": …, "lon": …}`; half of one, or one that is not on the globe, is none.
+fn position(value: &Value) -> Option<Known<'_>> {
+    let halves = value.as_object()?;
+    if halves.keys().any(|key| key != "lat" && key != "lon") {
+        return None;
+    }
+    let mut valid = true;
+    for (half, most) in [("lat", 90.0), ("lon", 180.0)] {
+        valid &= match scalar(FieldType::F64, halves.get(half).unwrap_or(&Value::Null))? {
+            Known::Number(degrees) => (-most..=most).contains(&degrees),
+            _ => false,
+        };
+    }
+    Some(if valid { Known::Other } else { Known::Absent })
+}
+
+fn scalar(kind: FieldType, value: &Value) -> Option<Known<'_>> {
+    match (kind, value) {
         (_, Value::Null) => Some(Known::Absent),
         (FieldType::Bool, Value::Bool(value)) => Some(Known::Bool(*value)),
         (FieldType::String, Value::String(value)) => Some(Known::Text(value)),

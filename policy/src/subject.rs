@@ -1,6 +1,8 @@
 //! Who a row is about: ledger ids, subject ids and the narrower name that a table holds.
 
-use ring::digest;
+use sha2::{Digest, Sha256};
+
+use crate::hex::Hex16;
 
 /// Stable id of an assigned subject: `HMAC-SHA256(K_ledger, attribute value)`. In no table, no log line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,12 +42,9 @@ impl SubjectId {
     /// What the tables of one purpose call this subject:
     /// `hex(SHA-256("candor/table/v1" ‖ subject id ‖ purpose)[..16])`, 32 characters.
     #[must_use]
-    pub fn in_table(&self, purpose: &str) -> String {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"candor/table/v1");
-        context.update(&self.0);
-        context.update(purpose.as_bytes());
-        crate::hex::encode(&context.finish().as_ref()[..16])
+    pub fn in_table(&self, purpose: &str) -> Hex16 {
+        let digest = Sha256::new_with_prefix(b"candor/table/v1").chain_update(self.0).chain_update(purpose);
+        Hex16::of_first(&digest.finalize().into())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cells::{CellSpace, Reach};
 use crate::condition::{Dimension, DimensionSubject};
 use crate::contest::{Contender, Contest, NOBODY};
 use crate::lattice;
-use crate::operator::{Operator, OperatorRef, Rank, arrow_type};
+use crate::operator::{Operator, OperatorRef, Rank, list_of, suppressed_type};
 use crate::plan::{Decision, Input, NO_RULE, OutputColumn, TablePlan, TableRule, Winner};
 use crate::policy::Jurisdictions;
 use crate::source::{Findings, Span};
@@ -153,10 +153,11 @@ impl TableDraft<'_> {
     }
 
     fn columns_of(&self, input: Input, winning: &[&OperatorRef]) -> Vec<OutputColumn> {
-        let (kind, name) = (input_kind(input, self.stream), input_name(input, self.stream));
+        let ((kind, list), name) = (input_kind(input, self.stream), input_name(input, self.stream));
         let mut by_suffix: BTreeMap<Option<&'static str>, OutputColumn> = BTreeMap::new();
         for operator in winning.iter().filter(|operator| writes(&****operator)) {
-            let Some(data_type) = operator.output(kind) else { continue };
+            let Some(output) = operator.output(kind) else { continue };
+            let data_type = if list { list_of(output) } else { output };
             let column = by_suffix.entry(operator.suffix()).or_insert_with(|| OutputColumn {
                 name: column_name(name, &***operator),
                 input,
@@ -169,8 +170,8 @@ impl TableDraft<'_> {
         }
         // A column that is only ever suppressed stays in the schema, empty: its absence would tell no less.
         if by_suffix.is_empty() && winning.iter().any(|operator| operator.rank() == Rank::Suppress) {
-            let column =
-                OutputColumn { name: name.to_owned(), input, data_type: arrow_type(kind), operators: Vec::new() };
+            let data_type = suppressed_type(kind, list);
+            let column = OutputColumn { name: name.to_owned(), input, data_type, operators: Vec::new() };
             by_suffix.insert(None, column);
         }
         by_suffix.into_values().collect()
@@ -194,12 +195,13 @@ impl TableDraft<'_> {
     }
 }
 
-/// Type of a field or of `time`.
-pub(crate) fn input_kind(input: Input, stream: &Stream) -> FieldType {
-    match input {
-        Input::Time => FieldType::Timestamp,
-        Input::Field(number) => stream.fields.get(usize::from(number)).map_or(FieldType::String, |field| field.kind),
-    }
+/// Type of a field or of `time`, and whether it is a list.
+pub(crate) fn input_kind(input: Input, stream: &Stream) -> (FieldType, bool) {
+    let field = match input {
+        Input::Time => return (FieldType::Timestamp, false),
+        Input::Field(number) => stream.fields.get(usize::from(number)),
+    };
+    field.map_or((FieldType::String, false), |field| (field.kind, field.list))
 }
 
 /// Catalogue column of a field, or `time`.
@@ -281,18 +283,20 @@ fn same(a: &dyn Operator, b: &dyn Operator) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operator::arrow_type;
 
     #[test]
     fn time_is_microseconds_in_utc() {
         let stream = Stream {
             name: String::new(),
+            signal: crate::catalogue::Signal::Logs,
             description: String::new(),
             owner: String::new(),
             expires_day: None,
             events: Vec::new(),
             fields: Vec::new(),
         };
-        let kind = input_kind(Input::Time, &stream);
+        let (kind, _) = input_kind(Input::Time, &stream);
         assert_eq!(arrow_type(kind), DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("UTC".into())));
     }
 }

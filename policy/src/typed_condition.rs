@@ -220,6 +220,11 @@ fn column(test: &Test, scope: Scope<'_>, findings: &mut Findings) -> Option<Type
         return mistake(scope, &test.name_span, &message, &mend, findings);
     };
     let (subject, column) = (Subject::Field(number), &field.column);
+    if field.list || field.kind == FieldType::Position {
+        let message = format!("`{column}` is of type {}, which no condition can name", field.type_name());
+        let mend = "remove the test, or declare what it needs as a field of its own, of type bool, i64, f64 or string";
+        return mistake(scope, &test.name_span, &message, mend, findings);
+    }
     match (&test.kind, field.kind) {
         (TestKind::Flag, FieldType::Bool) => {
             Some(Typed::Atom { subject, holds: Holds::Classes(ranges(vec![2])), undecided_absent: true })
@@ -238,7 +243,9 @@ fn column(test: &Test, scope: Scope<'_>, findings: &mut Findings) -> Option<Type
                 FieldType::Bool => format!("write `{column}` or `not {column}`"),
                 FieldType::I64 | FieldType::F64 => format!("compare it with a number: {column} < 10"),
                 FieldType::String => format!("compare it with a declared value: {column} == 'x'"),
-                FieldType::Timestamp => "conditions cannot look at times; remove the test".to_owned(),
+                FieldType::Timestamp | FieldType::Position => {
+                    "conditions cannot look at times; remove the test".to_owned()
+                }
             };
             let message = format!("`{column}` is of type {}, which cannot be tested so", kind.name());
             mistake(scope, &test.name_span, &message, &mend, findings)

@@ -216,11 +216,12 @@ impl Appender {
     /// Hands the open segment to the flusher, if it has frames. All of them are durable: only call it after a commit.
     fn close_segment(&mut self) {
         let Some(segment) = self.segment.take_if(|segment| segment.frames() > 0) else { return };
-        self.shared.gauges.segment_open.store(false, Ordering::Relaxed);
+        self.shared.gauges.close_segment();
         self.shared.closed.push(ClosedSegment {
             path: segment.path().to_path_buf(),
             last_lsn: segment.next_lsn() - 1,
             rows: segment.rows(),
+            opened: segment.opened(),
         });
     }
 
@@ -253,7 +254,7 @@ impl Appender {
 fn open_segment(shared: &Shared, wal: &std::path::Path, lsn: u64, frame: u64) -> Result<SegmentWriter, Error> {
     match SegmentWriter::create(wal, lsn, shared.settings.segment_bytes, frame) {
         Ok(segment) => {
-            shared.gauges.segment_open.store(true, Ordering::Relaxed);
+            shared.gauges.open_segment(segment.opened());
             if shared.set_refusing(None) {
                 tracing::info!("segments can be opened again: requests are taken");
             }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -17,6 +17,8 @@ pub(crate) struct ClosedSegment {
     pub(crate) path: PathBuf,
     pub(crate) last_lsn: u64,
     pub(crate) rows: u64,
+    /// When its first frame came, or when this process found it.
+    pub(crate) opened: Instant,
 }
 
 /// In the order of their lsn.
@@ -48,6 +50,11 @@ impl ClosedSegments {
 
     pub(crate) fn len(&self) -> usize {
         lock(&self.inner).segments.len()
+    }
+
+    /// When the oldest of them was opened.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        lock(&self.inner).segments.front().map(|segment| segment.opened)
     }
 
     /// Answers when everything up to an lsn is in tables, or when that failed.
@@ -131,11 +138,16 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::error::Kind;
 
+    /// The same for all, so that segments compare.
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
     fn segment(last_lsn: u64) -> ClosedSegment {
-        ClosedSegment { path: PathBuf::from("x"), last_lsn, rows: 1 }
+        ClosedSegment { path: PathBuf::from("x"), last_lsn, rows: 1, opened: *START }
     }
 
     #[tokio::test]

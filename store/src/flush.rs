@@ -46,8 +46,8 @@ pub fn write_tables(data: &Path, frames: &[Frame], up_to_lsn: u64) -> Result<Flu
 #[doc(hidden)]
 pub fn write_one_file(data: &Path, purpose: &str, stream: &str, rows: &RecordBatch) -> Result<u64, Error> {
     let table = TablePath::new(data, purpose, stream)?;
-    let rows = parquet::gather(&table, &[rows])?;
-    let group = Group { received_date: 0, policy: String::new(), catalogue: String::new(), rows };
+    let batches = vec![rows.clone()];
+    let group = Group { received_date: 0, policy: String::new(), catalogue: String::new(), batches };
     parquet::write(&table, &group).map(|file| file.size)
 }
 
@@ -87,7 +87,7 @@ fn write_table(
     }
     fail::fail_point!("flush::before_parquet", |_| std::process::abort());
     let mut files = Vec::new();
-    let outcome = write_files(table, group(table, &pieces)?, &mut files).and_then(|()| {
+    let outcome = write_files(table, group(&pieces), &mut files).and_then(|()| {
         fail::fail_point!("flush::after_parquet", |_| std::process::abort());
         fail::fail_point!("flush::before_commit", |_| std::process::abort());
         delta.append(table, &schemas, &files, after, up_to_lsn)
@@ -141,31 +141,23 @@ fn settle(
 }
 
 /// One group for each date of receipt, policy and catalogue, rows in the order of their lsn.
-fn group(table: &TablePath, pieces: &[Piece<'_>]) -> Result<Vec<Group>, Error> {
-    let mut groups: Vec<(i32, Piece<'_>, Vec<&RecordBatch>)> = Vec::new();
+fn group(pieces: &[Piece<'_>]) -> Vec<Group> {
+    let mut groups: Vec<(SchemaRef, Group)> = Vec::new();
     for piece in pieces {
-        let day = layout::day_of(piece.header.received_at);
-        let same = |(of_day, first, _): &&mut (i32, Piece<'_>, Vec<&RecordBatch>)| {
-            *of_day == day
-                && first.header.policy == piece.header.policy
-                && first.header.catalogue == piece.header.catalogue
-                && first.rows.schema() == piece.rows.schema()
+        let (received_date, schema) = (layout::day_of(piece.header.received_at), piece.rows.schema());
+        let same = |(of_schema, group): &&mut (SchemaRef, Group)| {
+            group.received_date == received_date
+                && group.policy == piece.header.policy
+                && group.catalogue == piece.header.catalogue
+                && *of_schema == schema
         };
         // The newest group first: policies and dates change rarely.
-        match groups.iter_mut().rev().find(same) {
-            Some((_, _, batches)) => batches.push(piece.rows),
-            None => groups.push((day, *piece, vec![piece.rows])),
+        if let Some((_, group)) = groups.iter_mut().rev().find(same) {
+            group.batches.push(piece.rows.clone());
+            continue;
         }
+        let (policy, catalogue) = (piece.header.policy.clone(), piece.header.catalogue.clone());
+        groups.push((schema, Group { received_date, policy, catalogue, batches: vec![piece.rows.clone()] }));
     }
-    groups
-        .into_iter()
-        .map(|(received_date, first, batches)| {
-            Ok(Group {
-                received_date,
-                policy: first.header.policy.clone(),
-                catalogue: first.header.catalogue.clone(),
-                rows: parquet::gather(table, &batches)?,
-            })
-        })
-        .collect()
+    groups.into_iter().map(|(_, group)| group).collect()
 }

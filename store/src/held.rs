@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::table::layout;
 use crate::table::lookup::{self, FoundRows};
 use crate::view::{HeldField, HeldRow, TableView, blocking};
+use crate::work::Work;
 
 /// Stands for a rule or an operator where the document that names it is not there any more.
 const UNKNOWN: &str = "unknown";
@@ -27,13 +28,20 @@ const NO_FIELDS: [&str; 5] = [layout::EVENT, layout::SUBJECT, layout::BATCH, lay
 
 /// All rows of a subject by table: sealed ones by file, then pending ones. `subjects` are its ids, one for each key
 /// generation.
-pub(crate) async fn rows(tables: &[TableView], ledger: &Ledger, subjects: &[SubjectId]) -> Result<Vec<HeldRow>, Error> {
+pub(crate) async fn rows(
+    tables: &[TableView],
+    ledger: &Ledger,
+    subjects: &[SubjectId],
+    work: &Arc<Work>,
+) -> Result<Vec<HeldRow>, Error> {
+    work.begin(tables.iter().map(|table| (table.files.len() * subjects.len()) as u64).sum());
     let mut plans = Plans { ledger, known: HashMap::new() };
     let mut held = Vec::new();
     for (table, subject) in tables.iter().flat_map(|table| subjects.iter().map(move |subject| (table, subject))) {
-        let name = subject.in_table(&table.path.purpose);
+        let name = subject.in_table(&table.path.purpose).to_string();
         let (path, files, wanted) = (table.path.clone(), table.files.clone(), name.clone());
-        let sealed = blocking(move || lookup::rows_of(&path, &files, &wanted)).await?;
+        let work = Arc::clone(work);
+        let sealed = blocking(move || lookup::rows_of(&path, &files, &wanted, &work)).await?;
         for found in sealed {
             let plan = plans.get(&found.policy, &found.catalogue).await?;
             let file = table.path.file_name(&found.path);
@@ -112,7 +120,7 @@ fn fields(rows: &RecordBatch, row: usize, plan: Option<&TablePlan>) -> Vec<HeldF
     fields
 }
 
-/// A cell as JSON: times in RFC 3339, dates as `YYYY-MM-DD`; null for what JSON cannot say.
+/// A cell as JSON: times in RFC 3339, dates as `YYYY-MM-DD`, lists as arrays; null for what JSON cannot say.
 fn json(values: &ArrayRef, row: usize) -> Value {
     if values.is_null(row) {
         return Value::Null;
@@ -128,6 +136,10 @@ fn json(values: &ArrayRef, row: usize) -> Value {
             Some(times) => jiff::Timestamp::from_microsecond(times.value(row)).map(|time| time.to_string()).ok().into(),
             None => Value::Null,
         },
+        DataType::List(_) => {
+            let elements = values.as_list::<i32>().value(row);
+            (0..elements.len()).map(|element| json(&elements, element)).collect()
+        }
         _ => Value::Null,
     }
 }
@@ -154,7 +166,8 @@ impl Plans<'_> {
     }
 }
 
-fn compile(policy: &str, catalogue: &str) -> Result<Plan, Error> {
+/// The plan of two kept documents.
+pub(crate) fn compile(policy: &str, catalogue: &str) -> Result<Plan, Error> {
     let failed = |why| {
         let what = "a policy of before does not compile any more";
         Error::new(Kind::Data, what, why, "use the version of candor that wrote these rows")

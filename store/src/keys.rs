@@ -12,6 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
+use crate::settings::Settings;
 use crate::storage;
 
 /// A ring of a thousand keys is a tenth of this.
@@ -50,7 +51,7 @@ impl KeyRing {
     /// If it cannot be read or written, or others than its owner can read it.
     pub fn open_or_create(data: &Path, named: &[String]) -> Result<Self, Error> {
         let path = path_of(data);
-        let (mut ring, mut changed) = match read(&path)? {
+        let (mut ring, mut changed) = match read(&path, Whose::Folder)? {
             Some(ring) => (ring, false),
             None => (Self::from_secrets(Secrets::random()?), true),
         };
@@ -66,13 +67,43 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// Opens an existing ring for reading.
+    /// The ring of a service with a key for each name in `named`: its data folder's own, made where there is none; or
+    /// the one that the settings name, which must have them.
+    ///
+    /// # Errors
+    /// As [`KeyRing::open_or_create`]; a ring that is kept elsewhere is never made or changed.
+    pub fn of_service(settings: &Settings, named: &[String]) -> Result<Self, Error> {
+        let Some(path) = &settings.key_ring else { return Self::open_or_create(&settings.data, named) };
+        let ring = Self::open_at(path, Whose::Elsewhere)?;
+        match named.iter().find(|name| !ring.document.named.contains_key(*name)) {
+            None => Ok(ring),
+            Some(name) => Err(Error::new(
+                Kind::Data,
+                format!("the key ring {} has no key `{name}`, which the policy names", path.display()),
+                "it is kept outside the data folder, so it is not changed",
+                "add [named.NAME] with generation = 1 and a secret of 64 hex digits (`openssl rand -hex 32`)",
+            )),
+        }
+    }
+
+    /// Opens an existing ring for reading: the one that the settings name, or the data folder's own.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn open_for(data: &Path, elsewhere: Option<&Path>) -> Result<Self, Error> {
+        elsewhere.map_or_else(|| Self::open(data), |path| Self::open_at(path, Whose::Elsewhere))
+    }
+
+    /// Opens the existing ring of a data folder for reading.
     ///
     /// # Errors
     /// If there is none.
     pub fn open(data: &Path) -> Result<Self, Error> {
-        let path = path_of(data);
-        read(&path)?.ok_or_else(|| {
+        Self::open_at(&path_of(data), Whose::Folder)
+    }
+
+    fn open_at(path: &Path, whose: Whose) -> Result<Self, Error> {
+        read(path, whose)?.ok_or_else(|| {
             Error::new(
                 Kind::Data,
                 format!("there is no key ring at {}", path.display()),
@@ -123,7 +154,7 @@ impl KeyRing {
 
     /// The key of request digests.
     pub(crate) fn repeats(&self) -> hmac::Key {
-        self.document.repeats.to_hmac().ring_key().clone()
+        hmac::Key::new(hmac::HMAC_SHA256, &self.document.repeats.secret.0)
     }
 
     fn with_subject_key(&self, subject: &Key) -> Keys {
@@ -223,14 +254,34 @@ fn path_of(data: &Path) -> PathBuf {
     data.join("keys").join("ring.toml")
 }
 
-fn read(path: &Path) -> Result<Option<KeyRing>, Error> {
+/// Where a ring is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// In the data folder.
+    Folder,
+    /// Where the settings say.
+    Elsewhere,
+}
+
+impl Whose {
+    /// Bits of a file's mode that must not be there. systemd gives a service its credentials by an access list, whose
+    /// mask shows as the group's right to read.
+    const fn forbidden(self) -> u32 {
+        match self {
+            Self::Folder => 0o077,
+            Self::Elsewhere => 0o037,
+        }
+    }
+}
+
+fn read(path: &Path, whose: Whose) -> Result<Option<KeyRing>, Error> {
     let failed = |error: &std::io::Error| Error::io(format!("cannot read the key ring {}", path.display()), error);
     let file = match std::fs::File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| failed(&error))?,
     };
     let mode = file.metadata().map_err(|error| failed(&error))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    if mode & whose.forbidden() != 0 {
         return Err(Error::new(
             Kind::Data,
             format!("the key ring {} is not safe", path.display()),
@@ -318,6 +369,29 @@ mod tests {
         std::fs::set_permissions(path_of(one.path()), std::fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(KeyRing::open(one.path()).unwrap_err().kind(), Kind::Data);
         assert_eq!(KeyRing::open(&one.path().join("nowhere")).unwrap_err().kind(), Kind::Data);
+    }
+
+    #[test]
+    fn a_ring_that_is_kept_elsewhere_is_read_and_never_changed() {
+        let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = elsewhere.path().join("ring");
+        let settings =
+            Settings { data: data.path().to_path_buf(), key_ring: Some(path.clone()), ..Settings::default() };
+        let of_service = |names: &[&str]| {
+            KeyRing::of_service(&settings, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(of_service(&[]).unwrap_err().kind(), Kind::Data, "it is not made");
+        fixed().save(elsewhere.path()).unwrap();
+        std::fs::rename(path_of(elsewhere.path()), &path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o440)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(of_service(&["analytics"]).unwrap().keys().ledger_id("x"), fixed().keys().ledger_id("x"));
+        let error = of_service(&["analytics", "ads"]).unwrap_err().to_string();
+        assert!(error.contains("`ads`") && !error.contains("0101"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert!(!path_of(data.path()).exists());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(of_service(&[]).unwrap_err().to_string().contains("not safe"));
     }
 
     #[test]

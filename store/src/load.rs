@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use candor_wire::statement::Statement;
 
@@ -39,7 +40,7 @@ pub(crate) async fn load(shared: &Shared, ledger: &Ledger) -> Result<u64, Error>
 /// Applies the frames that the ledger does not have.
 fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, Error> {
     let mut reader = SegmentReader::open(path).map_err(|error| error.into_error(path))?;
-    let mut segment = ClosedSegment { path: path.to_path_buf(), last_lsn: 0, rows: 0 };
+    let mut segment = ClosedSegment { path: path.to_path_buf(), last_lsn: 0, rows: 0, opened: Instant::now() };
     while let Some(frame) = reader.next().map_err(|error| reader.failed(&error))? {
         segment.last_lsn = frame.lsn;
         if frame.lsn <= released {

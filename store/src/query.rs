@@ -27,6 +27,7 @@ use futures::TryStreamExt;
 use crate::error::{Error, Kind};
 use crate::table::layout::{self, TablePath};
 use crate::view::TableView;
+use crate::work::Work;
 
 /// Memory of one query, and most bytes of its answer.
 const MEMORY: usize = 1 << 30;
@@ -37,7 +38,8 @@ const CATALOG: &str = "candor";
 ///
 /// # Errors
 /// `Request` if the SQL is wrong, would change something, or asks for more than fits memory.
-pub(crate) async fn run(tables: &[TableView], sql: &str) -> Result<Vec<RecordBatch>, Error> {
+pub(crate) async fn run(tables: &[&TableView], sql: &str, work: &Work) -> Result<Vec<RecordBatch>, Error> {
+    work.begin(0);
     let context = context(tables).map_err(refused)?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let frame = context.sql_with_options(sql, read_only).await.map_err(refused)?;
@@ -47,6 +49,7 @@ pub(crate) async fn run(tables: &[TableView], sql: &str) -> Result<Vec<RecordBat
     let mut bytes = 0;
     while let Some(batch) = stream.try_next().await.map_err(refused)? {
         bytes += batch.get_array_memory_size();
+        work.advance(batch.num_rows() as u64);
         if bytes > MEMORY {
             return Err(refused("the answer does not fit memory"));
         }
@@ -59,7 +62,7 @@ pub(crate) async fn run(tables: &[TableView], sql: &str) -> Result<Vec<RecordBat
     Ok(answer)
 }
 
-fn context(tables: &[TableView]) -> PlanResult<SessionContext> {
+fn context(tables: &[&TableView]) -> PlanResult<SessionContext> {
     let config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, "public")

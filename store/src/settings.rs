@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// The data folder; made if absent.
     pub data: PathBuf,
+    /// A key ring that is kept elsewhere, such as a credential of the service manager; it is only read then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_ring: Option<PathBuf>,
     /// Bytes of a segment, preallocated: also the bound of one flush run.
     pub segment_bytes: u64,
     /// Rows after which a segment is closed and flushed.
@@ -26,6 +29,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             data: PathBuf::from("candor-data"),
+            key_ring: None,
             segment_bytes: 32 << 20,
             segment_rows: 262_144,
             flush_seconds: 60,

@@ -1,7 +1,8 @@
 //! What callers, appender and flusher of one store share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use candor_policy::subject::LedgerId;
 use candor_wire::statement::Statement;
@@ -37,7 +38,8 @@ pub(crate) struct Gauges {
     pub(crate) frames: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) pending_rows: AtomicU64,
-    pub(crate) segment_open: AtomicBool,
+    /// When the open segment was opened, if there is one.
+    segment_opened: Mutex<Option<Instant>>,
     pub(crate) set_aside: AtomicU64,
     pub(crate) repeats: AtomicU64,
     pub(crate) lsn: AtomicU64,
@@ -140,6 +142,18 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gauges {
+    pub(crate) fn open_segment(&self, at: Instant) {
+        *lock(&self.segment_opened) = Some(at);
+    }
+
+    pub(crate) fn close_segment(&self) {
+        *lock(&self.segment_opened) = None;
+    }
+
+    pub(crate) fn segment_opened(&self) -> Option<Instant> {
+        *lock(&self.segment_opened)
+    }
+
     pub(crate) fn add(counter: &AtomicU64, more: u64) {
         counter.fetch_add(more, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
+use candor_policy::catalogue::Signal;
 use candor_policy::consent::ConsentSnapshot;
 use candor_policy::counts::Count;
 use candor_policy::keys::Keys;
@@ -107,7 +108,7 @@ impl Store {
         for name in [FOLDER, SET_ASIDE, "documents"] {
             make_folder(&data.join(name))?;
         }
-        let ring = KeyRing::open_or_create(&data, &named_keys(&plan))?;
+        let ring = KeyRing::of_service(&settings, &named_keys(&plan))?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let swept = crate::table::sweep(&data).await?;
@@ -130,12 +131,12 @@ impl Store {
         Arc::clone(&self.keys)
     }
 
-    /// Keyed digest of a decompressed body from a source.
+    /// Keyed digest of a decompressed body of a signal from a source: the same bytes may be a request of two signals.
     #[must_use]
-    pub fn batch_digest(&self, source: &str, body: &[u8]) -> BatchDigest {
+    pub fn batch_digest(&self, source: &str, signal: Signal, body: &[u8]) -> BatchDigest {
         let mut context = hmac::Context::with_key(&self.repeats_key);
         context.update(source.as_bytes());
-        context.update(&[0]);
+        context.update(&[signal as u8]);
         context.update(body);
         let mut digest = [0; 16];
         digest.copy_from_slice(&context.sign().as_ref()[..16]);
@@ -266,11 +267,16 @@ impl Store {
     #[must_use]
     pub fn figures(&self) -> Figures {
         let gauges = &self.shared.gauges;
+        let (open, oldest) = (gauges.segment_opened(), self.shared.closed.oldest());
+        let pending_rows = gauges.pending_rows.load(Ordering::Relaxed);
+        // A segment that was opened and has no row yet waits for nothing.
+        let since = oldest.or(open.filter(|_| pending_rows > 0));
         Figures {
             frames: gauges.frames.load(Ordering::Relaxed),
             syncs: gauges.syncs.load(Ordering::Relaxed),
-            pending_rows: gauges.pending_rows.load(Ordering::Relaxed),
-            segments: self.shared.closed.len() as u64 + u64::from(gauges.segment_open.load(Ordering::Relaxed)),
+            pending_rows,
+            flush_lag_seconds: since.map_or(0, |since| since.elapsed().as_secs()),
+            segments: self.shared.closed.len() as u64 + u64::from(open.is_some()),
             set_aside: gauges.set_aside.load(Ordering::Relaxed),
             repeats: gauges.repeats.load(Ordering::Relaxed),
             lsn: gauges.lsn.load(Ordering::Relaxed),
@@ -336,6 +342,8 @@ pub struct Figures {
     pub syncs: u64,
     /// Rows in segments that are not in tables yet.
     pub pending_rows: u64,
+    /// How long the oldest of them have waited, in seconds.
+    pub flush_lag_seconds: u64,
     /// Segments on disk.
     pub segments: u64,
     /// Damaged segments (or parts) set aside, ever.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{Field, Schema, SchemaRef};
 use candor_policy::counts::Count;
 use candor_wire::statement::Statement;
 use serde::Serialize;
@@ -17,7 +17,8 @@ use crate::segment::frame::{BatchFrame, Frame};
 use crate::table::commit::{LiveFile, TableSnapshot};
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
-use crate::table::{lookup, parquet};
+use crate::table::lookup;
+use crate::work::Work;
 use crate::{held, query};
 
 /// Openings that a busy service may spoil: each time it flushed what the view had just begun to read.
@@ -30,6 +31,8 @@ pub struct View {
     tables: Vec<TableView>,
     statements: Vec<Statement>,
     totals: Vec<(String, Count)>,
+    work: Arc<Work>,
+    key_ring: Option<PathBuf>,
 }
 
 /// One table: its sealed files and the rows that are in no file yet.
@@ -148,14 +151,21 @@ impl View {
         Err(Error::new(Kind::Retry, what, "the service flushed meanwhile, each time", "try again"))
     }
 
+    /// The same with a key ring that is kept outside the data folder, if there is one.
+    #[must_use]
+    pub fn with_key_ring(mut self, elsewhere: Option<&Path>) -> Self {
+        self.key_ring = elsewhere.map(Path::to_path_buf);
+        self
+    }
+
     /// Everything held about the subject whom sources name `value`, under every live key generation.
     ///
     /// # Errors
     /// If something cannot be read.
     pub async fn held(&self, value: &str) -> Result<Vec<HeldRow>, Error> {
-        let generations = KeyRing::open(&self.data)?.generations();
+        let generations = self.key_ring()?.generations();
         let subjects: Vec<_> = generations.iter().map(|keys| keys.subject_id(&keys.ledger_id(value))).collect();
-        held::rows(&self.tables, &self.ledger, &subjects).await
+        held::rows(&self.tables, &self.ledger, &subjects, &self.work).await
     }
 
     /// The subject's statements, oldest first.
@@ -163,7 +173,7 @@ impl View {
     /// # Errors
     /// If the ledger cannot be read.
     pub async fn consent_history(&self, value: &str) -> Result<Vec<Statement>, Error> {
-        let ledger_id = KeyRing::open(&self.data)?.keys().ledger_id(value);
+        let ledger_id = self.key_ring()?.keys().ledger_id(value);
         let mut history = self.ledger.history(&ledger_id).await?;
         let hex = candor_policy::hex::encode(ledger_id.as_bytes());
         let pending = self.statements.iter().filter(|statement| statement.ledger_id == hex);
@@ -205,8 +215,11 @@ impl View {
     /// If a file cannot be read.
     pub async fn rows(&self) -> Result<Vec<TableRows>, Error> {
         let tables: Vec<_> = self.tables.iter().map(|table| (table.path.clone(), table.files.clone())).collect();
+        let work = self.work();
+        work.begin(tables.iter().map(|(_, files)| files.len() as u64).sum());
         let sealed = blocking(move || {
-            tables.iter().map(|(path, files)| lookup::count_rows(path, files)).collect::<Result<Vec<u64>, Error>>()
+            let count = |(path, files): &(TablePath, Vec<LiveFile>)| lookup::count_rows(path, files, &work);
+            tables.iter().map(count).collect::<Result<Vec<u64>, Error>>()
         })
         .await?;
         let counted = |(table, sealed): (&TableView, u64)| TableRows {
@@ -218,12 +231,25 @@ impl View {
         Ok(self.tables.iter().zip(sealed).map(counted).collect())
     }
 
-    /// Runs a read-only SQL query over all tables (`purpose."stream"`), pending rows included.
+    /// Runs a read-only SQL query over all tables (`purpose."stream"`), pending rows included. A table that the
+    /// documents in force declare is there before its first row.
     ///
     /// # Errors
     /// `Request` for bad SQL.
     pub async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
-        query::run(&self.tables, sql).await
+        let declared = self.declared().await?;
+        let tables: Vec<&TableView> = self.tables.iter().chain(&declared).collect();
+        query::run(&tables, sql, &self.work).await
+    }
+
+    /// What it is busy with, for whoever waits.
+    #[must_use]
+    pub fn work(&self) -> Arc<Work> {
+        Arc::clone(&self.work)
+    }
+
+    fn key_ring(&self) -> Result<KeyRing, Error> {
+        KeyRing::open_for(&self.data, self.key_ring.as_deref())
     }
 
     /// Frames first, tables and ledger after: what left the segments meanwhile is in both by then. The view is whole
@@ -247,6 +273,8 @@ impl View {
             totals: overlaid(&totals, &frames, released),
             statements: frames.iter().filter_map(statement).cloned().collect(),
             tables: tables(data, snapshots, &frames)?,
+            work: Arc::default(),
+            key_ring: None,
         }))
     }
 }
@@ -317,17 +345,29 @@ fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Fra
     for frame in frames.iter().filter_map(batch) {
         for rows in frame.tables.iter().filter(|table| table.rows.num_rows() > 0) {
             let path = TablePath::new(data, &rows.purpose, &rows.stream)?;
-            let gathered = parquet::gather(&path, &[&rows.rows])?;
+            let rows = as_in_files(&path, &rows.rows)?;
             let (lsn, view) = tables.entry(path.clone()).or_insert_with(|| {
-                let schema = Arc::new(layout::table_schema(&gathered.schema()));
+                let schema = Arc::new(layout::table_schema(&rows.schema()));
                 (0, TableView { path, schema, files: Vec::new(), pending: Vec::new() })
             });
             if frame.lsn > *lsn {
-                view.push(frame, gathered)?;
+                view.push(frame, rows)?;
             }
         }
     }
     Ok(tables.into_values().map(|(_, view)| view).collect())
+}
+
+/// Rows of a frame with the column that files have beside a frame's.
+fn as_in_files(table: &TablePath, rows: &RecordBatch) -> Result<RecordBatch, Error> {
+    let schema = layout::file_schema(&rows.schema());
+    let nulls = |field: &Field| arrow_array::new_null_array(field.data_type(), rows.num_rows());
+    let column = |field: &Arc<Field>| rows.column_by_name(field.name()).cloned().unwrap_or_else(|| nulls(field));
+    let columns = schema.fields().iter().map(column).collect();
+    RecordBatch::try_new(schema.into(), columns).map_err(|why| {
+        let what = format!("cannot read pending rows of {}", table.name());
+        Error::new(Kind::Data, what, why, "report this: it is a fault")
+    })
 }
 
 impl TableView {
@@ -361,5 +401,6 @@ const fn statement(frame: &Frame) -> Option<&Statement> {
     }
 }
 
+mod declared;
 #[cfg(test)]
 mod tests;

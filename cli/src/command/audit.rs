@@ -5,21 +5,23 @@ use std::fmt::Write as _;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use candor_store::view::{HeldRow, TableRows, Total, View};
-use serde_json::json;
+use candor_store::view::{HeldRow, TableRows, Total};
+use serde_json::{Map, Value, json};
 
 use crate::cells;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
-use crate::render::{Report, Width, cell_text, counted, grid};
+use crate::render::{Format, Report, Width, cell_text, counted, grid};
 use crate::service;
 use crate::settings::Settings;
 
 /// Everything that is held about a subject: a row a stored value.
 pub(crate) async fn show(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
     let subject = service::or_stdin(subject, "subject")?;
-    let progress = Progress::start("reading the tables");
-    let rows = View::open(&settings.data).await?.held(&subject).await?;
+    let mut progress = Progress::start("reading the tables");
+    let view = service::view(settings).await?;
+    progress.watch(view.work(), "files");
+    let rows = view.held(&subject).await?;
     drop(progress);
     let mut report = Report::new("audit.show");
     for key in ["purpose", "stream", "event", "received_date", "goes_on", "field", "value", "rule", "operator"] {
@@ -52,31 +54,35 @@ pub(crate) async fn show(subject: &str, settings: &Settings) -> Result<Exit, Fai
         0 => "nothing is held about this subject".to_owned(),
         n => format!("held about this subject: {}", counted(n, "row")),
     });
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
 /// A query over all tables.
 pub(crate) async fn query(sql: &str, settings: &Settings) -> Result<Exit, Failure> {
     let sql = service::or_stdin(sql, "query")?;
-    let progress = Progress::start("querying");
-    let batches = View::open(&settings.data).await?.query(&sql).await?;
+    let mut progress = Progress::start("querying");
+    let view = service::view(settings).await?;
+    progress.watch(view.work(), "rows");
+    let batches = view.query(&sql).await?;
     drop(progress);
-    let report = of_batches(&batches).map_err(|e| Failure::new(Exit::Failed, format!("a value has no text: {e}")))?;
-    report.print(settings.format)?;
+    let report = of_batches(batches, settings.answer.format)
+        .map_err(|e| Failure::new(Exit::Failed, format!("a value has no text: {e}")))?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
 /// Offered = stored + dropped by reason, and the stored rows counted again.
 pub(crate) async fn totals(settings: &Settings) -> Result<Exit, Failure> {
-    let progress = Progress::start("counting");
-    let view = View::open(&settings.data).await?;
+    let mut progress = Progress::start("counting");
+    let view = service::view(settings).await?;
+    progress.watch(view.work(), "files");
     // Who asks for an account and cannot have it must not take that for a balanced one.
     let unread = |error| Failure { exit: Exit::CouldNotVerify, ..Failure::from(error) };
     let (totals, tables) = (view.totals().await.map_err(unread)?, view.rows().await.map_err(unread)?);
     drop(progress);
     let mismatches = mismatches(&totals, &tables);
-    totals_report(&totals, &mismatches).print(settings.format)?;
+    totals_report(&totals, &mismatches).print(&settings.answer)?;
     Ok(if mismatches.is_empty() { Exit::Done } else { Exit::VerificationFailed })
 }
 
@@ -101,7 +107,7 @@ pub(crate) fn totals_report(totals: &[Total], mismatches: &[String]) -> Report {
             json!(count.offered),
             json!(count.stored),
             json!(dropped),
-            json!(reasons(count.dropped.iter().map(|(reason, n)| (reason.name(), *n)))),
+            Value::Object(by_size(count.dropped.iter().map(|(reason, n)| (reason.name(), *n)))),
             json!(found),
             json!(count.balances()),
         ]);
@@ -157,11 +163,11 @@ pub(crate) fn mismatches(totals: &[Total], tables: &[TableRows]) -> Vec<String> 
     wrong
 }
 
-/// `no_consent 12, no_rule 3`, the largest first.
-pub(crate) fn reasons<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
+/// Reasons and their counts, the largest first: `no_consent 12, no_rule 3` for people.
+pub(crate) fn by_size<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> Map<String, Value> {
     let mut counts: Vec<_> = counts.filter(|(_, n)| *n > 0).collect();
     counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    counts.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", ")
+    counts.into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect()
 }
 
 fn held_text(rows: &[HeldRow]) -> String {
@@ -187,7 +193,7 @@ fn held_text(rows: &[HeldRow]) -> String {
     text
 }
 
-fn of_batches(batches: &[RecordBatch]) -> Result<Report, ArrowError> {
+fn of_batches(batches: Vec<RecordBatch>, format: Format) -> Result<Report, ArrowError> {
     let mut report = Report::new("audit.query");
     if let Some(batch) = batches.first() {
         for field in batch.schema().fields() {
@@ -199,8 +205,12 @@ fn of_batches(batches: &[RecordBatch]) -> Result<Report, ArrowError> {
             };
         }
     }
+    if format == Format::Parquet {
+        report.batches(batches);
+        return Ok(report);
+    }
     let mut count = 0;
-    for batch in batches {
+    for batch in &batches {
         for row in cells::rows(batch)? {
             report.row(row.into_iter().map(|(_, value)| value).collect());
             count += 1;
@@ -216,7 +226,6 @@ mod tests {
     use candor_policy::reason::Reason;
 
     use super::*;
-    use crate::render::Format;
 
     fn total(source: &str, stored: u64, offered: u64) -> Total {
         let dropped = BTreeMap::from([(Reason::NoConsent, 3), (Reason::NoRule, 4)]);
@@ -235,7 +244,11 @@ mod tests {
         assert!(mismatches(&totals, &[table(4, 1)])[0].contains("6 rows are stored, 5 are there"));
         assert!(mismatches(&[], &[table(1, 0)])[0].contains("0 rows are stored, 1 are there"));
         assert!(mismatches(&[total("a", 5, 13)], &[table(5, 0)])[0].contains("13 offered, 5 stored, 7 dropped"));
-        let text = totals_report(&totals, &[]).render(Format::Csv);
+        let report = totals_report(&totals, &[]);
+        let text = |format| String::from_utf8(report.render(format).unwrap()).unwrap();
+        let json: Value = serde_json::from_str(&text(Format::Json)).unwrap();
+        assert_eq!(json["rows"][0]["reasons"], json!({ "no_rule": 4, "no_consent": 3 }));
+        let text = text(Format::Csv);
         assert!(text.contains("a,p,s,12,5,7,\"no_rule 4, no_consent 3\",,true"), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candor_ingest::fleet::load_plan;
-use candor_policy::catalogue::{Catalogue, Event, Field, FieldPath, FieldType, Role, Stream};
+use candor_policy::catalogue::{Catalogue, Event, Field, Role, Stream};
 use candor_policy::plan::Plan;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ pub(crate) fn list(settings: &Settings) -> Result<Exit, Failure> {
     report.fact("catalogue", catalogue.name.as_str());
     report.fact("digest", catalogue.digest.to_string());
     report.note(format!("catalogue {}, sha256 {}", catalogue.name, catalogue.digest));
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn show(name: &str, settings: &Settings) -> Result<Exit, Failure> {
     let description = event.map_or(&stream.description, |event| &event.description);
     report.fact("description", description.as_str());
     report.note(format!("{name}: {description}; owner {}", stream.owner));
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
@@ -87,10 +87,10 @@ fn find<'a>(catalogue: &'a Catalogue, name: &str) -> Result<(&'a Stream, Option<
 fn row(stream: &Stream, field: &Field) -> Vec<Value> {
     vec![
         json!(field.column),
-        json!(type_name(field.kind)),
+        json!(field.type_name()),
         json!(role_name(field.role)),
         json!(field.category.as_str()),
-        json!(path(&field.from)),
+        json!(field.from.to_string()),
         day(field.expires_day.or(stream.expires_day)),
         json!(field.description),
         json!(field.owner),
@@ -103,32 +103,11 @@ fn day(day: Option<i32>) -> Value {
     json!(day.and_then(|day| epoch.checked_add(jiff::Span::new().days(day)).ok()).map(|date| date.to_string()))
 }
 
-const fn type_name(kind: FieldType) -> &'static str {
-    match kind {
-        FieldType::Bool => "bool",
-        FieldType::I64 => "i64",
-        FieldType::F64 => "f64",
-        FieldType::String => "string",
-        FieldType::Timestamp => "timestamp",
-    }
-}
-
 const fn role_name(role: Role) -> &'static str {
     match role {
         Role::Identifier => "identifier",
         Role::Quasi => "quasi",
         Role::Sensitive => "sensitive",
         Role::Plain => "plain",
-    }
-}
-
-/// As catalogues write it.
-pub(crate) fn path(from: &FieldPath) -> String {
-    match from {
-        FieldPath::Attribute(key) => format!("attributes.{key}"),
-        FieldPath::Resource(key) => format!("resource.{key}"),
-        FieldPath::Body => "body".to_owned(),
-        FieldPath::SeverityNumber => "severity_number".to_owned(),
-        FieldPath::SeverityText => "severity_text".to_owned(),
     }
 }

@@ -7,7 +7,6 @@ use candor_agent::client::Client;
 use candor_policy::consent::ConsentState;
 use candor_store::clock::SystemClock;
 use candor_store::store::Store;
-use candor_store::view::View;
 use candor_wire::record::ConsentRecord;
 use candor_wire::statement::{ConsentRequest, Notice, Statement};
 use serde_json::json;
@@ -29,7 +28,7 @@ pub(crate) async fn show(subject: &str, settings: &Settings) -> Result<Exit, Fai
     let Some(newest) = history.last() else {
         return nothing("consent.show", settings);
     };
-    standing(newest).print(settings.format)?;
+    standing(newest).print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
@@ -49,13 +48,10 @@ pub(crate) async fn history(subject: &str, settings: &Settings) -> Result<Exit, 
         .column("source", "source")
         .detail("previous");
     for statement in &history {
-        let states: Vec<_> =
-            statement.purposes.iter().map(|(name, state)| format!("{name} {}", state_name(*state))).collect();
-        let purposes = if settings.format.is_json() { json!(statement.purposes) } else { json!(states.join(", ")) };
         report.row(vec![
             json!(statement.sequence),
             json!(statement.received_at),
-            purposes,
+            json!(statement.purposes),
             json!(format!("{} {}", statement.notice.version, statement.notice.language)),
             json!(statement.age_from),
             json!(statement.expires),
@@ -63,7 +59,7 @@ pub(crate) async fn history(subject: &str, settings: &Settings) -> Result<Exit, 
             json!(statement.previous),
         ]);
     }
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
@@ -78,7 +74,7 @@ pub(crate) async fn set(args: &ConsentSet, settings: &Settings) -> Result<Exit, 
         return Err(Failure::usage("neither a service nor a data folder is named")
             .mend("give --url and --token-file for a running service, or --data and --fleet"));
     };
-    answer(&record).print(settings.format)?;
+    answer(&record).print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
@@ -115,13 +111,13 @@ pub(crate) fn assignments(texts: &[String], names: Option<&[&str]>) -> Result<BT
 async fn statements(subject: &str, settings: &Settings) -> Result<Vec<Statement>, Failure> {
     let subject = service::or_stdin(subject, "subject")?;
     let _progress = Progress::start("reading");
-    Ok(View::open(&settings.data).await?.consent_history(&subject).await?)
+    Ok(service::view(settings).await?.consent_history(&subject).await?)
 }
 
 fn nothing(kind: &'static str, settings: &Settings) -> Result<Exit, Failure> {
     let mut report = Report::new(kind).column("purpose", "purpose").column("state", "state");
     report.note("no statement of this subject: nothing that needs consent is stored");
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
 

@@ -1,17 +1,25 @@
 //! `candor flush`: has a running service seal what it holds.
 
+use std::time::Duration;
+
+use candor_agent::client::Client;
 use candor_store::store::FlushReport;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::progress::Progress;
+use crate::progress::{Bar, Progress};
 use crate::render::{Report, counted};
 use crate::service;
 use crate::settings::Settings;
 
+/// How often the service is asked how much is left.
+const LOOK: Duration = Duration::from_millis(300);
+
 pub(crate) async fn run(settings: &Settings) -> Result<Exit, Failure> {
     let mut client = service::client(settings)?;
-    let progress = Progress::start("sealing");
+    let asking = service::public(settings)?;
+    let mut progress = Progress::start("sealing");
+    progress.follow(|bar| show_pending(bar, asking));
     let answer = service::post(&mut client, "/v1/flush", String::new()).await?;
     drop(progress);
     let done: FlushReport =
@@ -25,6 +33,17 @@ pub(crate) async fn run(settings: &Settings) -> Result<Exit, Failure> {
         counted(done.files as usize, "file"),
         counted(done.segments as usize, "segment")
     ));
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(Exit::Done)
+}
+
+/// Moves the bar by what the service says is pending, until it is dropped. What cannot be asked is not shown.
+async fn show_pending(bar: Bar, mut service: Client) {
+    let mut most = 0;
+    while let Ok(samples) = service::metrics(&mut service).await {
+        let pending = samples.sum("candor_store_pending_rows") as u64;
+        most = most.max(pending);
+        bar.show(most - pending, most, "rows");
+        tokio::time::sleep(LOOK).await;
+    }
 }

@@ -2,15 +2,29 @@
 
 mod audit;
 mod catalogue;
+mod completions;
+mod config;
 mod consent;
 mod demo;
+mod doctor;
 mod flush;
+mod man;
 mod policy;
 mod serve;
+mod top;
 
-use crate::args::{Audit, Catalogue, Command, Consent, Policy};
+use crate::args::{Audit, Catalogue, Command, CommandLine, Config, Consent, Policy};
 use crate::exit::{Exit, Failure};
 use crate::settings::{Flags, Settings};
+
+/// Runs a command that is about the command line itself: it needs no settings, and works where those are broken.
+pub(crate) fn alone(line: &CommandLine) -> Option<Result<Exit, Failure>> {
+    match &line.command {
+        Command::Completions(args) if !line.common.show_origin => Some(completions::run(args)),
+        Command::Man(args) if !line.common.show_origin => Some(man::run(args)),
+        _ => None,
+    }
+}
 
 /// Runs a command.
 pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, Failure> {
@@ -28,6 +42,11 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
         Command::Flush(_) => flush::run(settings).await,
+        Command::Top(args) => top::run(args, settings).await,
+        Command::Doctor(_) => doctor::run(settings).await,
+        Command::Config(Config::Show) => config::show(settings),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }
 
@@ -39,7 +58,8 @@ impl Command {
             Self::Serve(args) => flags
                 .path("fleet", args.fleet.fleet.as_deref())
                 .path("data", args.data.as_deref())
-                .text("http", args.http.as_deref()),
+                .text("http", args.http.as_deref())
+                .text("grpc", args.grpc.as_deref()),
             Self::Policy(Policy::Check { fleet }) => flags.path("fleet", fleet.as_deref()),
             Self::Policy(Policy::Explain(args)) => flags.path("fleet", args.fleet.fleet.as_deref()),
             Self::Catalogue(Catalogue::List(fleet) | Catalogue::Show { fleet, .. }) => {
@@ -57,8 +77,14 @@ impl Command {
             Self::Flush(args) => {
                 flags.text("url", args.service.url.as_deref()).path("token_file", args.service.token_file.as_deref())
             }
-            // What it makes is its own: settings for a service must not reach it.
-            Self::Demo(_) => flags,
+            Self::Top(args) => flags.text("url", args.url.as_deref()),
+            Self::Doctor(args) => flags
+                .path("fleet", args.fleet.fleet.as_deref())
+                .path("data", args.data.data.as_deref())
+                .text("http", args.http.as_deref())
+                .text("url", args.url.as_deref()),
+            // What the demo makes is its own: settings for a service must not reach it.
+            Self::Demo(_) | Self::Config(_) | Self::Completions(_) | Self::Man(_) => flags,
         }
     }
 }

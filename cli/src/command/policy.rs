@@ -60,7 +60,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Exit, Failure> {
             Exit::CheckFailed
         }
     };
-    report.print(settings.format)?;
+    report.print(&settings.answer)?;
     Ok(exit)
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn explain(args: &Explain, settings: &Settings) -> Result<Exit, Failu
         subject: subject_path(folder, args.source.as_deref())?,
     };
     let answer = explain_event(&plan, &question, &SystemClock)?;
-    report(&plan, &event, &answer).print(settings.format)?;
+    report(&plan, &event, &answer).print(&settings.answer)?;
     Ok(Exit::Done)
 }
 

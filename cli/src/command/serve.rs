@@ -1,10 +1,9 @@
 //! `candor serve`: the service, until it is told to stop.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use candor_ingest::fleet::Fleet;
-use candor_ingest::serve::serve;
+use candor_ingest::serve::{Addresses, serve};
 use candor_store::clock::SystemClock;
 use candor_store::error::Kind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +12,7 @@ use crate::args::Serve;
 use crate::exit::{Exit, Failure, with_mend};
 use crate::render::tell;
 use crate::settings::Settings;
+use crate::supervisor;
 
 pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failure> {
     let fleet = load(settings)?;
@@ -25,10 +25,17 @@ pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failu
     let stop = stop_signal()?;
     let stop = async {
         stop.await;
+        supervisor::stopping();
         say("candor: stopping; what is under way is finished and sealed".to_owned());
     };
     let data = settings.data.display();
-    let ready = |address: SocketAddr| say(format!("candor: ready on http://{address}, data in {data}"));
+    let ready = |at: Addresses| {
+        let scheme = if at.tls { "https" } else { "http" };
+        let grpc = at.grpc.map(|address| format!(" and, for gRPC, {scheme}://{address}")).unwrap_or_default();
+        supervisor::ready(&format!("taking requests on {scheme}://{}{grpc}", at.http));
+        say(format!("candor: ready on {scheme}://{}{grpc}, data in {data}", at.http));
+    };
+    let _alive = supervisor::stay_alive();
     let report =
         serve(fleet, settings.service.clone(), settings.store.clone(), Arc::new(SystemClock), ready, stop).await;
     let report = report.map_err(failure)?;
@@ -62,7 +69,10 @@ pub(crate) fn failure(error: candor_ingest::error::Error) -> Failure {
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let listen = |kind| signal(kind).map_err(|e| Failure::new(Exit::Failed, format!("signals cannot be heard: {e}")));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    // The service reads its certificate again on it; without one it must not end the process either.
+    let hangup = listen(SignalKind::hangup())?;
     Ok(async move {
+        let _heard = hangup;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

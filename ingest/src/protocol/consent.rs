@@ -27,7 +27,8 @@ const MOST_AGE: u8 = 150;
 pub(crate) async fn record(call: Call<'_>) -> Result<Response, Refusal> {
     let service = call.service;
     let source = call.source()?;
-    let sent = Sent::read(call.headers, call.body, "application/json", &service.limits, service.budget.lease()).await?;
+    let sent =
+        Sent::read(call.headers, call.body, &["application/json"], &service.limits, service.budget.lease()).await?;
     call.note.bytes = sent.len() as u64;
     let plain = sent.decompress(service.limits.body_bytes)?;
     let (requests, many) = parse(&plain.bytes)?;

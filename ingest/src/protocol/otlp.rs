@@ -1,47 +1,111 @@
-//! OTLP logs over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): protobuf in, protobuf out.
+//! OTLP over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): one path for each signal; protobuf in, protobuf out, and
+//! JSON in, JSON out.
 //!
-//! The answers have two small messages, written here by hand: `ExportLogsServiceResponse` and `google.rpc.Status`.
+//! The answers have two small messages, written here by hand: the signal's `Export…ServiceResponse`, which is laid out the
+//! same for all three in protobuf, and `google.rpc.Status`.
 
 use axum::body::Body;
 use axum::response::Response;
-use candor_policy::batch::Rejected;
+use candor_policy::batch::{Received, Rejected};
+use candor_policy::catalogue::Signal;
+use candor_policy::key_index::KeyIndex;
 use candor_store::store::Reply;
-use http::HeaderValue;
+use candor_wire::otlp::{DecodeError, DecodeLimits, json, protobuf};
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 
-use crate::body::Sent;
+use crate::body::{self, Sent};
 use crate::error::Refusal;
 use crate::pipeline;
 use crate::route::Call;
 
-pub(crate) const PATH: &str = "/v1/logs";
-pub(crate) const MEDIA_TYPE: &str = "application/x-protobuf";
+pub(crate) const LOGS: &str = "/v1/logs";
+pub(crate) const METRICS: &str = "/v1/metrics";
+pub(crate) const TRACES: &str = "/v1/traces";
+
+/// How a request and its answer are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Protobuf,
+    Json,
+}
+
+/// A decoder of one signal in one format.
+type Decode = fn(&[u8], &KeyIndex, &DecodeLimits) -> Result<Received, DecodeError>;
 
 /// How many declared fields an answer names; with more, one mistake is behind them all.
 const MOST_NAMED: usize = 8;
 
-/// `POST /v1/logs`.
-pub(crate) async fn logs(call: Call<'_>) -> Result<Response, Refusal> {
+/// `POST /v1/logs`, `/v1/metrics`, `/v1/traces`.
+pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
-    let source = call.source()?;
-    let sent = Sent::read(call.headers, call.body, MEDIA_TYPE, &service.limits, service.budget.lease()).await?;
-    call.note.bytes = sent.len() as u64;
-    service.metrics.received(&source.name, sent.len() as u64);
-    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::logs(service, source, sent, gpc).await?;
-    call.note.rows = done.rows;
-    call.note.repeat = done.repeat;
-    let mut response = Response::new(Body::from(export_response(&done.reply)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    let accepted = &Format::MEDIA_TYPES;
+    let sent = Sent::read(call.headers, call.body, accepted, &service.limits, service.budget.lease()).await?;
+    let format = Format::of(call.headers).unwrap_or(Format::Protobuf);
+    let reply = take_in(call, signal, format, sent).await?;
+    let answer = match format {
+        Format::Protobuf => export_response(&reply),
+        Format::Json => export_response_in_json(signal, &reply),
+    };
+    let mut response = Response::new(Body::from(answer));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     Ok(response)
 }
 
+/// Hands a body to the pipeline, and notes what became of it.
+pub(crate) async fn take_in(call: Call<'_>, signal: Signal, format: Format, sent: Sent) -> Result<Reply, Refusal> {
+    let service = call.service;
+    let source = call.source()?;
+    call.note.bytes = sent.len() as u64;
+    service.metrics.received(&source.name, sent.len() as u64);
+    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
+    let done = pipeline::take_in(service, source, signal, format, sent, gpc).await?;
+    call.note.rows = done.rows;
+    call.note.repeat = done.repeat;
+    Ok(done.reply)
+}
+
+/// What reads a body.
+pub(crate) const fn decoder(signal: Signal, format: Format) -> Decode {
+    match (signal, format) {
+        (Signal::Logs, Format::Protobuf) => protobuf::decode_logs,
+        (Signal::Logs, Format::Json) => json::decode_logs,
+        (Signal::Metrics, Format::Protobuf) => protobuf::decode_metrics,
+        (Signal::Metrics, Format::Json) => json::decode_metrics,
+        (Signal::Traces, Format::Protobuf) => protobuf::decode_traces,
+        (Signal::Traces, Format::Json) => json::decode_traces,
+    }
+}
+
+impl Format {
+    /// What is taken.
+    pub(crate) const MEDIA_TYPES: [&'static str; 2] = [Self::Protobuf.media_type(), Self::Json.media_type()];
+
+    /// That of a request, by its `Content-Type`.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let found = body::media_type(headers)?;
+        [Self::Protobuf, Self::Json].into_iter().find(|format| format.media_type() == found)
+    }
+
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
+}
+
 /// What a client is told of records that it must not send again: counts, and names that the catalogue declares.
-pub(crate) fn reply(rejected: &Rejected) -> Reply {
+pub(crate) fn reply(signal: Signal, rejected: &Rejected) -> Reply {
     let mut parts = Vec::new();
     if rejected.undeclared_events > 0 {
-        let records = records(rejected.undeclared_events);
-        parts.push(format!("{records} of events that the catalogue does not declare (GET /v1/catalogue)"));
+        let records = records(signal, rejected.undeclared_events);
+        let named = match signal {
+            Signal::Logs => "events",
+            Signal::Metrics => "metrics",
+            Signal::Traces => "names",
+        };
+        parts.push(format!("{records} of {named} that the catalogue does not declare (GET /v1/catalogue)"));
     }
     if rejected.bad_values > 0 {
         let fields = &rejected.bad_fields;
@@ -51,7 +115,7 @@ pub(crate) fn reply(rejected: &Rejected) -> Reply {
         if fields.len() > MOST_NAMED {
             named.push(format!("and {} other fields", fields.len() - MOST_NAMED));
         }
-        let records = records(rejected.bad_values);
+        let records = records(signal, rejected.bad_values);
         let part = format!("{records} with a value of another type than declared: {}", named.join(", "));
         parts.push(part);
     }
@@ -66,8 +130,9 @@ pub(crate) fn status(code: i32, message: &str) -> Vec<u8> {
     out
 }
 
-/// An `ExportLogsServiceResponse`, empty on full success: `partial_success` (1) with `rejected_log_records` (1) and `error_message` (2).
-fn export_response(reply: &Reply) -> Vec<u8> {
+/// An `ExportLogsServiceResponse`, `ExportMetricsServiceResponse` or `ExportTraceServiceResponse`, empty on full success:
+/// `partial_success` (1) with `rejected_log_records`, `rejected_data_points` or `rejected_spans` (1) and `error_message` (2).
+pub(crate) fn export_response(reply: &Reply) -> Vec<u8> {
     let mut partial = Vec::new();
     number(1, reply.rejected, &mut partial);
     bytes(2, reply.message.as_bytes(), &mut partial);
@@ -76,8 +141,39 @@ fn export_response(reply: &Reply) -> Vec<u8> {
     out
 }
 
-fn records(count: u64) -> String {
-    format!("{count} record{}", if count == 1 { "" } else { "s" })
+/// The same as protobuf's JSON mapping has it: integers of 64 bits are strings.
+fn export_response_in_json(signal: Signal, reply: &Reply) -> Vec<u8> {
+    if *reply == Reply::default() {
+        return b"{}".to_vec();
+    }
+    let rejected = match signal {
+        Signal::Logs => "rejectedLogRecords",
+        Signal::Metrics => "rejectedDataPoints",
+        Signal::Traces => "rejectedSpans",
+    };
+    let partial = serde_json::json!({ rejected: reply.rejected.to_string(), "errorMessage": reply.message });
+    serde_json::json!({ "partialSuccess": partial }).to_string().into_bytes()
+}
+
+fn records(signal: Signal, count: u64) -> String {
+    let record = match signal {
+        Signal::Logs => "record",
+        Signal::Metrics => "data point",
+        Signal::Traces => "span",
+    };
+    format!("{count} {record}{}", if count == 1 { "" } else { "s" })
+}
+
+/// `google.rpc.Status` again, with a `google.rpc.RetryInfo` (`retry_delay` (1) of `seconds` (1)) among its details (3).
+pub(crate) fn status_with_retry(code: i32, message: &str, seconds: u32) -> Vec<u8> {
+    let (mut delay, mut info, mut any) = (Vec::new(), Vec::new(), Vec::new());
+    number(1, seconds.into(), &mut delay);
+    bytes(1, &delay, &mut info);
+    bytes(1, b"type.googleapis.com/google.rpc.RetryInfo", &mut any);
+    bytes(2, &info, &mut any);
+    let mut out = status(code, message);
+    bytes(3, &any, &mut out);
+    out
 }
 
 /// A varint field; zero is what absence means.
@@ -108,6 +204,8 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
     use prost::Message;
 
     use super::*;
@@ -118,10 +216,50 @@ mod tests {
         for rejected in [1, 127, 128, 300, u64::from(u32::MAX)] {
             let reply = Reply { rejected, message: "ä message".repeat(30) };
             let read = ExportLogsServiceResponse::decode(export_response(&reply).as_slice()).unwrap();
-            let expected =
-                ExportLogsPartialSuccess { rejected_log_records: rejected as i64, error_message: reply.message };
-            assert_eq!(read.partial_success, Some(expected));
+            let expected = ExportLogsPartialSuccess {
+                rejected_log_records: rejected as i64,
+                error_message: reply.message.clone(),
+            };
+            assert_eq!(read.partial_success, Some(expected.clone()));
+            let read = ExportMetricsServiceResponse::decode(export_response(&reply).as_slice()).unwrap();
+            let points = read.partial_success.unwrap();
+            assert_eq!(
+                (points.rejected_data_points, &points.error_message),
+                (rejected as i64, &expected.error_message)
+            );
+            let read = ExportTraceServiceResponse::decode(export_response(&reply).as_slice()).unwrap();
+            let spans = read.partial_success.unwrap();
+            assert_eq!((spans.rejected_spans, &spans.error_message), (rejected as i64, &expected.error_message));
         }
+    }
+
+    #[test]
+    fn in_json_an_answer_has_the_names_of_its_signal() {
+        let reply = Reply { rejected: 1 << 60, message: "a \"quoted\" reason".to_owned() };
+        for (signal, name) in [
+            (Signal::Logs, "rejectedLogRecords"),
+            (Signal::Metrics, "rejectedDataPoints"),
+            (Signal::Traces, "rejectedSpans"),
+        ] {
+            assert_eq!(export_response_in_json(signal, &Reply::default()), b"{}");
+            let read: serde_json::Value = serde_json::from_slice(&export_response_in_json(signal, &reply)).unwrap();
+            let expected = serde_json::json!({ name: (1_u64 << 60).to_string(), "errorMessage": reply.message });
+            assert_eq!(read, serde_json::json!({ "partialSuccess": expected }));
+        }
+    }
+
+    #[test]
+    fn a_content_type_is_told_by_its_media_type_alone() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            Format::of(&headers)
+        };
+        assert_eq!(of("application/json"), Some(Format::Json));
+        assert_eq!(of("Application/JSON ; charset=UTF-8"), Some(Format::Json));
+        assert_eq!(of("application/x-protobuf;x=y"), Some(Format::Protobuf));
+        assert_eq!(of("application/jsonx"), None);
+        assert_eq!(Format::of(&HeaderMap::new()), None);
     }
 
     #[test]
@@ -137,10 +275,16 @@ mod tests {
             Rejected { undeclared_events: 1, bad_values: 3, undeclared_attributes: 9, bad_fields: vec![] };
         rejected.bad_fields.push(("phone.app".into(), "imei".into(), 2));
         rejected.bad_fields.push(("car.drive".into(), "speed".into(), 1));
-        let told = reply(&rejected);
+        let told = reply(Signal::Logs, &rejected);
         assert_eq!(told.rejected, 4);
         assert!(told.message.starts_with("1 record of events"), "{}", told.message);
         assert!(told.message.ends_with("declared: phone.app/imei 2, car.drive/speed 1"), "{}", told.message);
-        assert_eq!(reply(&Rejected { undeclared_attributes: 9, ..Rejected::default() }), Reply::default());
+        let told = reply(Signal::Metrics, &rejected).message;
+        assert!(told.starts_with("1 data point of metrics") && told.contains("; 3 data points with"), "{told}");
+        let told = reply(Signal::Traces, &rejected).message;
+        assert!(told.starts_with("1 span of names") && told.contains("; 3 spans with"), "{told}");
+        for signal in Signal::ALL {
+            assert_eq!(reply(signal, &Rejected { undeclared_attributes: 9, ..Rejected::default() }), Reply::default());
+        }
     }
 }

@@ -1,18 +1,29 @@
 //! Who may call what: every route with every role, without a token and with an unknown one.
 
 use axum::body::Body;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Version};
 
 use super::world::{World, token};
 use crate::role::{Access, Role};
-use crate::route::{ROUTES, Route};
+use crate::route::{Errors, ROUTES, Route};
 
 async fn status(world: &World, route: &Route, authorization: Option<String>) -> StatusCode {
     let mut request = Request::builder().method(route.method.clone()).uri(route.path);
+    if route.errors == Errors::Grpc {
+        request = request.version(Version::HTTP_2).header("content-type", "application/grpc");
+    }
     if let Some(value) = authorization {
         request = request.header("authorization", value);
     }
     let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    if let Some(code) = answer.headers.get("grpc-status") {
+        assert_eq!(answer.status, StatusCode::OK);
+        return match code.to_str().unwrap() {
+            "16" => StatusCode::UNAUTHORIZED,
+            "7" => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
+    }
     if answer.status == StatusCode::UNAUTHORIZED {
         assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"candor\"");
     }

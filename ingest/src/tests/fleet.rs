@@ -93,3 +93,24 @@ fn a_folder_that_is_none_says_what_belongs_there() {
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|problem| problem.mend.contains("catalogue.toml, policy.toml and sources.toml")));
 }
+
+#[test]
+fn a_hierarchy_is_read_beside_the_policy_and_is_part_of_its_digest() {
+    let folders = Folders::new();
+    let policy = std::fs::read_to_string(folders.fleet().join("policy.toml")).unwrap();
+    let plain = candor_policy::policy::Policy::parse(&policy, "policy.toml").unwrap().digest;
+    let rule = "\n[[rule]]\nid = \"words\"\nstream = \"*\"\npurpose = \"*\"\nemit.app_package = { op = \"hierarchy\", file = \"packages.csv\", level = 1 }\n";
+    folders.write("policy.toml", &format!("{policy}{rule}"));
+
+    let found = problems(&folders);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].message.contains("`packages.csv` cannot be read"), "{}", found[0]);
+    assert_eq!(found[0].line, policy.lines().count() + 6);
+
+    let digest = |words: &str| {
+        folders.write("packages.csv", words);
+        crate::fleet::load_plan(&folders.fleet()).unwrap().policy().digest
+    };
+    let (one, two) = (digest("org.maps;travel\n"), digest("org.maps;transport\n"));
+    assert!(one != two && one != plain);
+}

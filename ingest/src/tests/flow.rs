@@ -7,6 +7,7 @@ use http::{Request, StatusCode};
 
 use super::world::{World, body_of, gzip, opened, post_logs, token};
 use crate::error::Refusal;
+use crate::openapi::{About, Content};
 use crate::role::Role;
 use crate::route::{Deadline, Errors, Route};
 use crate::{guard, role::Access};
@@ -83,7 +84,7 @@ async fn documents_are_published_under_the_digest_that_they_hash_to() {
     let limits = world.get("/v1/limits").await.json();
     assert_eq!(limits["limits"]["records"], 65_536);
     assert_eq!(limits["repeat_hours"], 48);
-    assert_eq!(limits["content_encodings"], serde_json::json!(["identity", "gzip"]));
+    assert_eq!(limits["content_encodings"], serde_json::json!(["identity", "gzip", "deflate", "zstd"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +109,7 @@ async fn a_bug_in_a_handler_is_503_and_the_service_lives_on() {
         access: Access::Public,
         errors: Errors::Json,
         deadline: Deadline::Request,
+        about: About { summary: "", request: None, answer: Content::OpenMetrics },
         handler: |_| Box::pin(async { panic!("a bug") }),
     };
     let world = World::open().await;

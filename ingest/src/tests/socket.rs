@@ -25,12 +25,13 @@ struct Running {
 
 async fn start(folders: &Folders, limits: Limits) -> Running {
     let fleet = Fleet::load(&folders.fleet()).unwrap();
-    let settings = Settings { http: "127.0.0.1:0".parse().unwrap(), stop_seconds: 5, limits };
+    let http = "127.0.0.1:0".parse().unwrap();
+    let settings = Settings { http, stop_seconds: 5, limits, ..Settings::default() };
     let clock = Arc::new(StillClock(AtomicI64::new(1_780_000_000_000_000)));
     let (stop, stopped) = oneshot::channel();
     let (ready, address) = oneshot::channel();
     let store = folders.store_settings();
-    let end = tokio::spawn(serve(fleet, settings, store, clock, |address| ready.send(address).unwrap(), async {
+    let end = tokio::spawn(serve(fleet, settings, store, clock, |address| ready.send(address.http).unwrap(), async {
         let _ = stopped.await;
     }));
     Running { address: address.await.unwrap(), stop, end }

@@ -31,6 +31,7 @@ pub struct Parties {
 
 /// A subject's consent as it stands, with how it came to be.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConsentRecord {
     /// [`SCHEMA_VERSION`].
@@ -57,6 +58,7 @@ pub struct ConsentRecord {
 
 /// One purpose: its terms, and where the subject stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PurposeRecord {
     /// What the policy says.
     #[serde(flatten)]
@@ -78,6 +80,7 @@ pub struct PurposeRecord {
 
 /// What catalogue and policy say of one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Terms {
     /// Name of the purpose.
     pub purpose: String,
@@ -99,6 +102,7 @@ pub struct Terms {
 
 /// A change of state of one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConsentEvent {
     /// When the service received it.
@@ -115,6 +119,7 @@ pub struct ConsentEvent {
 
 /// A state by its name in the W3C Data Privacy Vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DpvState {
     /// Nothing was ever said.
     ConsentUnknown,

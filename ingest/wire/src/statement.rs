@@ -22,6 +22,7 @@ pub const MAX_AGE: u8 = 150;
 
 /// Who vouches for a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Assertion {
     /// The fleet's own backend said so through the API.
@@ -30,6 +31,7 @@ pub enum Assertion {
 
 /// The notice that the subject was shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Notice {
     /// Version of the notice: `2026-01`.
@@ -40,6 +42,7 @@ pub struct Notice {
 
 /// What `POST /v1/consent` takes: purposes that are left out stay as they are.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConsentRequest {
     /// Value of the attribute by which the source names its subjects. Never stored, never logged.

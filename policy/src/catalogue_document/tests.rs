@@ -1,6 +1,7 @@
 //! Every kind of problem in a catalogue has a place and a mend.
 
 use super::*;
+use crate::catalogue::FieldPath;
 use crate::testing::{CATALOGUE, assert_problem, edit};
 
 fn problem(from: &str, to: &str, cause: &str, says: &str) -> crate::problem::Problem {
@@ -23,8 +24,8 @@ fn a_catalogue_is_read() {
     assert_eq!(phone.fields[0].from, FieldPath::Resource("device.imei".into()));
     assert_eq!((phone.fields[0].owner.as_str(), phone.fields[0].expires_day), ("phones@acme.example", Some(21_549)));
     assert_eq!(phone.fields[1].values, ["home", "chat"]);
-    assert_eq!(catalogue.event_number("car.drive.ended"), Some((0, 0)));
-    assert_eq!(catalogue.event_number("car.drive"), None);
+    assert_eq!(catalogue.event_number(Signal::Logs, "car.drive.ended"), Some((0, 0)));
+    assert_eq!(catalogue.event_number(Signal::Logs, "car.drive"), None);
     assert_eq!(
         catalogue.digest.to_string(),
         crate::digest::Digest::of_bytes(catalogue.canonical.as_bytes()).to_string()
@@ -61,8 +62,8 @@ fn names_and_keys() {
     problem("[stream.\"car.drive\"]", to, "\"car/drive\"", "cannot be the name of a stream");
     problem(
         "[stream.\"phone.app\".event.\"phone.app.opened\"]",
-        "[stream.\"phone.app\".event.\"phone app\"]",
-        "\"phone app\"",
+        "[stream.\"phone.app\".event.\"phone.app\\u0007\"]",
+        "phone.app\\u0007",
         "cannot be the name of an event",
     );
     problem("warmth   =", "Warmth   =", "Warmth", "cannot be the column");

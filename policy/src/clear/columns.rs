@@ -11,9 +11,10 @@ use arrow_select::take::take;
 
 use super::facts::{FieldValues, GroupFacts};
 use crate::consent::ConsentSnapshot;
+use crate::hex::Hex16;
 use crate::keys::Keys;
 use crate::operator::clean::clean;
-use crate::operator::{OperatorContext, OperatorRef};
+use crate::operator::{OperatorContext, OperatorRef, list};
 use crate::plan::{Input, OutputColumn, TablePlan};
 use crate::subject::SubjectId;
 
@@ -29,7 +30,7 @@ pub(super) struct Selection<'a> {
 pub(super) struct SubjectNames<'a> {
     subjects: &'a [SubjectId],
     purpose: &'a str,
-    names: Vec<Option<String>>,
+    names: Vec<Option<Hex16>>,
 }
 
 impl<'a> SubjectNames<'a> {
@@ -41,7 +42,8 @@ impl<'a> SubjectNames<'a> {
         let mut out = StringBuilder::with_capacity(subjects.len(), subjects.len() * 32);
         for subject in subjects {
             let at = subject as usize;
-            out.append_value(self.names[at].get_or_insert_with(|| self.subjects[at].in_table(self.purpose)));
+            let name = self.names[at].get_or_insert_with(|| self.subjects[at].in_table(self.purpose));
+            out.append_value(name.as_str());
         }
         Arc::new(out.finish())
     }
@@ -201,7 +203,7 @@ impl<'a> ColumnMaker<'a> {
             Input::Field(field) => &stream.fields.get(usize::from(field))?.column,
         };
         let context = OperatorContext { purpose: &self.selection.table.purpose_name, column: name, keys: self.keys };
-        operator.apply(values, &context).ok()
+        list::apply(&**operator, values, &context).ok()
     }
 
     fn used_resources(&self) -> Resources {

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray, UInt16Array,
+    ArrayRef, BooleanArray, FixedSizeListArray, Float64Array, Int64Array, ListArray, StringArray,
+    TimestampMicrosecondArray, UInt16Array,
 };
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::DataType;
 
 use crate::batch::{DecodeTally, Evidence, RawColumn, RawGroup, Received};
 use crate::catalogue::{Catalogue, FieldPath, FieldType, Stream};
 use crate::keys::{HmacKey, Keys};
+use crate::operator::{arrow_type, raw_type};
 use crate::plan::Plan;
 use crate::policy::Policy;
 
@@ -51,6 +54,7 @@ expires = "2028-12-31"
 description = "A drive ended"
 [stream."car.drive".field]
 odometer_km = { type = "i64", from = "attributes.odometer", category = "user.behavior", role = "quasi", description = "Odometer" }
+place       = { type = "position", from = { lat = "attributes.lat", lon = "attributes.lon" }, category = "user.location", role = "quasi", description = "Where" }
 speed       = { type = "f64", from = "attributes.speed", category = "user.behavior", role = "plain", description = "Mean speed" }
 vin         = { type = "string", from = "attributes.vin", category = "user.unique_id", role = "identifier", description = "VIN" }
 
@@ -78,6 +82,11 @@ legacy_id   = { type = "string", from = "attributes.legacy_id", category = "user
 model       = { type = "string", from = "resource.device.model", category = "user.device", role = "plain", description = "Model" }
 rooted      = { type = "bool", from = "resource.device.rooted", category = "user.device", role = "plain", description = "Rooted" }
 screen      = { type = "string", from = "attributes.screen", category = "user.behavior", role = "plain", description = "Screen", values = ["home", "chat", "settings"] }
+cells       = { type = "list<i64>", from = "resource.device.cells", category = "user.location", role = "quasi", description = "Cells" }
+marks       = { type = "list<timestamp>", from = "attributes.marks", category = "user.behavior", role = "plain", description = "Marks" }
+peers       = { type = "list<string>", from = "attributes.peers", category = "user.device.ip_address", role = "quasi", description = "Addresses" }
+levels      = { type = "list<f64>", from = "attributes.levels", category = "user.device", role = "plain", description = "Levels" }
+switches    = { type = "list<bool>", from = "attributes.switches", category = "user.device", role = "plain", description = "Switches" }
 signed_up   = { type = "timestamp", from = "attributes.signed_up", category = "user.account", role = "quasi", description = "First use" }
 "#;
 
@@ -118,6 +127,10 @@ emit.rooted = { op = "keep" }
 emit.birth_year = { op = "bin", width = 5 }
 emit.client_ip = { op = "ip_trunc" }
 emit.time = { op = "time_floor", unit = "hour" }
+emit.cells = { op = "hmac", key = "analytics" }
+emit.peers = { op = "ip_trunc" }
+emit.switches = { op = "keep" }
+emit.levels = { op = "bin", width = 0.5 }
 
 [[rule]]
 id = "phone-engagement"
@@ -129,6 +142,10 @@ emit.screen = { op = "keep" }
 emit.client_ip = { op = "ip_trunc", v4 = 16, v6 = 32 }
 emit.duration_ms = { op = "hmac", key = "analytics" }
 emit.rooted = { op = "suppress" }
+emit.peers = { op = "ip_trunc", v4 = 16, v6 = 32 }
+emit.switches = { op = "suppress" }
+emit.marks = { op = "time_floor", unit = "day" }
+emit.levels = { op = "bin", width = 1 }
 
 [[rule]]
 id = "phone-faults"
@@ -140,6 +157,8 @@ emit.battery = { op = "bin", width = 0.5, origin = 0.25 }
 emit.screen = { op = "suppress" }
 emit.legacy_id = { op = "keep" }
 emit.signed_up = { op = "time_floor", unit = "month" }
+emit.cells = { op = "keep" }
+emit.peers = { op = "keep" }
 
 [[rule]]
 id = "phone-odd-screens"
@@ -156,6 +175,7 @@ id = "cars"
 stream = "car.drive"
 purpose = "*"
 emit.vin = { op = "hmac", key = "cars" }
+emit.place = { op = "suppress" }
 emit.speed = { op = "bin", width = 10 }
 emit.odometer_km = { op = "bin", width = 1000 }
 emit.time = { op = "time_floor", unit = "minute" }
@@ -201,6 +221,8 @@ pub(super) enum Value {
     F64(f64),
     Text(String),
     Time(i64),
+    Position(f64, f64),
+    List(Vec<Option<Value>>),
 }
 
 /// By column; what is missing is null.
@@ -262,7 +284,9 @@ impl Batch {
         let count =
             |array: ArrayRef| if number == CAR { RawColumn::PerRow(array) } else { RawColumn::PerResource(array) };
         let columns = stream.fields.iter().map(|field| {
-            let column = |values: Vec<Option<&Value>>| raw_array(field.kind, &values);
+            let column = |values: Vec<Option<&Value>>| {
+                if field.list { raw_lists(field.kind, &values) } else { raw_array(field.kind, &values) }
+            };
             match field.from {
                 FieldPath::Resource(_) => RawColumn::PerResource(column(
                     self.resources.iter().map(|resource| resource.values.get(&field.column)).collect(),
@@ -299,9 +323,19 @@ fn raw_array(kind: FieldType, values: &[Option<&Value>]) -> ArrayRef {
             let value = |value: Option<&Value>| if let Some(Value::F64(value)) = value { *value } else { 15.0 };
             Arc::new(Float64Array::new(values.iter().copied().map(value).collect(), nulls))
         }
+        FieldType::Position => {
+            let DataType::FixedSizeList(degrees, _) = arrow_type(kind) else { unreachable!() };
+            let halves = values.iter().flat_map(|value| match value {
+                Some(Value::Position(lat, lon)) => [*lat, *lon],
+                _ => [15.0; 2],
+            });
+            let halves: Float64Array = halves.collect::<Vec<_>>().into();
+            Arc::new(FixedSizeListArray::new(degrees, 2, Arc::new(halves), nulls))
+        }
         FieldType::Timestamp => {
             let value = |value: Option<&Value>| if let Some(Value::Time(value)) = value { *value } else { 15 };
-            Arc::new(TimestampMicrosecondArray::new(values.iter().copied().map(value).collect(), nulls))
+            let times = TimestampMicrosecondArray::new(values.iter().copied().map(value).collect(), nulls);
+            Arc::new(times.with_timezone("UTC"))
         }
         FieldType::String => {
             let value =
@@ -310,6 +344,22 @@ fn raw_array(kind: FieldType, values: &[Option<&Value>]) -> ArrayRef {
             Arc::new(longer.collect::<StringArray>().slice(1, values.len()))
         }
     }
+}
+
+/// The same for lists: elements under null lists, and lists before and after.
+fn raw_lists(kind: FieldType, values: &[Option<&Value>]) -> ArrayRef {
+    let hidden = Value::List(vec![None, None]);
+    let shown: Vec<&Value> = values.iter().map(|value| value.unwrap_or(&hidden)).collect();
+    let all: Vec<&Value> = [&[&hidden], shown.as_slice(), &[&hidden]].concat();
+    let elements = |list: &Value| if let Value::List(list) = list { list.clone() } else { Vec::new() };
+    let lengths: Vec<usize> = all.iter().map(|list| elements(list).len()).collect();
+    let flat: Vec<Option<Value>> = all.iter().flat_map(|list| elements(list)).collect();
+    let flat: Vec<Option<&Value>> = flat.iter().map(Option::as_ref).collect();
+    let valid = std::iter::once(true).chain(values.iter().map(Option::is_some)).chain([true]);
+    let DataType::List(element) = raw_type(kind, true) else { unreachable!() };
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    let lists = ListArray::new(element, offsets, raw_array(kind, &flat), Some(valid.collect()));
+    Arc::new(lists.slice(1, values.len()))
 }
 
 /// Events of a group, for tests that make one by hand.

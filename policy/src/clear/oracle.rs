@@ -21,9 +21,21 @@ use crate::operator::clean::assert_clean;
 use crate::plan::{Input, Plan};
 use crate::reason::Reason;
 
-const PHONE_COLUMNS: [&str; 8] =
-    ["client_ip", "screen", "duration_ms", "battery", "foreground", "birth_year", "signed_up", "legacy_id"];
-const CAR_COLUMNS: [&str; 3] = ["vin", "speed", "odometer_km"];
+const PHONE_COLUMNS: [&str; 12] = [
+    "client_ip",
+    "screen",
+    "duration_ms",
+    "battery",
+    "foreground",
+    "birth_year",
+    "signed_up",
+    "legacy_id",
+    "marks",
+    "peers",
+    "levels",
+    "switches",
+];
+const CAR_COLUMNS: [&str; 4] = ["vin", "speed", "odometer_km", "place"];
 
 static PLAN: LazyLock<Plan> = LazyLock::new(plan);
 
@@ -101,8 +113,19 @@ fn value(column: &str) -> BoxedStrategy<Value> {
         "battery" => floats(&[f64::NAN, 0.0, -0.1, 19.999, 20.0, 77.3, f64::INFINITY]),
         "speed" => floats(&[f64::NAN, 9.999, 10.0, 19.999, 20.0, 130.5]),
         "signed_up" => select(vec![Value::Time(0), Value::Time(-1), Value::Time(1_795_000_000_000_001)]).boxed(),
+        "cells" => list("birth_year"),
+        "marks" => list("signed_up"),
+        "peers" => list("client_ip"),
+        "levels" => list("battery"),
+        "switches" => list("foreground"),
+        "place" => Just(Value::Position(47.37, 8.54)).boxed(),
         other => panic!("no values for {other}"),
     }
+}
+
+/// Lists of the values of another column, some of them absent.
+fn list(of: &str) -> BoxedStrategy<Value> {
+    vec(option::weighted(0.8, value(of)), 0..4).prop_map(Value::List).boxed()
 }
 
 fn values(columns: &'static [&'static str]) -> impl Strategy<Value = Values> {
@@ -156,16 +179,24 @@ fn stored(cleared: &Cleared) -> Stored {
 
 fn cells(rows: &RecordBatch, row: usize) -> Values {
     let columns = rows.schema_ref().fields().iter().zip(rows.columns());
-    let cell = |array: &dyn Array| match array.data_type() {
+    let shown = columns.filter(|(field, array)| field.name() != "decision" && array.is_valid(row));
+    shown.map(|(field, array)| (field.name().clone(), cell(array, row))).collect()
+}
+
+fn cell(array: &dyn Array, row: usize) -> Value {
+    match array.data_type() {
         DataType::Utf8 => Value::Text(array.as_string::<i32>().value(row).to_owned()),
         DataType::Int64 => Value::I64(array.as_primitive::<Int64Type>().value(row)),
         DataType::Float64 => Value::F64(array.as_primitive::<Float64Type>().value(row)),
         DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
         DataType::Timestamp(..) => Value::Time(array.as_primitive::<TimestampMicrosecondType>().value(row)),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>().value(row);
+            let element = |at| list.is_valid(at).then(|| cell(&*list, at));
+            Value::List((0..list.len()).map(element).collect())
+        }
         other => panic!("no column is {other}"),
-    };
-    let shown = columns.filter(|(field, array)| field.name() != "decision" && array.is_valid(row));
-    shown.map(|(field, array)| (field.name().clone(), cell(array))).collect()
+    }
 }
 
 fn account(cleared: &Cleared) -> Counts {
@@ -193,7 +224,7 @@ fn check_shape(cleared: &Cleared, keys: &Keys) {
             assert!(rows.end > rows.start);
             next = rows.end;
             let name = keys.subject_id(&cleared.subjects()[*subject as usize]).in_table(&table.purpose_name);
-            assert!(rows.clone().all(|row| names.value(row) == name));
+            assert!(rows.clone().all(|row| names.value(row) == name.as_str()));
         }
         assert_eq!(next, table.rows.num_rows());
         assert!(table.runs.windows(2).all(|pair| pair[0].0 != pair[1].0), "as long as they can be");

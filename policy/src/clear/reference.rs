@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use hmac::Mac;
+
 use super::fixture::{Batch, CAR, CYCLE, LATER, PHONE, PHONE_EVENTS, PURPOSES, Row, STREAMS, TRIAL, Value, Values};
 use crate::consent::{ConsentState, SubjectConsent};
 use crate::keys::Keys;
 use crate::reason::Reason;
 
-pub(super) const RESOURCE_COLUMNS: [&str; 3] = ["imei", "model", "rooted"];
+pub(super) const RESOURCE_COLUMNS: [&str; 4] = ["imei", "model", "rooted", "cells"];
 pub(super) const SUBJECTS: [&str; 4] = ["alice", "bob", "carol", "dan"];
 /// (purpose, stream) → rows, nulls left out, `decision` apart.
 pub(super) type Stored = BTreeMap<(String, String), Vec<Values>>;
@@ -67,6 +69,10 @@ const RULES: [RuleLine; 7] = [
             ("birth_year", Op::Bin(5.0, 0.0)),
             ("client_ip", Op::Ip(24, 48)),
             ("time", Op::Floor("hour")),
+            ("cells", Op::Hmac("analytics")),
+            ("peers", Op::Ip(24, 48)),
+            ("switches", Op::Keep),
+            ("levels", Op::Bin(0.5, 0.0)),
         ],
     ),
     (
@@ -79,6 +85,10 @@ const RULES: [RuleLine; 7] = [
             ("client_ip", Op::Ip(16, 32)),
             ("duration_ms", Op::Hmac("analytics")),
             ("rooted", Op::Suppress),
+            ("peers", Op::Ip(16, 32)),
+            ("switches", Op::Suppress),
+            ("marks", Op::Floor("day")),
+            ("levels", Op::Bin(1.0, 0.0)),
         ],
     ),
     (
@@ -91,6 +101,8 @@ const RULES: [RuleLine; 7] = [
             ("screen", Op::Suppress),
             ("legacy_id", Op::Keep),
             ("signed_up", Op::Floor("month")),
+            ("cells", Op::Keep),
+            ("peers", Op::Keep),
         ],
     ),
     (
@@ -105,6 +117,7 @@ const RULES: [RuleLine; 7] = [
         &PURPOSES,
         &[
             ("vin", Op::Hmac("cars")),
+            ("place", Op::Suppress),
             ("speed", Op::Bin(10.0, 0.0)),
             ("odometer_km", Op::Bin(1000.0, 0.0)),
             ("time", Op::Floor("minute")),
@@ -263,7 +276,7 @@ impl Oracle<'_> {
     }
 
     fn name(&self, subject: &str, purpose: usize) -> String {
-        self.keys.subject_id(&self.keys.ledger_id(subject)).in_table(PURPOSES[purpose])
+        self.keys.subject_id(&self.keys.ledger_id(subject)).in_table(PURPOSES[purpose]).to_string()
     }
 
     pub(super) fn stored(&self) -> Stored {
@@ -300,6 +313,10 @@ impl Oracle<'_> {
     }
 
     fn apply(&self, op: Op, value: &Value, purpose: &str, column: &str) -> Option<Value> {
+        if let Value::List(elements) = value {
+            let apply = |element: &Value| self.apply(op, element, purpose, column);
+            return Some(Value::List(elements.iter().map(|element| apply(element.as_ref()?)).collect()));
+        }
         Some(match (op, value) {
             (Op::Keep, value) => value.clone(),
             (Op::Hmac(key), Value::Text(text)) => Value::Text(self.pseudonym(key, purpose, column, text)),
@@ -329,8 +346,8 @@ impl Oracle<'_> {
         let domain = format!("{purpose}\0{column}");
         let message =
             [&(domain.len() as u16).to_be_bytes()[..], domain.as_bytes(), &3_u64.to_be_bytes(), value.as_bytes()];
-        let tag = ring::hmac::sign(self.keys.named(key).unwrap().ring_key(), &message.concat());
-        crate::hex::encode(&tag.as_ref()[..16])
+        let tag = self.keys.named(key).unwrap().keyed().clone().chain_update(message.concat());
+        crate::hex::encode(&tag.finalize().into_bytes()[..16])
     }
 
     pub(super) fn account(&self, withdrawn: &[(u32, u16)]) -> Counts {

@@ -82,11 +82,12 @@ fn a_plan_has_a_table_for_each_purpose_and_stream_that_a_rule_reaches() {
 
 #[test]
 fn the_key_index_knows_every_declared_key_and_no_other() {
-    use crate::catalogue::FieldPath;
+    use crate::catalogue::{FieldPath, Signal};
     use crate::key_index::Slot;
     let index = compile(POLICY).unwrap().key_index(&FieldPath::Resource("device.id".into()));
-    assert_eq!(index.event("phone.app.crashed"), Some((1, 1)));
-    assert_eq!(index.event("phone.app"), None);
+    assert_eq!(index.event(Signal::Logs, "phone.app.crashed"), Some((1, 1)));
+    assert_eq!(index.event(Signal::Logs, "phone.app"), None);
+    assert_eq!(index.event(Signal::Traces, "phone.app.crashed"), None);
     let phone = index.stream(1).unwrap();
     assert_eq!(phone.resource.slots("device.imei"), Some([Slot::Field(0)].as_slice()));
     assert_eq!(phone.resource.slots("device.id"), Some([Slot::Subject].as_slice()));
@@ -379,4 +380,38 @@ fn the_sample_fleet_compiles() {
     assert_eq!(plan.tables().len(), 9);
     assert_eq!(plan.named_keys(), ["analytics", "diagnostics", "marketing"]);
     assert_eq!(plan.policy().digest, Digest::of_bytes(plan.policy().canonical.as_bytes()));
+}
+
+#[test]
+fn a_domain_too_small_for_ff1_is_told() {
+    let rules = rule("a", "", "emit.screen = { op = 'fpe_ff1', key = 'diagnostics', radix = 36 }");
+    problem(
+        &rules,
+        "screen = { op = 'fpe",
+        "`fpe_ff1` needs a domain of at least 1000000 values, and the field declares 2",
+    );
+    let plan = plan(&[rule("a", "", "emit.imei = { op = 'fpe_ff1', key = 'diagnostics', radix = 10 }")]);
+    let table = plan.table_named("diagnostics", "phone.app").unwrap();
+    assert!(table.columns.iter().any(|column| column.name == "imei_fpe_ff1"));
+    assert_eq!(plan.named_keys(), ["diagnostics"]);
+}
+
+#[test]
+fn operators_of_rules_that_meet_are_compared() {
+    let meet = |a: &str, b: &str| {
+        let rules = [("a", a), ("b", b)].map(|(id, emit)| rule(id, "", &format!("emit.imei = {emit}")));
+        compile(&with_rules(&rules.concat())).map(|plan| {
+            let table = plan.table_named("diagnostics", "phone.app").unwrap();
+            winner(table, 0, &table.columns[0].name).unwrap().1
+        })
+    };
+    let (mask, hmac) = ("{ op = 'mask', n = 8 }", "{ op = 'hmac', key = 'k' }");
+    assert_eq!(meet(mask, "{ op = 'mask', n = 9 }").unwrap(), "mask(n=9 char=* from_end=false)");
+    assert_eq!(meet(mask, "{ op = 'replace', v = 'none' }").unwrap(), "replace(v=none)");
+    assert_eq!(meet(mask, "{ op = 'keep' }").unwrap(), "mask(n=8 char=* from_end=false)");
+    assert_eq!(meet(hmac, "{ op = 'fpe_ff1', key = 'k', radix = 10 }").unwrap(), "hmac(key=k)");
+    for other in [hmac, "{ op = 'mask', n = 9, from_end = true }", "{ op = 'fpe_ff1', key = 'k', radix = 10 }"] {
+        assert!(meet(mask, other).unwrap_err().to_string().contains("neither is stricter"), "{other}");
+    }
+    assert!(meet("{ op = 'replace', v = 'a' }", "{ op = 'replace', v = 'b' }").is_err());
 }

@@ -8,20 +8,12 @@ use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{ArrayRef, Float64Array, Int64Array};
 use arrow_schema::DataType;
 
+use super::number::Number;
 use super::parameters::{Parameters, error};
 use super::{BuildError, Operator, OperatorContext, OperatorError, OperatorRef, Parameter, Rank, arrow_type};
 use crate::catalogue::FieldType;
 
 const MEND: &str = "write `width = 5` (more than 0), and `origin = 0` if an interval does not begin at 0";
-/// Whole numbers up to here are the same as i64 and as f64.
-const EXACT: i64 = 1 << 53;
-
-/// A parameter in the forms that its column's type can use.
-#[derive(Clone, Copy, Debug)]
-struct Number {
-    whole: Option<i64>,
-    float: Option<f64>,
-}
 
 /// Intervals of `width`, one of which begins at `origin`.
 #[derive(Debug)]
@@ -38,49 +30,6 @@ pub(super) fn build(parameters: &mut Parameters<'_>) -> Result<OperatorRef, Buil
     let origin = Number::new(parameters.get("origin").unwrap_or(&Parameter::Integer(0)))
         .ok_or_else(|| error("`origin` of `bin` must be a finite number", MEND))?;
     Ok(Arc::new(Bin { width, origin }))
-}
-
-impl Number {
-    fn new(parameter: &Parameter) -> Option<Self> {
-        match parameter {
-            Parameter::Integer(whole) => {
-                let exact = (-EXACT..=EXACT).contains(whole);
-                Some(Self { whole: Some(*whole), float: exact.then_some(*whole as f64) })
-            }
-            Parameter::Float(float) if float.is_finite() => {
-                let whole = float.fract() == 0.0 && float.abs() <= EXACT as f64;
-                // Adding 0 turns -0 into 0.
-                Some(Self { whole: whole.then_some(*float as i64), float: Some(*float + 0.0) })
-            }
-            _ => None,
-        }
-    }
-
-    fn is_positive(&self) -> bool {
-        self.whole.map_or_else(|| self.float.is_some_and(|float| float > 0.0), |whole| whole > 0)
-    }
-
-    /// Whether `self` is a multiple of `unit`, counted from `from`.
-    fn is_multiple(self, from: Self, unit: Self) -> bool {
-        match (self.whole, from.whole, unit.whole) {
-            (Some(number), Some(from), Some(unit)) => (i128::from(number) - i128::from(from)) % i128::from(unit) == 0,
-            _ => match (self.float, from.float, unit.float) {
-                // The remainder of two floats is exact.
-                (Some(number), Some(from), Some(unit)) => (number - from) % unit == 0.0,
-                _ => false,
-            },
-        }
-    }
-}
-
-impl std::fmt::Display for Number {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.whole, self.float) {
-            (Some(whole), _) => write!(f, "{whole}"),
-            (None, Some(float)) => write!(f, "{float}"),
-            (None, None) => Ok(()),
-        }
-    }
 }
 
 /// `None` where the lower bound lies below every i64.
@@ -120,9 +69,8 @@ impl Operator for Bin {
     }
 
     fn covers(&self, other: &dyn Operator) -> bool {
-        const ZERO: Number = Number { whole: Some(0), float: Some(0.0) };
         other.as_any().downcast_ref::<Self>().is_some_and(|other| {
-            self.width.is_multiple(ZERO, other.width) && self.origin.is_multiple(other.origin, other.width)
+            self.width.is_multiple(Number::ZERO, other.width) && self.origin.is_multiple(other.origin, other.width)
         })
     }
 
@@ -130,7 +78,7 @@ impl Operator for Bin {
         let fits = match input {
             FieldType::I64 => self.width.whole.is_some() && self.origin.whole.is_some(),
             FieldType::F64 => self.width.float.is_some() && self.origin.float.is_some(),
-            FieldType::Bool | FieldType::String | FieldType::Timestamp => false,
+            FieldType::Bool | FieldType::String | FieldType::Timestamp | FieldType::Position => false,
         };
         fits.then(|| arrow_type(input))
     }

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, StringArray};
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, StringArray, UInt32Array};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, FieldRef, TimeUnit};
+use arrow_select::take::take;
+
+use super::list::bounds;
 
 /// The same values with nothing under nulls, before, after or between them; `None` for a type that no column has.
 pub(crate) fn clean(values: &ArrayRef) -> Option<ArrayRef> {
@@ -22,6 +25,7 @@ pub(crate) fn clean(values: &ArrayRef) -> Option<ArrayRef> {
             Arc::new(numbers(values.as_primitive_opt::<TimestampMicrosecondType>()?).with_timezone("UTC"))
         }
         DataType::Utf8 => Arc::new(strings(values.as_string_opt::<i32>()?)),
+        DataType::List(element) => Arc::new(lists(values.as_list_opt::<i32>()?, element)?),
         _ => return None,
     })
 }
@@ -56,6 +60,25 @@ fn strings_are_clean(array: &StringArray) -> bool {
             bits_are_clean(nulls.inner())
                 && (0..array.len()).all(|row| nulls.is_valid(row) || offsets[row] == offsets[row + 1])
         })
+}
+
+/// Elements of lists that are not null, and nothing else, cleaned themselves.
+fn lists(array: &ListArray, element: &FieldRef) -> Option<ListArray> {
+    let offsets = array.value_offsets();
+    let (start, end) = bounds(array);
+    let hidden =
+        array.null_count() > 0 && (0..array.len()).any(|row| array.is_null(row) && offsets[row] != offsets[row + 1]);
+    let elements = if hidden {
+        let shown = (0..array.len()).filter(|row| array.is_valid(*row));
+        let shown = shown.flat_map(|row| offsets[row] as u32..offsets[row + 1] as u32);
+        take(array.values(), &UInt32Array::from_iter_values(shown), None).ok()?
+    } else {
+        array.values().slice(start, end - start)
+    };
+    let lengths = (0..array.len()).map(|row| if array.is_valid(row) { array.value_length(row) as usize } else { 0 });
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let nulls = nulls.map(|nulls| NullBuffer::new(BooleanBuffer::collect_bool(nulls.len(), |row| nulls.is_valid(row))));
+    ListArray::try_new(Arc::clone(element), OffsetBuffer::from_lengths(lengths), clean(&elements)?, nulls).ok()
 }
 
 /// Whether a bitmap starts at its buffer's first bit and has nothing after its last.
@@ -105,6 +128,15 @@ pub(crate) fn assert_clean(array: &dyn Array) {
             let reached: usize = array.iter().flatten().map(str::len).sum();
             assert_eq!(reached, array.values().len(), "every byte belongs to a value");
         }
+        DataType::List(_) => {
+            let array = array.as_list::<i32>();
+            let offsets = array.value_offsets();
+            assert_eq!(offsets[0], 0, "offsets start at 0");
+            assert_eq!(offsets.len(), array.len() + 1, "one offset a row");
+            let reached: usize = array.iter().flatten().map(|list| list.len()).sum();
+            assert_eq!(reached, array.values().len(), "every element belongs to a list");
+            assert_clean(array.values());
+        }
         other => panic!("no cleared column is {other}"),
     }
     for buffer in array.to_data().buffers() {
@@ -115,7 +147,6 @@ pub(crate) fn assert_clean(array: &dyn Array) {
 #[cfg(test)]
 mod tests {
     use arrow_array::{Float64Array, Int64Array, TimestampMicrosecondArray};
-    use arrow_buffer::OffsetBuffer;
 
     use super::*;
 
@@ -148,6 +179,25 @@ mod tests {
         assert_eq!(cleaned(bits.slice(1, 2)).as_boolean(), &BooleanArray::from(vec![None, Some(true)]));
         let nulls = StringArray::from(vec![None, Some("a"), None, None]);
         cleaned(nulls.slice(1, 2));
+    }
+
+    #[test]
+    fn lists_show_their_elements_and_nothing_else() {
+        let text = StringArray::from(vec![Some("before"), Some("a"), None, Some("secret"), Some("b"), Some("after")]);
+        let list = ListArray::new(
+            Arc::new(arrow_schema::Field::new("element", DataType::Utf8, true)),
+            OffsetBuffer::new(vec![0, 1, 3, 4, 4, 5, 6].into()),
+            Arc::new(text),
+            Some(NullBuffer::from(vec![true, true, false, true, true, true])),
+        );
+        // Without its first and last list: a null list hides an element, another list is empty.
+        let out = cleaned(list.slice(1, 4));
+        assert_eq!(
+            out.as_list::<i32>().values().as_string::<i32>(),
+            &StringArray::from(vec![Some("a"), None, Some("b")])
+        );
+        assert_eq!(out.as_list::<i32>().value_offsets(), [0, 2, 2, 2, 3]);
+        assert_eq!(out.as_list::<i32>().nulls().unwrap().null_count(), 1);
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Operator for Keep {
     }
 
     fn output(&self, input: FieldType) -> Option<DataType> {
-        Some(arrow_type(input))
+        // A position kept whole is two fields of type f64.
+        (input != FieldType::Position).then(|| arrow_type(input))
     }
 
     fn suffix(&self) -> Option<&'static str> {

@@ -7,19 +7,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{DataType, Field as ArrowField, TimeUnit};
 
 use crate::catalogue::FieldType;
+use crate::files::Files;
 use crate::keys::Keys;
 
 mod bin;
+mod canonical;
 pub(crate) mod clean;
+mod fpe;
+mod geohash;
+mod h3;
+mod hierarchy;
 mod hmac;
 mod ip;
 mod keep;
+pub(crate) mod list;
+mod mask;
+mod number;
 mod parameters;
+mod position;
+mod redact;
+mod repeats;
+mod replace;
 mod time;
+mod top_code;
 mod withhold;
+
+pub(crate) use hierarchy::Hierarchy;
 
 use parameters::Parameters;
 
@@ -32,15 +48,32 @@ const OPERATORS: &[(&str, Builder)] = &[
     ("ip_trunc", ip::build),
     ("time_floor", time::build),
     ("bin", bin::build),
+    ("top_code", top_code::build),
+    ("replace", replace::build),
+    ("mask", mask::build),
+    ("hierarchy", hierarchy::build),
+    ("fpe_ff1", fpe::build),
+    ("h3", h3::build),
+    ("geohash", geohash::build),
+    ("redact_text", redact::build),
 ];
 
 type Builder = fn(&mut Parameters<'_>) -> Result<OperatorRef, BuildError>;
 
-/// The operator that a policy names with these parameters (all but `op` itself).
+/// The operator that a policy names with these parameters (all but `op` itself); it can name no file.
 ///
 /// # Errors
 /// What is wrong with the name or a parameter, and the mend.
 pub fn build(name: &str, parameters: &BTreeMap<String, Parameter>) -> Result<OperatorRef, BuildError> {
+    build_with(name, parameters, &Files::none())
+}
+
+/// The same where the policy may name files.
+pub(crate) fn build_with(
+    name: &str,
+    parameters: &BTreeMap<String, Parameter>,
+    files: &Files<'_>,
+) -> Result<OperatorRef, BuildError> {
     let Some((name, builder)) = OPERATORS.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = OPERATORS.iter().map(|(known, _)| *known).collect();
         return Err(BuildError {
@@ -48,7 +81,7 @@ pub fn build(name: &str, parameters: &BTreeMap<String, Parameter>) -> Result<Ope
             mend: format!("use one of: {}", known.join(", ")),
         });
     };
-    let mut parameters = Parameters::new(name, parameters);
+    let mut parameters = Parameters::new(name, parameters, files);
     let operator = builder(&mut parameters)?;
     parameters.finish()?;
     Ok(operator)
@@ -65,6 +98,8 @@ pub enum Parameter {
     Text(String),
     /// `true`
     Bool(bool),
+    /// `["email", "card"]`
+    Texts(Vec<String>),
 }
 
 /// Why an operator cannot be built as it is written.
@@ -77,7 +112,7 @@ pub struct BuildError {
     pub mend: String,
 }
 
-/// Arrow type of a field's values, raw and wherever an operator keeps the type.
+/// Arrow type of a field's values, raw and wherever an operator keeps the type; of the elements where it is a list.
 #[must_use]
 pub fn arrow_type(kind: FieldType) -> DataType {
     match kind {
@@ -86,15 +121,40 @@ pub fn arrow_type(kind: FieldType) -> DataType {
         FieldType::F64 => DataType::Float64,
         FieldType::String => DataType::Utf8,
         FieldType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))),
+        FieldType::Position => DataType::FixedSizeList(Arc::new(ArrowField::new(ELEMENT, DataType::Float64, false)), 2),
     }
 }
+
+/// Arrow type of lists of a type: elements may be null.
+#[must_use]
+pub fn list_of(element: DataType) -> DataType {
+    DataType::List(Arc::new(ArrowField::new(ELEMENT, element, true)))
+}
+
+/// Arrow type of a field's raw values, list or not.
+#[must_use]
+pub fn raw_type(kind: FieldType, list: bool) -> DataType {
+    if list { list_of(arrow_type(kind)) } else { arrow_type(kind) }
+}
+
+/// Arrow type of a column that is only ever suppressed. Delta has no lists of a fixed size, and nobody keeps a position.
+#[must_use]
+pub(crate) fn suppressed_type(kind: FieldType, list: bool) -> DataType {
+    match kind {
+        FieldType::Position => list_of(DataType::Float64),
+        kind => raw_type(kind, list),
+    }
+}
+
+/// What Parquet and Delta call the elements of a list.
+const ELEMENT: &str = "element";
 
 /// What an operator needs besides the values.
 #[derive(Clone, Copy, Debug)]
 pub struct OperatorContext<'a> {
-    /// Purpose name: part of the domain of `hmac`.
+    /// Purpose name: part of the domain of `hmac` and `fpe_ff1`.
     pub purpose: &'a str,
-    /// Catalogue column: part of the domain of `hmac`.
+    /// Catalogue column: part of the domain of `hmac` and `fpe_ff1`.
     pub column: &'a str,
     /// The keys that operators name.
     pub keys: &'a Keys,
@@ -116,7 +176,7 @@ pub enum OperatorError {
 pub enum Rank {
     /// As it came.
     Keep,
-    /// A keyed pseudonym.
+    /// A keyed pseudonym, or a value of which a part can be read.
     Pseudonym,
     /// A coarser value.
     Generalisation,
@@ -150,6 +210,11 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// Name of the key that it uses.
     fn key(&self) -> Option<&str> {
+        None
+    }
+
+    /// Why it must not run on a field whose catalogue entry declares these `values`, and the mend.
+    fn refuses(&self, _values: &[String]) -> Option<BuildError> {
         None
     }
 
@@ -204,6 +269,13 @@ mod tests {
             ("ip_trunc", vec![]),
             ("time_floor", vec![("unit", Parameter::Text("hour".into()))]),
             ("bin", vec![("width", Parameter::Integer(5))]),
+            ("top_code", vec![("max", Parameter::Integer(90))]),
+            ("replace", vec![("v", Parameter::Text("x".into()))]),
+            ("mask", vec![("n", Parameter::Integer(4))]),
+            ("fpe_ff1", vec![("radix", Parameter::Integer(10)), ("key", Parameter::Text("analytics".into()))]),
+            ("h3", vec![("resolution", Parameter::Integer(7))]),
+            ("geohash", vec![("n", Parameter::Integer(5))]),
+            ("redact_text", vec![("detectors", Parameter::Texts(vec!["email".into()]))]),
         ] {
             assert_eq!(operator(name, &parameters).name(), name);
         }

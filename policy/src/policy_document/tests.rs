@@ -1,5 +1,7 @@
 //! Every kind of problem in a policy by itself has a place and a mend.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::consent::ConsentState;
 use crate::problem::Problem;
@@ -162,7 +164,15 @@ fn emits() {
     problem("{ op = \"hmac\", key = \"diagnostics\" }", "{ key = \"x\" }", "imei", "has no `op`");
     problem("op = \"hmac\"", "op = \"sha256\"", "\"sha256\"", "no operator is named `sha256`");
     problem("key = \"diagnostics\"", "kei = \"diagnostics\", key = \"x\"", "kei", "`kei`");
-    problem("unit = \"hour\"", "unit = [\"hour\"]", "[\"hour\"]", "cannot be a list");
+    problem("unit = \"hour\"", "unit = [\"hour\"]", "unit", "must be a text");
+    problem("unit = \"hour\"", "unit = [7]", "7", "must be a text");
+    problem("unit = \"hour\"", "unit = { hour = 1 }", "{ hour = 1 }", "cannot be a table");
+    let redact = |names: &str| format!("op = \"redact_text\", detectors = {names}");
+    let hmac = "op = \"hmac\", key = \"diagnostics\"";
+    problem(hmac, &redact("[\"email\", \"emial\"]"), "\"emial\"", "no detector `emial`");
+    problem(hmac, &redact("\"email\""), "detectors", "must be a list of texts");
+    problem(hmac, &redact("[\"email\", 7]"), "7", "must be a text");
+    assert!(Policy::parse(&edit(POLICY, hmac, &redact("[\"email\", \"card\"]")), "policy.toml").is_ok());
     problem("unit = \"hour\"", "unit = \"fortnight\"", "\"fortnight\"", "no unit");
     problem("emit.imei", "emit_category.\"User!\"", "\"User!\"", "is not a data category");
     problem("emit.imei", "emit.Imei", "Imei", "cannot be the column");
@@ -176,4 +186,55 @@ fn conditions_that_cannot_be_read_are_found_in_the_file() {
     // Escapes shift what follows: the whole text is named.
     problem("\"not gpc\"", "\"not gpc\\t&\"", "\"not gpc\\t&\"", "a condition cannot hold this");
     problem("\"not gpc\"", "\"\"", "\"\"", "is empty");
+}
+
+const WITH_FILE: (&str, &str) =
+    ("emit.time = {", "emit.screen = { op = \"hierarchy\", file = \"words/screens.csv\", level = 1 }\nemit.time = {");
+
+fn with_file(text: &str, content: &'static str) -> Result<Policy, Problems> {
+    Policy::parse_with(text, "policy.toml", &|name| {
+        assert_eq!(name, "words/screens.csv");
+        Ok(content.to_owned())
+    })
+}
+
+#[test]
+fn files_are_part_of_the_document_and_its_digest() {
+    let text = edit(POLICY, WITH_FILE.0, WITH_FILE.1);
+    let policy = with_file(&text, "home;start\n").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&policy.canonical).unwrap();
+    assert_eq!(json["files"], serde_json::json!({"words/screens.csv": "home;start\n"}));
+    assert_eq!(policy.digest, crate::digest::Digest::of_bytes(policy.canonical.as_bytes()));
+    assert_ne!(policy.digest, with_file(&text, "home;begin\n").unwrap().digest);
+    let kept = Policy::from_canonical(&policy.canonical, "stored").unwrap();
+    assert_eq!((&kept.canonical, kept.digest), (&policy.canonical, policy.digest));
+    let operators = |policy: &Policy| {
+        policy.rules[0].emits.iter().map(|emit| format!("{:?}", emit.operator)).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(operators(&kept), operators(&policy));
+    assert!(!policy_without_files().canonical.contains("\"files\""));
+}
+
+fn policy_without_files() -> Policy {
+    Policy::parse_with(POLICY, "policy.toml", &|name| panic!("{name} was read")).unwrap()
+}
+
+#[test]
+fn a_file_that_is_missing_or_wrong_is_told_where_the_rule_names_it() {
+    let text = edit(POLICY, WITH_FILE.0, WITH_FILE.1);
+    assert_problem(&text, Policy::parse(&text, "policy.toml"), "\"words/screens.csv\"", "there is no file");
+    assert_problem(&text, with_file(&text, "home\n"), "\"words/screens.csv\"", "line 1 has no level");
+    let canonical = with_file(&text, "home;start\n").unwrap().canonical;
+    let without = canonical.replace("home;start", "home");
+    assert!(Policy::from_canonical(&without, "stored").unwrap_err().to_string().contains("line 1 has no level"));
+    let text = edit(&text, "level = 1", "level = 2");
+    assert_problem(&text, with_file(&text, "home;start\n"), "level = 2", "`level` is 2");
+    let text = edit(&text, "words/screens.csv", "../screens.csv");
+    assert_problem(&text, with_file(&text, ""), "\"../screens.csv\"", "name of a file");
+    problem(
+        "[purpose.diagnostics]",
+        "[files]\n\"a.csv\" = \"a;b\"\n\n[purpose.diagnostics]",
+        "files",
+        "no key `files`",
+    );
 }

@@ -181,6 +181,18 @@ impl Ledger {
             .map_err(unreadable)
     }
 
+    /// The document of a kind that came into force last.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn newest_document(&self, kind: &str) -> Result<Option<String>, Error> {
+        sqlx::query_scalar("SELECT canonical FROM documents WHERE kind = ? ORDER BY since DESC, digest LIMIT 1")
+            .bind(kind)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unreadable)
+    }
+
     /// Closes it: the WAL is checkpointed and truncated.
     ///
     /// # Errors

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use arrow_array::cast::downcast_array;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray, UInt32Array,
+};
 use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, DataType, TimeUnit};
+use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
+use arrow_select::take::take;
 
 /// The same rows in buffers built from their cells alone.
 pub(crate) fn fresh(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
@@ -27,6 +30,7 @@ fn fresh_column(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             Ok(fresh_numbers::<TimestampMicrosecondType>(&downcast_array(column)))
         }
+        DataType::List(element) => fresh_lists(&downcast_array(column), element),
         other => Err(ArrowError::NotYetImplemented(format!("a frame has no columns of type {other}"))),
     }
 }
@@ -66,6 +70,23 @@ fn fresh_strings(column: &StringArray) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(StringArray::try_new(offsets, bytes.into(), Some(nulls))?))
 }
 
+/// Lists of the elements that they show: none under a null list, before the first or behind the last.
+fn fresh_lists(column: &ListArray, element: &FieldRef) -> Result<ArrayRef, ArrowError> {
+    let nulls = fresh_nulls(column);
+    let offsets = column.value_offsets();
+    let shown = |row: usize| if column.is_valid(row) { offsets[row]..offsets[row + 1] } else { 0..0 };
+    let hidden = nulls.is_some() && (0..column.len()).any(|row| column.is_null(row) && column.value_length(row) > 0);
+    let elements = if hidden {
+        let places = (0..column.len()).flat_map(|row| shown(row).map(|at| at as u32));
+        take(column.values(), &UInt32Array::from_iter_values(places), None)?
+    } else {
+        let (start, end) = (offsets.first().map_or(0, |at| *at as usize), offsets.last().map_or(0, |at| *at as usize));
+        column.values().slice(start, end - start)
+    };
+    let offsets = OffsetBuffer::from_lengths((0..column.len()).map(|row| shown(row).len()));
+    Ok(Arc::new(ListArray::try_new(Arc::clone(element), offsets, fresh_column(&elements)?, nulls)?))
+}
+
 /// Validity without bits behind the last row; none where no row is null.
 fn fresh_nulls(column: &impl Array) -> Option<NullBuffer> {
     let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0)?;
@@ -103,13 +124,30 @@ mod tests {
         let strings = StringArray::new(offsets, text.as_bytes().to_vec().into(), Some(valid.clone()));
         let flags = BooleanArray::new(BooleanBuffer::collect_bool(4, |row| row % 2 == 1), Some(valid));
         batch(vec![
-            ("n", Arc::new(numbers)),
+            ("n", Arc::new(numbers.clone())),
             ("t", Arc::new(times)),
             ("f", Arc::new(floats)),
-            ("s", Arc::new(strings)),
-            ("b", Arc::new(flags)),
+            ("s", Arc::new(strings.clone())),
+            ("b", Arc::new(flags.clone())),
+            ("ln", hidden_in_lists(&numbers)),
+            ("ls", hidden_in_lists(&strings)),
+            ("lb", hidden_in_lists(&flags)),
         ])
         .slice(0, 3)
+    }
+
+    fn list_of(elements: &ArrayRef, lengths: &[usize], valid: &[bool]) -> ArrayRef {
+        let element = Arc::new(Field::new("element", elements.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
+        Arc::new(ListArray::new(element, offsets, Arc::clone(elements), Some(valid.to_vec().into())))
+    }
+
+    /// `[first, null]`, then a null list that hides the same, then `[third]`, then a list outside of the slice.
+    fn hidden_in_lists(values: &dyn Array) -> ArrayRef {
+        let values = arrow_array::make_array(values.to_data());
+        let places = UInt32Array::from(vec![0, 1, 0, 3, 2, 3]);
+        let elements = take(&values, &places, None).unwrap();
+        list_of(&elements, &[2, 2, 1, 1], &[true, false, true, true])
     }
 
     fn ipc(rows: &RecordBatch) -> Vec<u8> {
@@ -135,6 +173,11 @@ mod tests {
         assert!(!holds(&ipc(&clean), b"CANARY-21"));
     }
 
+    fn plain_lists(elements: impl Array + 'static) -> ArrayRef {
+        let elements: ArrayRef = Arc::new(elements);
+        list_of(&elements, &[2, 0, 1], &[true, false, true])
+    }
+
     /// Two batches that show the same cells give the same bytes, whatever they hide: so no byte comes from elsewhere.
     #[test]
     fn the_bytes_depend_on_the_cells_alone() {
@@ -145,6 +188,9 @@ mod tests {
             ("f", Arc::new(PrimitiveArray::<Float64Type>::from(vec![Some(1.0), None, Some(3.0)]))),
             ("s", Arc::new(StringArray::from(vec![Some("a"), None, Some("b")]))),
             ("b", Arc::new(BooleanArray::from(vec![Some(false), None, Some(false)]))),
+            ("ln", plain_lists(Int64Array::from(vec![Some(1), None, Some(3)]))),
+            ("ls", plain_lists(StringArray::from(vec![Some("a"), None, Some("b")]))),
+            ("lb", plain_lists(BooleanArray::from(vec![Some(false), None, Some(false)]))),
         ]);
         assert_eq!(ipc(&fresh(&rows).unwrap()), ipc(&fresh(&plain).unwrap()));
     }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow_schema::DataType;
 use candor_policy::consent::ConsentState;
 use candor_policy::hex;
+use candor_policy::operator::list_of;
 use candor_wire::statement::{Assertion, Notice, Statement};
 use proptest::prelude::*;
 
@@ -14,7 +17,8 @@ use crate::store::Reply;
 
 /// Rows of the types that frames have, with nulls.
 pub(crate) fn rows() -> impl Strategy<Value = RecordBatch> {
-    let cell = (any::<Option<i64>>(), any::<Option<bool>>(), any::<Option<String>>());
+    let list = proptest::option::of(prop::collection::vec(any::<Option<String>>(), 0..4));
+    let cell = (any::<Option<i64>>(), any::<Option<bool>>(), any::<Option<String>>(), list);
     prop::collection::vec(cell, 0..40).prop_map(|cells| {
         let numbers: Int64Array = cells.iter().map(|cell| cell.0).collect();
         let flags: BooleanArray = cells.iter().map(|cell| cell.1).collect();
@@ -23,9 +27,23 @@ pub(crate) fn rows() -> impl Strategy<Value = RecordBatch> {
             ("n", Arc::new(numbers) as ArrayRef, true),
             ("b", Arc::new(flags) as ArrayRef, true),
             ("s", Arc::new(text) as ArrayRef, true),
+            ("l", lists(cells.iter().map(|cell| cell.3.as_deref())), true),
         ])
         .unwrap()
     })
+}
+
+/// Lists of texts, as policies make them.
+pub(crate) fn lists<'a, T: AsRef<str> + 'a>(lists: impl Iterator<Item = Option<&'a [Option<T>]>>) -> ArrayRef {
+    let DataType::List(element) = list_of(DataType::Utf8) else { unreachable!() };
+    let mut builder = ListBuilder::new(StringBuilder::new()).with_field(element);
+    for list in lists {
+        match list {
+            Some(list) => builder.append_value(list.iter().map(Option::as_ref)),
+            None => builder.append(false),
+        }
+    }
+    Arc::new(builder.finish())
 }
 
 /// `count` rows that are numbered from 0.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 
+use candor_policy::catalogue::Signal;
 use candor_policy::consent::ConsentState;
 use candor_policy::reason::Reason;
 use candor_wire::statement::Notice;
@@ -95,8 +96,9 @@ async fn a_repeat_adds_nothing_in_flight_later_and_after_restarts() {
     let world = World::new();
     let store = world.open().await;
     store.record_consent(request("a", ConsentState::Given), "backend").await.unwrap();
-    let digest = store.batch_digest("devices", b"body");
-    assert_ne!(digest, store.batch_digest("device", b"sbody"));
+    let digest = store.batch_digest("devices", Signal::Logs, b"body");
+    assert_ne!(digest, store.batch_digest("device", Signal::Logs, b"sbody"));
+    assert_ne!(digest, store.batch_digest("devices", Signal::Metrics, b"body"));
     let (one, two) = tokio::join!(
         store.append(world.cleared(&store, "a", 10), digest, told(3)),
         store.append(world.cleared(&store, "a", 10), digest, told(4)),

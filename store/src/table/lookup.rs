@@ -13,6 +13,7 @@ use crate::error::{Error, Kind};
 use crate::table::commit::LiveFile;
 use crate::table::layout::{self, TablePath};
 use crate::table::parquet::metadata;
+use crate::work::Work;
 
 /// Rows of one subject in one file.
 #[derive(Clone)]
@@ -33,9 +34,15 @@ pub(crate) struct FoundRows {
 ///
 /// # Errors
 /// `Retry` if a file was replaced meanwhile, `Data` if one cannot be read.
-pub(crate) fn rows_of(table: &TablePath, files: &[LiveFile], subject: &str) -> Result<Vec<FoundRows>, Error> {
+pub(crate) fn rows_of(
+    table: &TablePath,
+    files: &[LiveFile],
+    subject: &str,
+    work: &Work,
+) -> Result<Vec<FoundRows>, Error> {
     let mut found = Vec::new();
     for file in files {
+        work.advance(1);
         let builder = open(table, file)?;
         let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
         let candidates = candidates(&builder, subject).map_err(|why| failed(&why))?;
@@ -71,8 +78,9 @@ pub(crate) fn rows_of(table: &TablePath, files: &[LiveFile], subject: &str) -> R
 ///
 /// # Errors
 /// As [`rows_of`].
-pub(crate) fn count_rows(table: &TablePath, files: &[LiveFile]) -> Result<u64, Error> {
+pub(crate) fn count_rows(table: &TablePath, files: &[LiveFile], work: &Work) -> Result<u64, Error> {
     files.iter().try_fold(0, |sum, file| {
+        work.advance(1);
         let rows = open(table, file)?.metadata().file_metadata().num_rows();
         Ok(sum + u64::try_from(rows).unwrap_or(0))
     })

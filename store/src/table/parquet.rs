@@ -4,29 +4,28 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
-use arrow_schema::{DataType, Schema, TimeUnit};
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
 use candor_policy::hex;
-use hashbrown::{HashMap, HashSet};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
+use parquet::file::properties::WriterProperties;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::error::{Error, Kind};
 use crate::storage;
 use crate::table::layout::{self, TablePath};
 
+mod encoding;
+mod sorted;
+
+use encoding::properties;
+use sorted::Sorted;
+
 /// Rows of a row group, at most: also what one flush run takes.
 const ROW_GROUP_ROWS: usize = 262_144;
-/// Values looked at to tell whether a column repeats itself.
-const SAMPLE: usize = 8_192;
 /// How rows of a file are ordered, as its metadata says it.
 const SORTED_BY: &str = "sha256(salt || subject)";
 
@@ -39,8 +38,15 @@ pub(crate) struct Group {
     pub(crate) policy: String,
     /// SHA-256 of the catalogue, hex.
     pub(crate) catalogue: String,
-    /// The rows in the order of their arrival, columns as in [`layout::file_schema`].
-    pub(crate) rows: RecordBatch,
+    /// The rows in the order of their arrival, as frames have them: all of one schema.
+    pub(crate) batches: Vec<RecordBatch>,
+}
+
+impl Group {
+    /// Columns of the file that they become.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.batches.first().map_or_else(Schema::empty, |batch| layout::file_schema(&batch.schema())).into()
+    }
 }
 
 /// A file that is on disk and in no commit yet.
@@ -92,89 +98,22 @@ pub(crate) fn write(table: &TablePath, group: &Group) -> Result<WrittenFile, Err
         Error::new(Kind::Data, "rows have no date of receipt", why, "set the machine's clock")
     })?;
     let salt: [u8; 32] = random()?;
-    let (order, subjects) = subject_order(&group.rows, &salt)?;
-    let rows = arrow_select::take::take_record_batch(&group.rows, &order).map_err(|why| unwritable(table, why))?;
-    let properties = properties(&rows, subjects, file_metadata(table, group, &received_date, subjects, &salt));
+    let schema = group.schema();
+    let rows = Sorted::new(&group.batches, &salt)?;
+    let metadata = file_metadata(table, group, &received_date, &rows, &salt);
+    let properties = properties(&schema, &rows, metadata).map_err(|why| unwritable(table, why))?;
 
     // Random, not numbered: a number would be shared by the tables of two purposes.
     let path = format!("{}={received_date}/part-{}.parquet", layout::RECEIVED_DATE, hex::encode(&random::<16>()?));
     let target = table.folder.join(&path);
     storage::make_folder(&storage::parent(&target)).map_err(|why| io_failed(&target, &why))?;
     let beside = storage::beside(&target);
-    let written = write_beside(&beside, &rows, properties).and_then(|file| publish(&file, &beside, &target));
+    let written = write_beside(&beside, &schema, &rows, properties).and_then(|file| publish(&file, &beside, &target));
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
     let (size, modified) = written?;
-    Ok(WrittenFile { path, received_date, size, modified, rows: rows.num_rows() as u64 })
-}
-
-/// Row numbers by ascending salted subject, in the order of arrival within a subject; and how many subjects there are.
-///
-/// The hash is computed once a subject, and the rows are then counted into place.
-fn subject_order(rows: &RecordBatch, salt: &[u8; 32]) -> Result<(UInt32Array, usize), Error> {
-    let subjects = rows.column_by_name(layout::SUBJECT).and_then(|column| column.as_string_opt::<i32>());
-    let subjects: &StringArray = subjects.ok_or_else(|| {
-        Error::new(
-            Kind::Data,
-            "rows without a subject column",
-            "a frame is not what it says",
-            "report this: it is a fault",
-        )
-    })?;
-    let (subject_of_row, names) = intern(subjects);
-
-    let mut ranked: Vec<([u8; 32], u32)> = names.iter().zip(0..).map(|(name, id)| (salted(salt, name), id)).collect();
-    ranked.sort_unstable();
-    let mut rank_of = vec![0_u32; ranked.len()];
-    for (rank, (_, id)) in (0_u32..).zip(&ranked) {
-        rank_of[*id as usize] = rank;
-    }
-
-    let mut next = vec![0_u32; ranked.len() + 1];
-    for id in &subject_of_row {
-        next[rank_of[*id as usize] as usize + 1] += 1;
-    }
-    for rank in 1..next.len() {
-        next[rank] += next[rank - 1];
-    }
-    let mut order = vec![0_u32; subject_of_row.len()];
-    for (row, id) in (0_u32..).zip(&subject_of_row) {
-        let place = &mut next[rank_of[*id as usize] as usize];
-        order[*place as usize] = row;
-        *place += 1;
-    }
-    Ok((UInt32Array::from(order), ranked.len()))
-}
-
-/// Row → number of its subject, and the distinct subjects.
-fn intern(subjects: &StringArray) -> (Vec<u32>, Vec<&str>) {
-    let mut names: Vec<&str> = Vec::new();
-    let mut numbers: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
-    let mut of_row = Vec::with_capacity(subjects.len());
-    for row in 0..subjects.len() {
-        let name = subjects.value(row);
-        // Rows of one request often have one subject.
-        let number = match of_row.last() {
-            Some(last) if names[*last as usize] == name => *last,
-            _ => *numbers.entry(name).or_insert_with(|| {
-                names.push(name);
-                names.len() as u32 - 1
-            }),
-        };
-        of_row.push(number);
-    }
-    (of_row, names)
-}
-
-/// `SHA-256(salt ‖ subject)`.
-fn salted(salt: &[u8; 32], subject: &str) -> [u8; 32] {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    context.update(salt);
-    context.update(subject.as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    bytes
+    Ok(WrittenFile { path, received_date, size, modified, rows: rows.len() as u64 })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {
@@ -190,7 +129,7 @@ fn file_metadata(
     table: &TablePath,
     group: &Group,
     received_date: &str,
-    subjects: usize,
+    rows: &Sorted<'_>,
     salt: &[u8; 32],
 ) -> Vec<KeyValue> {
     [
@@ -200,8 +139,8 @@ fn file_metadata(
         (metadata::POLICY, group.policy.clone()),
         (metadata::CATALOGUE, group.catalogue.clone()),
         (metadata::RECEIVED_DATE, received_date.to_owned()),
-        (metadata::ROWS, group.rows.num_rows().to_string()),
-        (metadata::SUBJECTS, subjects.to_string()),
+        (metadata::ROWS, rows.len().to_string()),
+        (metadata::SUBJECTS, rows.subjects().to_string()),
         (metadata::SALT, hex::encode(salt)),
         (metadata::SORTED_BY, SORTED_BY.to_owned()),
     ]
@@ -210,84 +149,13 @@ fn file_metadata(
     .collect()
 }
 
-/// No statistics but on columns that say nothing of a person; one bloom filter, on the subject.
-fn properties(rows: &RecordBatch, subjects: usize, metadata: Vec<KeyValue>) -> WriterProperties {
-    let subject = ColumnPath::from(layout::SUBJECT);
-    let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_column_statistics_enabled(ColumnPath::from(layout::EVENT), EnabledStatistics::Page)
-        .set_column_statistics_enabled(ColumnPath::from(layout::DECISION), EnabledStatistics::Page)
-        .set_column_bloom_filter_enabled(subject.clone(), true)
-        .set_column_bloom_filter_max_ndv(subject, subjects.max(1) as u64)
-        .set_key_value_metadata(Some(metadata));
-    for (field, values) in rows.schema().fields().iter().zip(rows.columns()) {
-        let repeats =
-            if field.name() == layout::SUBJECT { subjects * 2 <= rows.num_rows() } else { repeats_itself(values) };
-        builder = encode(builder, ColumnPath::from(field.name().as_str()), field.data_type(), repeats);
-    }
-    builder.build()
-}
-
-/// A dictionary where values repeat; without one, lengths and differences apart from the bytes, which zstd then packs.
-fn encode(
-    builder: WriterPropertiesBuilder,
-    column: ColumnPath,
-    kind: &DataType,
-    repeats: bool,
-) -> WriterPropertiesBuilder {
-    let builder = builder.set_column_dictionary_enabled(column.clone(), repeats);
-    match kind {
-        DataType::Utf8 => builder.set_column_encoding(column, Encoding::DELTA_LENGTH_BYTE_ARRAY),
-        DataType::Int32 | DataType::Int64 | DataType::Timestamp(..) => {
-            builder.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
-        }
-        _ => builder,
-    }
-}
-
-/// Whether at most half of a sample's values are distinct. Neighbours are left out: sorted rows repeat by the subject,
-/// and what counts is whether the column's values come again in the whole file.
-fn repeats_itself(values: &ArrayRef) -> bool {
-    match values.data_type() {
-        DataType::Utf8 => {
-            let values = values.as_string::<i32>();
-            few_distinct(values, |row| values.value(row))
-        }
-        DataType::Int32 => {
-            let values = values.as_primitive::<Int32Type>();
-            few_distinct(values, |row| values.value(row))
-        }
-        DataType::Int64 => {
-            let values = values.as_primitive::<Int64Type>();
-            few_distinct(values, |row| values.value(row))
-        }
-        DataType::Float64 => {
-            let values = values.as_primitive::<Float64Type>();
-            few_distinct(values, |row| values.value(row).to_bits())
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            let values = values.as_primitive::<TimestampMicrosecondType>();
-            few_distinct(values, |row| values.value(row))
-        }
-        _ => false,
-    }
-}
-
-fn few_distinct<V: std::hash::Hash + Eq>(array: &dyn Array, value: impl Fn(usize) -> V) -> bool {
-    let step = array.len().div_ceil(SAMPLE).max(1);
-    let mut seen: HashSet<V, foldhash::fast::RandomState> = HashSet::default();
-    let mut looked_at = 0;
-    for row in (0..array.len()).step_by(step).filter(|row| array.is_valid(*row)) {
-        seen.insert(value(row));
-        looked_at += 1;
-    }
-    seen.len() * 2 <= looked_at
-}
-
 /// Writes and syncs the bytes under an unfinished name.
-fn write_beside(beside: &Path, rows: &RecordBatch, properties: WriterProperties) -> Result<File, Error> {
+fn write_beside(
+    beside: &Path,
+    schema: &SchemaRef,
+    rows: &Sorted<'_>,
+    properties: WriterProperties,
+) -> Result<File, Error> {
     let failed = |why: ParquetError| match why {
         ParquetError::External(source) => match source.downcast::<std::io::Error>() {
             Ok(why) => io_failed(beside, &why),
@@ -300,11 +168,30 @@ fn write_beside(beside: &Path, rows: &RecordBatch, properties: WriterProperties)
     let file = file.map_err(|why| io_failed(beside, &why))?;
     // The Arrow schema in the metadata would repeat what the Parquet schema says.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(file, rows.schema(), options).map_err(failed)?;
-    writer.write(rows).map_err(failed)?;
-    let file = writer.into_inner().map_err(failed)?;
+    let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(failed)?;
+    let file = write_columns(writer, schema, rows).map_err(failed)?;
     file.sync_data().map_err(|why| Error::sync(cannot_sync(beside), &why))?;
     Ok(file)
+}
+
+/// Puts one column in order after another, so that only one of them is in memory twice.
+fn write_columns(writer: ArrowWriter<File>, schema: &Schema, rows: &Sorted<'_>) -> Result<File, ParquetError> {
+    let (mut file, factory) = writer.into_serialized_writer()?;
+    for (number, range) in rows.ranges(ROW_GROUP_ROWS).enumerate() {
+        let mut group = file.next_row_group()?;
+        let mut writers = factory.create_column_writers(number)?.into_iter();
+        for field in schema.fields() {
+            let values = rows.column(field, range.clone())?;
+            for leaf in compute_leaves(field, &values)? {
+                let missing = || ParquetError::General("a column without a writer".to_owned());
+                let mut writer: ArrowColumnWriter = writers.next().ok_or_else(missing)?;
+                writer.write(&leaf)?;
+                writer.close()?.append_to_row_group(&mut group)?;
+            }
+        }
+        group.close()?;
+    }
+    file.into_inner()
 }
 
 /// Gives a synced file its name, durably; its size and time.
@@ -329,26 +216,4 @@ fn parquet_failed(path: &Path, why: impl std::fmt::Display) -> Error {
 
 fn unwritable(table: &TablePath, why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Data, format!("cannot sort rows of {}", table.name()), why, "report this: it is a fault")
-}
-
-/// Rows of several batches in the order of their arrival, with the `batch` column that frames do not have.
-///
-/// # Errors
-/// `Data` if the batches do not fit together.
-pub(crate) fn gather(table: &TablePath, batches: &[&RecordBatch]) -> Result<RecordBatch, Error> {
-    let failed = |why| unwritable(table, why);
-    let Some(first) = batches.first() else {
-        return Ok(RecordBatch::new_empty(Schema::empty().into()));
-    };
-    let rows = arrow_select::concat::concat_batches(&first.schema(), batches.iter().copied()).map_err(failed)?;
-    let schema = layout::file_schema(&rows.schema());
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| match rows.column_by_name(field.name()) {
-            Some(values) => values.clone(),
-            None => arrow_array::new_null_array(field.data_type(), rows.num_rows()),
-        })
-        .collect();
-    RecordBatch::try_new(schema.into(), columns).map_err(failed)
 }

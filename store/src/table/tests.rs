@@ -12,9 +12,11 @@ use super::testing::{DAY, NOON, PURPOSE, STREAM, frame, rows, text};
 use super::*;
 use crate::error::Kind;
 use crate::flush::write_tables;
+use crate::segment::testing::lists;
 use crate::table::commit::TableSnapshot;
 use crate::table::lookup::{count_rows, rows_of};
-use crate::table::parquet::{Group, gather};
+use crate::table::parquet::Group;
+use crate::work::Work;
 
 fn table(data: &Path) -> TablePath {
     TablePath::new(data, PURPOSE, STREAM).unwrap()
@@ -58,7 +60,7 @@ fn the_same_frames_twice_add_nothing() {
     assert_eq!(write_tables(data.path(), &more, 6).unwrap().rows, 1);
     let snapshot = snapshot(data.path());
     assert_eq!((snapshot.lsn, snapshot.files.len()), (6, 2));
-    assert_eq!(count_rows(&table(data.path()), &snapshot.files).unwrap(), 4);
+    assert_eq!(count_rows(&table(data.path()), &snapshot.files, &Work::default()).unwrap(), 4);
     assert_eq!(files_on_disk(data.path()).len(), 2);
 }
 
@@ -97,12 +99,37 @@ fn a_file_is_sorted_by_salted_subject_and_says_nothing_of_persons_in_its_footer(
 }
 
 #[test]
+fn lists_are_arrays_of_the_delta_table_and_come_back_as_they_were() {
+    let data = tempfile::tempdir().unwrap();
+    let tags: [Option<&[Option<&str>]>; 3] = [Some(&[Some("a"), None]), None, Some(&[])];
+    let batch = rows(&["s", "s", "s"], &[("tags", lists(tags.into_iter()))]);
+    write_tables(data.path(), &[frame(1, NOON, "p0", rows(&["s"], &[]))], 1).unwrap();
+    // The column comes later than the table.
+    write_tables(data.path(), &[frame(2, NOON, "p0", batch.clone())], 2).unwrap();
+
+    let log = std::fs::read_to_string(table(data.path()).log().join("00000000000000000002.json")).unwrap();
+    assert!(log.contains(r#"\"type\":{\"type\":\"array\",\"elementType\":\"string\",\"containsNull\":true}"#), "{log}");
+    let snapshot = snapshot(data.path());
+    let column = snapshot.schema.field_with_name("tags").unwrap();
+    assert_eq!(column.data_type(), batch.column_by_name("tags").unwrap().data_type());
+
+    let mut found = rows_of(&table(data.path()), &snapshot.files, "s", &Work::default()).unwrap();
+    found.retain(|found| found.rows.num_rows() == 3);
+    assert_eq!(found[0].rows.column_by_name("tags"), batch.column_by_name("tags"));
+    let mut written = files_on_disk(data.path()).into_iter().map(|path| footer(&path));
+    let about = written.find(|about| about.file_metadata().num_rows() == 3).unwrap();
+    let elements =
+        about.row_group(0).columns().iter().find(|column| column.column_path().string() == "tags.list.element");
+    assert!(elements.unwrap().statistics().is_none());
+}
+
+#[test]
 fn a_crash_between_file_and_commit_leaves_no_row_twice() {
     let data = tempfile::tempdir().unwrap();
     let (table, batch) = (table(data.path()), rows(&["a", "b"], &[]));
     write_tables(data.path(), &[frame(1, NOON, "p0", batch.clone())], 1).unwrap();
-    let gathered = gather(&table, &[&batch]).unwrap();
-    let group = Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), rows: gathered };
+    let group =
+        Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), batches: vec![batch.clone()] };
     let orphan = super::parquet::write(&table, &group).unwrap();
     std::fs::write(table.folder.join("received_date=2026-01-31/part-x.parquet.tmp"), b"torn").unwrap();
     std::fs::write(table.log().join("00000000000000000009.json.1-1.tmp"), b"torn").unwrap();
@@ -115,7 +142,7 @@ fn a_crash_between_file_and_commit_leaves_no_row_twice() {
     assert!(!table.folder.join(orphan.path).exists());
     write_tables(data.path(), &[frame(1, NOON, "p0", batch.clone()), frame(2, NOON, "p0", batch)], 2).unwrap();
     let snapshot = snapshot(data.path());
-    assert_eq!(count_rows(&table, &snapshot.files).unwrap(), 4);
+    assert_eq!(count_rows(&table, &snapshot.files, &Work::default()).unwrap(), 4);
     assert_eq!(files_on_disk(data.path()).len(), snapshot.files.len());
 }
 
@@ -133,7 +160,7 @@ fn policies_and_dates_make_files_of_their_own_in_one_commit() {
     let mut dates: Vec<_> = snapshot.files.iter().map(|file| file.received_date).collect();
     dates.sort_unstable();
     assert_eq!(dates, [20_484, 20_484, 20_485]);
-    let found = rows_of(&table(data.path()), &snapshot.files, "a").unwrap();
+    let found = rows_of(&table(data.path()), &snapshot.files, "a", &Work::default()).unwrap();
     let mut policies: Vec<_> = found.iter().map(|found| (found.received_date, found.policy.as_str())).collect();
     policies.sort_unstable();
     assert_eq!(policies, [(20_484, "p0"), (20_484, "p1"), (20_485, "p1")]);
@@ -163,9 +190,8 @@ fn a_table_gains_columns_and_a_changed_type_is_refused_without_a_trace() {
 fn whoever_commits_to_a_table_that_moved_is_sent_back() {
     let data = tempfile::tempdir().unwrap();
     let (table, delta, batch) = (table(data.path()), Delta::shared().unwrap(), rows(&["a"], &[]));
-    let gathered = gather(&table, &[&batch]).unwrap();
-    let group = Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), rows: gathered };
-    let schemas = [group.rows.schema()];
+    let group = Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), batches: vec![batch] };
+    let schemas = [group.schema()];
     assert_eq!(delta.prepare(&table, &schemas).unwrap(), 0);
     let one = super::parquet::write(&table, &group).unwrap();
     let two = super::parquet::write(&table, &group).unwrap();

@@ -12,6 +12,7 @@ use super::*;
 use crate::flush::write_tables;
 use crate::ledger::Release;
 use crate::segment::codec;
+use crate::segment::testing::lists;
 use crate::segment::writer::SegmentWriter;
 use crate::table::testing::{NOON, PURPOSE, STREAM, frame, rows, text};
 
@@ -29,6 +30,12 @@ from = "attributes.screen"
 category = "user.behavior"
 role = "plain"
 description = "Which screen"
+[stream."phone.app".field.tags]
+type = "list<string>"
+from = "attributes.tags"
+category = "user.behavior"
+role = "plain"
+description = "Tags"
 "#;
 
 const POLICY: &str = r#"
@@ -44,6 +51,7 @@ id = "apps"
 stream = "phone.app"
 purpose = "analytics"
 emit.screen = { op = "keep" }
+emit.tags = { op = "keep" }
 emit.time = { op = "time_floor", unit = "hour" }
 "#;
 
@@ -80,8 +88,8 @@ async fn sealed_and_pending_rows_are_shown_once_with_their_reasons() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let keys = KeyRing::open_or_create(data, &[]).unwrap().keys();
-    let me = keys.subject_id(&keys.ledger_id("imei-1")).in_table(PURPOSE);
-    let other = keys.subject_id(&keys.ledger_id("imei-2")).in_table(PURPOSE);
+    let me = keys.subject_id(&keys.ledger_id("imei-1")).in_table(PURPOSE).to_string();
+    let other = keys.subject_id(&keys.ledger_id("imei-2")).in_table(PURPOSE).to_string();
 
     let (catalogue, policy) = (Catalogue::parse(CATALOGUE, "c").unwrap(), Policy::parse(POLICY, "p").unwrap());
     let (c, p) = (catalogue.digest.to_string(), policy.digest.to_string());
@@ -90,7 +98,8 @@ async fn sealed_and_pending_rows_are_shown_once_with_their_reasons() {
     ledger.keep_document("policy", &p, &policy.canonical, 0).await.unwrap();
 
     let with_screen = |lsn, screen: &str| {
-        let columns = [("screen", text(&[Some(screen), None]))];
+        let tags: [Option<&[Option<&str>]>; 2] = [Some(&[Some(screen), None]), None];
+        let columns = [("screen", text(&[Some(screen), None])), ("tags", lists(tags.into_iter()))];
         let mut made = frame(lsn, NOON, &p, rows(&[&me, &other], &columns));
         if let Frame::Batch(batch) = &mut made {
             batch.header.catalogue.clone_from(&c);
@@ -112,6 +121,8 @@ async fn sealed_and_pending_rows_are_shown_once_with_their_reasons() {
     assert_eq!(count(&view, "SELECT count(*) FROM analytics.\"phone.app\" WHERE screen = 'home'").await, 1);
     let by_date = "SELECT count(screen) FROM analytics.\"phone.app\" WHERE received_date = DATE '2026-01-31'";
     assert_eq!(count(&view, by_date).await, 3);
+    let tagged = "SELECT count(tag) FROM (SELECT unnest(tags) AS tag FROM analytics.\"phone.app\")";
+    assert_eq!(count(&view, tagged).await, 3);
     let of_me = format!("SELECT count(*) FROM analytics.\"phone.app\" WHERE subject = '{me}'");
     assert_eq!(count(&view, &of_me).await, 3);
 
@@ -130,7 +141,8 @@ async fn sealed_and_pending_rows_are_shown_once_with_their_reasons() {
         assert_eq!((row.received_date.as_str(), row.goes_on.as_deref()), ("2026-01-31", Some("2026-03-02")));
         assert_eq!((row.consent_seq, row.policy.as_str()), (Some(7), p.as_str()));
         let fields: Vec<_> = row.fields.iter().map(|field| (field.column.as_str(), field.rule.as_str())).collect();
-        assert_eq!(fields, [("time", "apps"), ("screen", "apps")]);
+        assert_eq!(fields, [("time", "apps"), ("screen", "apps"), ("tags", "apps")]);
+        assert_eq!(row.fields[2].value, serde_json::json!([row.fields[1].value, null]));
         assert!(row.fields[0].operator.contains("time_floor"), "{}", row.fields[0].operator);
         assert_eq!(row.fields[0].value, "2026-01-31T12:00:00Z");
     }
@@ -216,4 +228,28 @@ async fn a_view_beside_a_writer_is_whole() {
     assert!(views > 0);
     let view = View::open(&data).await.unwrap();
     assert_eq!(count(&view, "SELECT count(*) FROM analytics.\"phone.app\"").await, 25);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_table_without_rows_answers_with_its_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("ledger.db")).await.unwrap();
+    let sql = "SELECT * FROM analytics.\"phone.app\"";
+    let view = View::open(folder.path()).await.unwrap();
+    assert_eq!(view.query(sql).await.unwrap_err().kind(), Kind::Request, "nothing declares it yet");
+
+    let (catalogue, policy) = (Catalogue::parse(CATALOGUE, "c").unwrap(), Policy::parse(POLICY, "p").unwrap());
+    ledger.keep_document("catalogue", &catalogue.digest.to_string(), &catalogue.canonical, 1).await.unwrap();
+    ledger.keep_document("policy", &policy.digest.to_string(), &policy.canonical, 1).await.unwrap();
+    let view = View::open(folder.path()).await.unwrap();
+    let answer = view.query(sql).await.unwrap();
+    assert_eq!(answer.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+    let schema = answer[0].schema();
+    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(
+        columns,
+        ["event", "time", "subject", "batch", "consent_seq", "decision", "screen", "tags", "received_date"]
+    );
+    assert_eq!(count(&view, "SELECT count(*) FROM analytics.\"phone.app\"").await, 0);
+    assert!(view.query("SELECT * FROM analytics.\"phone.ap\"").await.is_err());
 }

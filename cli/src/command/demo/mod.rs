@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Demo, settings: &Settings) -> Result<Exit, Failur
     };
     drop(progress);
     let story = Story { plan: &plan, events: &sample.events, facts: &facts, places: &places };
-    story.report()?.print(settings.format)?;
+    story.report()?.print(&settings.answer)?;
     Ok(if story.mismatches().is_empty() { Exit::Done } else { Exit::VerificationFailed })
 }
 
@@ -122,7 +122,7 @@ async fn through_a_service(
         Arc::new(SystemClock),
         |address| {
             // Whoever waits for it is the other half of this function.
-            let _ = ready.send(address);
+            let _ = ready.send(address.http);
         },
         async { drop(stopped.await) },
     );

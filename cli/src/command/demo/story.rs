@@ -216,7 +216,7 @@ impl Story<'_> {
                 }
             }
             let sum: u64 = dropped.values().sum();
-            let because = audit::reasons(dropped.into_iter());
+            let because = cell_text(Some(&Value::Object(audit::by_size(dropped.into_iter()))));
             vec![purpose.name.clone(), offered.to_string(), stored.to_string(), sum.to_string(), because]
         });
         let titles = [

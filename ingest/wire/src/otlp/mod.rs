@@ -2,10 +2,14 @@
 
 mod column;
 mod group;
+pub mod json;
+mod log;
+mod point;
 pub mod protobuf;
-mod rows;
+mod resolve;
+pub(crate) mod rows;
+mod span;
 pub(crate) mod value;
-mod wire_reader;
 
 /// Limits that are met before an allocation is.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +20,13 @@ pub struct DecodeLimits {
     pub attributes: usize,
     /// Deepest nesting of values.
     pub depth: usize,
+    /// Most elements of a list that a field is, and most events or links of a span: one that has more is a bad value.
+    pub elements: usize,
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        Self { records: 65_536, attributes: 1_024, depth: 32 }
+        Self { records: 65_536, attributes: 1_024, depth: 32, elements: 1_000 }
     }
 }
 
@@ -35,6 +41,14 @@ pub enum DecodeError {
         /// Byte offset in the decompressed body.
         offset: usize,
     },
+    /// Something else stands where this should.
+    #[error("the body is not what was expected: at byte {offset} there should be {what}")]
+    Expected {
+        /// What should stand there: `an integer of 64 bits`.
+        what: &'static str,
+        /// Byte offset in the decompressed body.
+        offset: usize,
+    },
     /// A limit of [`DecodeLimits`].
     #[error("the request has more {what} than the {limit} that are allowed: {}", mend(what))]
     TooMany {
@@ -45,10 +59,26 @@ pub enum DecodeError {
     },
 }
 
+/// Adds one element unless that is one too many.
+pub(crate) fn push_within<T>(items: &mut Vec<T>, item: T, limit: usize, what: &'static str) -> Result<(), DecodeError> {
+    if items.len() >= limit {
+        return Err(DecodeError::TooMany { what, limit });
+    }
+    items.push(item);
+    Ok(())
+}
+
+/// Adds one element, and one beyond the limit, so that the field that takes them sees that they are too many.
+pub(crate) fn keep_within<T>(items: &mut Vec<T>, item: T, limit: usize) {
+    if items.len() <= limit {
+        items.push(item);
+    }
+}
+
 /// What helps against too many of something.
 fn mend(what: &str) -> &'static str {
     match what {
-        "records" => "send smaller batches",
+        "records" | "elements in the lists of spans" => "send smaller batches",
         "levels of nesting" => "send flatter values",
         _ => "send fewer of them",
     }

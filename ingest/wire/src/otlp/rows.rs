@@ -1,108 +1,203 @@
-//! Rows of a request, built straight into raw Arrow columns by stream: what every encoding of OTLP shares.
+//! Rows of a request, built straight into raw Arrow columns by stream: what every encoding of every signal shares.
 //!
-//! A decoder calls [`Rows::next_resource`] where a resource begins and [`Rows::record`] for each of its records. A record
-//! is resolved into a scratch row first and reaches the columns only if every declared field could take its value.
-//!
-//! Of several values for one slot the one under the dotted key wins over one inside nested lists, and among equals the
-//! first; one that lost is not looked at, so it cannot be a bad value. An attribute whose key feeds nothing of the
-//! record's event counts as undeclared, inside a nested list as well; those of a resource count once for each set of
-//! fields that its records can carry.
+//! A decoder calls [`Rows::next_resource`] and [`Rows::next_scope`] where a resource and a scope begin, and
+//! [`Rows::record`] for each record. A record is resolved into a scratch row first and reaches the columns only if every
+//! declared field could take its value.
 
 use candor_policy::batch::{DecodeTally, Received};
-use candor_policy::key_index::{KeyIndex, KeyTable, Slot, StreamKeys};
+use candor_policy::catalogue::{Place, Signal};
+use candor_policy::key_index::KeyIndex;
 
-use super::DecodeError;
-use super::group::{EXTRA_COLUMNS, Group, ResourceState};
-use super::value::{Cell, KeyValues, Value, field_cell, gpc_cell, jurisdiction_cell, subject_cell};
+use super::group::{Group, Owner, Side, State};
+use super::resolve::{Buffers, Resolving};
+use super::value::{KeyValues, Value};
+use super::{DecodeError, DecodeLimits};
 
-/// Names the event of a record whose `event_name` is empty.
-const EVENT_NAME: &str = "event.name";
+/// How many times the limit on records the lists of all spans may have elements: an event without an attribute takes
+/// an element of its list all the same, so that a small body could ask for much.
+const TIMES: usize = 16;
 
 /// One attribute.
-pub(super) type Attribute<'v, N> = (&'v str, Value<'v, N>);
+pub(crate) type Attribute<'v, N> = (&'v str, Value<'v, N>);
 
-/// A log record as an encoding has it; `'v` is where its values live.
-pub(super) struct Record<'r, 'v, N> {
-    pub(super) event_name: &'v str,
-    /// Nanoseconds; 0 where the client sent none.
-    pub(super) time: u64,
-    /// When a collector saw it, in nanoseconds; 0 where none did.
-    pub(super) observed_time: u64,
-    /// 0 where there is none.
-    pub(super) severity_number: i32,
-    pub(super) severity_text: &'v str,
-    pub(super) body: Value<'v, N>,
-    pub(super) attributes: &'r [Attribute<'v, N>],
+/// A log record, data point or span as an encoding has it; `'v` is where its values live.
+pub(crate) trait Record<'v, N> {
+    /// What it is.
+    const SIGNAL: Signal;
+
+    /// Name of its event.
+    fn name(&self) -> &'v str;
+
+    /// Time of the event, µs, rounded down.
+    fn microseconds(&self) -> Option<i64>;
+
+    /// Its attributes.
+    fn attributes(&self) -> &[Attribute<'v, N>];
+
+    /// Keys of attributes that are part of the protocol, and so not undeclared where no field takes them.
+    fn known(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What came with it and is never stored, counted as undeclared attributes.
+    fn undeclared(&self) -> u64 {
+        0
+    }
+
+    /// What stands at a place of one value.
+    fn value(&self, place: Place) -> Value<'v, N>;
+
+    /// What stands at a place that is a list.
+    fn elements(&self, _place: Place, _push: impl FnMut(Value<'v, N>)) {}
+
+    /// How many events or links it has: those of a span.
+    fn parts(&self, _part: Part) -> usize {
+        0
+    }
+
+    /// The attributes of one of them.
+    fn part_attributes(&self, _part: Part, _number: usize) -> &[Attribute<'v, N>] {
+        &[]
+    }
+}
+
+/// What a span has several of, each with attributes of its own.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    Event,
+    Link,
+}
+
+/// The instrumentation scope that records came from.
+pub(crate) struct Scope<'v, N> {
+    pub(crate) name: &'v str,
+    pub(crate) version: &'v str,
+    pub(crate) attributes: Vec<Attribute<'v, N>>,
 }
 
 /// The rows of a request so far.
-pub(super) struct Rows<'k> {
+pub(crate) struct Rows<'k> {
     keys: &'k KeyIndex,
+    most_elements: usize,
+    most_aligned: usize,
+    aligned: usize,
     groups: Vec<Option<Group<'k>>>,
     tally: DecodeTally,
     resource: u64,
+    scope: u64,
     scratch: Scratch,
 }
 
+/// Buffers that outlive a record, so that none is allocated for one.
+#[derive(Default)]
+struct Scratch {
+    resource: Buffers,
+    scope: Buffers,
+    record: Buffers,
+}
+
+/// A time that tables have, of nanoseconds of which 0 says that there are none.
+pub(crate) const fn microseconds(nanoseconds: u64) -> Option<i64> {
+    match nanoseconds {
+        0 => None,
+        nanoseconds => Some((nanoseconds / 1_000) as i64),
+    }
+}
+
+impl<N> Default for Scope<'_, N> {
+    fn default() -> Self {
+        Self { name: "", version: "", attributes: Vec::new() }
+    }
+}
+
+impl<N> Scope<'_, N> {
+    /// Forgets a scope, but not its memory.
+    pub(crate) fn clear(&mut self) {
+        self.name = "";
+        self.version = "";
+        self.attributes.clear();
+    }
+}
+
 impl<'k> Rows<'k> {
-    pub(super) fn new(keys: &'k KeyIndex) -> Self {
+    pub(crate) fn new(keys: &'k KeyIndex, limits: &DecodeLimits) -> Self {
         Self {
             keys,
+            most_elements: limits.elements,
+            most_aligned: limits.records.saturating_mul(TIMES),
+            aligned: 0,
             groups: std::iter::repeat_with(|| None).take(keys.streams().len()).collect(),
             tally: DecodeTally::default(),
             resource: 0,
+            scope: 0,
             scratch: Scratch::default(),
         }
     }
 
     /// From here on records belong to another resource.
-    pub(super) fn next_resource(&mut self) {
+    pub(crate) fn next_resource(&mut self) {
         self.resource += 1;
     }
 
-    /// Adds a record of the current resource, whose attributes are `resource`.
-    pub(super) fn record<'v, N: KeyValues<'v>>(
+    /// From here on records belong to another scope.
+    pub(crate) fn next_scope(&mut self) {
+        self.scope += 1;
+    }
+
+    /// Adds a record of the current resource, whose attributes are `resource`, and the current scope. Says which stream
+    /// has a row more, if one has.
+    pub(crate) fn record<'v, N: KeyValues<'v>, R: Record<'v, N>>(
         &mut self,
         resource: &[Attribute<'v, N>],
-        record: &Record<'_, 'v, N>,
-    ) -> Result<(), DecodeError> {
-        let place = self.keys.event(record.name());
+        scope: &Scope<'v, N>,
+        record: &R,
+    ) -> Result<Option<u16>, DecodeError> {
+        let place = self.keys.event(R::SIGNAL, record.name());
         let Some((stream, event, keys)) = place.and_then(|(s, e)| Some((s, e, self.keys.stream(s)?))) else {
             self.tally.undeclared_events += 1;
-            return Ok(());
+            return Ok(None);
         };
-        let Some(group) = self.groups.get_mut(usize::from(stream)) else { return Ok(()) };
+        let Some(group) = self.groups.get_mut(usize::from(stream)) else { return Ok(None) };
         let group = group.get_or_insert_with(|| Group::new(stream, keys));
-        let class = group.enter(self.resource, event);
+        let (tally, scratch, most) = (&mut self.tally, &mut self.scratch, self.most_elements);
 
-        let mut of_resource = Resolving::new(&mut self.scratch.resource, keys, event, true);
-        if group.state(class) == ResourceState::New {
-            of_resource.attributes(&keys.resource, resource)?;
-            self.tally.undeclared_attributes += of_resource.undeclared;
-            group.set_state(class, of_resource.bad.map_or(ResourceState::Counted, ResourceState::Bad));
-        }
-        let mut of_record = Resolving::new(&mut self.scratch.record, keys, event, false);
+        let mut of_resource = Resolving::new(&mut scratch.resource, keys, event, most);
+        let mut look = |it: &mut Resolving<'_, '_, 'v>| it.attributes(&keys.resource, resource);
+        judge(&mut group.resource, self.resource, event, &mut of_resource, tally, &mut look)?;
+        let mut of_scope = Resolving::new(&mut scratch.scope, keys, event, most);
+        let mut look = |it: &mut Resolving<'_, '_, 'v>| it.scope(scope);
+        judge(&mut group.scope, self.scope, event, &mut of_scope, tally, &mut look)?;
+        let mut of_record = Resolving::new(&mut scratch.record, keys, event, most);
         of_record.record(record)?;
-        self.tally.undeclared_attributes += of_record.undeclared;
+        tally.undeclared_attributes += of_record.undeclared;
+        self.aligned += of_record.aligned;
+        if self.aligned > self.most_aligned {
+            return Err(DecodeError::TooMany { what: "elements in the lists of spans", limit: self.most_aligned });
+        }
 
-        let bad = if let ResourceState::Bad(field) = group.state(class) { Some(field) } else { of_record.bad };
+        let bad = group.resource.bad(event).or(group.scope.bad(event)).or(of_record.bad);
         if let Some(field) = bad {
-            count_bad(&mut self.tally, stream, field);
+            count_bad(tally, stream, field);
         } else {
-            // Counted with an earlier record, which was bad: its cells are gone.
-            if group.state(class) == ResourceState::Counted && of_resource.cells.is_empty() {
+            // Looked at for an earlier record, which was bad: the cells are gone.
+            if group.resource.state(event) == State::Counted && of_resource.is_empty() {
                 of_resource.attributes(&keys.resource, resource)?;
             }
-            let resource = group.resource_row(class, &of_resource.cells);
-            group.write(event, record.microseconds(), resource, &of_record.cells);
+            if group.scope.state(event) == State::Counted && of_scope.is_empty() {
+                of_scope.scope(scope)?;
+            }
+            let resource = group.shared_row(Side::Resource, event, &of_resource.cells);
+            let scope = group.shared_row(Side::Scope, event, &of_scope.cells);
+            group.write(event, record.microseconds(), resource, scope, &of_record.cells);
         }
         of_resource.recycle();
+        of_scope.recycle();
         of_record.recycle();
-        Ok(())
+        Ok(bad.is_none().then_some(stream))
     }
 
     /// All rows, by stream.
-    pub(super) fn finish(mut self) -> Received {
+    pub(crate) fn finish(mut self) -> Received {
         self.tally.bad_values.sort_unstable();
         self.tally.bad_fields.sort_unstable();
         let groups = self.groups.into_iter().flatten().filter_map(Group::finish).collect();
@@ -116,181 +211,22 @@ impl std::fmt::Debug for Rows<'_> {
     }
 }
 
-impl<'v, N> Record<'_, 'v, N> {
-    fn name(&self) -> &'v str {
-        if !self.event_name.is_empty() {
-            return self.event_name;
-        }
-        match self.attributes.iter().find(|(key, _)| *key == EVENT_NAME) {
-            Some((_, Value::Text(name))) => name,
-            _ => "",
-        }
+/// Looks at a resource or scope, unless an earlier record of the same class of events had it looked at.
+fn judge<'s, 'k, 'v>(
+    owner: &mut Owner,
+    number: u64,
+    event: u16,
+    resolving: &mut Resolving<'s, 'k, 'v>,
+    tally: &mut DecodeTally,
+    look: &mut dyn FnMut(&mut Resolving<'s, 'k, 'v>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    owner.enter(number);
+    if owner.state(event) == State::New {
+        look(resolving)?;
+        tally.undeclared_attributes += resolving.undeclared;
+        owner.set_state(event, resolving.bad.map_or(State::Counted, State::Bad));
     }
-
-    /// Time of the event, µs, rounded down.
-    const fn microseconds(&self) -> Option<i64> {
-        match (self.time, self.observed_time) {
-            (0, 0) => None,
-            (0, nanoseconds) | (nanoseconds, _) => Some((nanoseconds / 1_000) as i64),
-        }
-    }
-
-    fn severity_number(&self) -> Value<'v, N> {
-        if self.severity_number == 0 { Value::Absent } else { Value::Int(i64::from(self.severity_number)) }
-    }
-
-    fn severity_text(&self) -> Value<'v, N> {
-        if self.severity_text.is_empty() { Value::Absent } else { Value::Text(self.severity_text) }
-    }
-}
-
-/// Buffers that outlive a record, so that none is allocated for one.
-#[derive(Default)]
-struct Scratch {
-    resource: Buffers,
-    record: Buffers,
-}
-
-#[derive(Default)]
-struct Buffers {
-    cells: Vec<(usize, Cell<'static>)>,
-    /// Column → stamp of the last resolution that a value was offered in.
-    seen: Vec<u64>,
-    stamp: u64,
-    path: String,
-}
-
-/// The scratch row: which values go where, and the first that cannot.
-struct Resolving<'s, 'k, 'v> {
-    buffers: &'s mut Buffers,
-    keys: &'k StreamKeys,
-    allowed: &'k [bool],
-    from_resource: bool,
-    cells: Vec<(usize, Cell<'v>)>,
-    bad: Option<u16>,
-    undeclared: u64,
-}
-
-impl<'s, 'k, 'v> Resolving<'s, 'k, 'v> {
-    fn new(buffers: &'s mut Buffers, keys: &'k StreamKeys, event: u16, from_resource: bool) -> Self {
-        buffers.stamp += 1;
-        let columns = keys.fields.len() + EXTRA_COLUMNS;
-        if buffers.seen.len() < columns {
-            buffers.seen.resize(columns, 0);
-        }
-        let allowed = keys.event_fields.get(usize::from(event)).map_or(&[][..], Vec::as_slice);
-        let cells = std::mem::take(&mut buffers.cells);
-        Self { buffers, keys, allowed, from_resource, cells, bad: None, undeclared: 0 }
-    }
-
-    fn record<N: KeyValues<'v>>(&mut self, record: &Record<'_, 'v, N>) -> Result<(), DecodeError> {
-        self.attributes(&self.keys.attributes, record.attributes)?;
-        self.offer(&self.keys.body, &record.body);
-        self.offer(&self.keys.severity_number, &record.severity_number());
-        self.offer(&self.keys.severity_text, &record.severity_text());
-        Ok(())
-    }
-
-    fn attributes<N: KeyValues<'v>>(
-        &mut self,
-        table: &KeyTable,
-        attributes: &[Attribute<'v, N>],
-    ) -> Result<(), DecodeError> {
-        let mut nested = false;
-        for (key, value) in attributes {
-            if matches!(value, Value::List(_)) && table.is_prefix(key) {
-                nested = true;
-            } else if !self.takes(table, key, value) && (self.from_resource || *key != EVENT_NAME) {
-                self.undeclared += 1;
-            }
-        }
-        if nested {
-            for (key, value) in attributes {
-                if let Value::List(list) = value
-                    && table.is_prefix(key)
-                {
-                    self.buffers.path.clear();
-                    self.buffers.path.push_str(key);
-                    self.descend(table, *list)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn descend<N: KeyValues<'v>>(&mut self, table: &KeyTable, list: N) -> Result<(), DecodeError> {
-        let base = self.buffers.path.len();
-        list.each(&mut |key, value| {
-            self.buffers.path.truncate(base);
-            self.buffers.path.push('.');
-            self.buffers.path.push_str(key);
-            match value {
-                Value::List(inner) if table.is_prefix(&self.buffers.path) => return self.descend(table, inner),
-                value => {
-                    let slots = table.slots(&self.buffers.path);
-                    if !slots.is_some_and(|slots| self.offer(slots, &value)) {
-                        self.undeclared += 1;
-                    }
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn takes<N>(&mut self, table: &KeyTable, key: &str, value: &Value<'v, N>) -> bool {
-        table.slots(key).is_some_and(|slots| self.offer(slots, value))
-    }
-
-    /// Puts a value where it goes; false if nothing of this event asks for it.
-    fn offer<N>(&mut self, slots: &[Slot], value: &Value<'v, N>) -> bool {
-        let mut asked = false;
-        for slot in slots {
-            let Some(column) = self.column(*slot) else { continue };
-            asked = true;
-            let Some(seen) = self.buffers.seen.get_mut(column) else { continue };
-            if std::mem::replace(seen, self.buffers.stamp) == self.buffers.stamp {
-                continue;
-            }
-            let cell = match slot {
-                Slot::Subject => subject_cell(value),
-                Slot::Jurisdiction => jurisdiction_cell(value),
-                Slot::Gpc => gpc_cell(value),
-                Slot::Field(field) => {
-                    let cell = field_cell(self.keys.fields[column].kind, value);
-                    if cell.is_err() {
-                        self.bad.get_or_insert(*field);
-                    }
-                    cell.ok().flatten()
-                }
-            };
-            self.cells.extend(cell.map(|cell| (column, cell)));
-        }
-        asked
-    }
-
-    /// Column of a slot, if this event has it from this side.
-    fn column(&self, slot: Slot) -> Option<usize> {
-        let fields = self.keys.fields.len();
-        let (column, per_resource) = match slot {
-            Slot::Field(field) => {
-                let column = usize::from(field);
-                if !self.allowed.get(column).copied().unwrap_or(false) {
-                    return None;
-                }
-                (column, self.keys.fields.get(column)?.per_resource)
-            }
-            Slot::Subject => (fields, self.keys.subject_per_resource),
-            Slot::Jurisdiction => (fields + 1, self.keys.jurisdiction_per_resource),
-            Slot::Gpc => (fields + 2, self.keys.gpc_per_resource),
-        };
-        (per_resource == self.from_resource).then_some(column)
-    }
-
-    /// Hands the buffer back. Collecting from the emptied vector keeps its allocation and sheds the lifetime.
-    fn recycle(mut self) {
-        self.cells.clear();
-        self.buffers.cells = self.cells.into_iter().map_while(|_| None).collect();
-    }
+    Ok(())
 }
 
 fn count_bad(tally: &mut DecodeTally, stream: u16, field: u16) {
@@ -301,35 +237,5 @@ fn count_bad(tally: &mut DecodeTally, stream: u16, field: u16) {
     match tally.bad_fields.iter_mut().find(|(known, column, _)| (*known, *column) == (stream, field)) {
         Some((_, _, records)) => *records += 1,
         None => tally.bad_fields.push((stream, field, 1)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recycled_buffer_keeps_its_allocation() {
-        let mut buffers = Buffers { cells: Vec::with_capacity(64), ..Buffers::default() };
-        let keys = StreamKeys {
-            name: "s".into(),
-            fields: Vec::new(),
-            attributes: KeyTable::default(),
-            resource: KeyTable::default(),
-            body: Vec::new(),
-            severity_number: Vec::new(),
-            severity_text: Vec::new(),
-            subject_per_resource: true,
-            jurisdiction_per_resource: true,
-            gpc_per_resource: true,
-            event_fields: Vec::new(),
-        };
-        let text = String::from("short-lived");
-        let mut resolving = Resolving::new(&mut buffers, &keys, 0, false);
-        resolving.cells.push((0, Cell::Text(&text)));
-        let before = resolving.cells.as_ptr() as usize;
-        resolving.recycle();
-        assert_eq!((buffers.cells.len(), buffers.cells.as_ptr() as usize), (0, before));
-        assert!(buffers.cells.capacity() >= 64);
     }
 }

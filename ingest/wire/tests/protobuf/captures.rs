@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candor_wire::otlp::DecodeLimits;
 use candor_wire::otlp::protobuf::decode_logs;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use serde_json::Value;
 
 use crate::mutate::agree;
@@ -39,7 +40,7 @@ fn captured_requests_have_the_records_that_their_summary_counts() {
         }
         let received = decode_logs(&body, &keys, &DecodeLimits::default()).unwrap();
         assert_eq!(received.records(), head["otlp"]["items"].as_u64().unwrap(), "{}", head["n"]);
-        assert!(agree(&body, &spec, &keys));
+        assert!(agree::<ExportLogsServiceRequest>(&body, &spec, &keys));
         bodies += 1;
     }
     println!("{bodies} captured requests");

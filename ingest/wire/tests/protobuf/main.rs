@@ -8,9 +8,11 @@
 )]
 
 mod captures;
+mod crafted;
 mod generate;
 mod mutate;
 mod oracle;
 mod rules;
+mod rules_of_signals;
 mod spec;
 mod valid;

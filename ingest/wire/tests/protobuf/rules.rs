@@ -5,7 +5,7 @@ use candor_wire::otlp::protobuf::decode_logs;
 use candor_wire::otlp::{DecodeError, DecodeLimits};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
@@ -23,6 +23,11 @@ fn text(value: &str) -> Value {
 
 fn list(pairs: Vec<KeyValue>) -> Value {
     Value::KvlistValue(KeyValueList { values: pairs })
+}
+
+fn array(values: impl IntoIterator<Item = Value>) -> Value {
+    let values = values.into_iter().map(|value| AnyValue { value: Some(value) }).collect();
+    Value::ArrayValue(ArrayValue { values })
 }
 
 fn record(event_name: &str, attributes: Vec<KeyValue>) -> LogRecord {
@@ -153,11 +158,63 @@ fn time_falls_back_to_the_observed_one_and_rounds_down() {
 }
 
 #[test]
+fn a_list_field_takes_arrays_of_its_type_and_nothing_else() {
+    let tags = |value| decode(Vec::new(), vec![record("phone.app.opened", vec![pair("tags", value)])]);
+    let list = |values: &[&str]| Some(Cell::List(values.iter().map(|v| Some(Cell::Text((*v).to_owned()))).collect()));
+    assert_eq!(actual(&tags(array([text("a"), text("b")]))).rows[0].fields[12], list(&["a", "b"]));
+    assert_eq!(actual(&tags(array([]))).rows[0].fields[12], list(&[]));
+    for wrong in [text("a"), array([text("a"), Value::IntValue(1)]), array([array([text("a")])])] {
+        assert_eq!(tags(wrong).tally().bad_fields, [(0, 12, 1)]);
+    }
+    let scalar = record("phone.app.opened", vec![pair("app.package", array([text("a")]))]);
+    assert_eq!(decode(Vec::new(), vec![scalar]).tally().bad_fields, [(0, 0, 1)]);
+
+    let gap = Value::ArrayValue(ArrayValue { values: vec![AnyValue::default(), AnyValue { value: Some(text("b")) }] });
+    let with_gap = actual(&tags(gap)).rows[0].fields[12].clone();
+    assert_eq!(with_gap, Some(Cell::List(vec![None, Some(Cell::Text("b".to_owned()))])));
+}
+
+#[test]
+fn a_list_of_more_elements_than_allowed_is_a_bad_value() {
+    let tags = |count| {
+        let record = record("phone.app.opened", vec![pair("tags", array((0..count).map(|_| text("x"))))]);
+        decode(Vec::new(), vec![record])
+    };
+    assert!(tags(1_000).tally().bad_values.is_empty());
+    let beyond = tags(1_001);
+    assert_eq!(beyond.tally().bad_fields, [(0, 12, 1)]);
+    assert!(beyond.groups().is_empty());
+}
+
+#[test]
+fn a_position_needs_both_halves_on_the_globe() {
+    let at = |lat: Option<Value>, lon: Option<Value>| {
+        let halves = [("location.lat", lat), ("location.lon", lon)];
+        let halves = halves.into_iter().filter_map(|(key, value)| Some(pair(key, value?))).collect();
+        row(halves).fields[17].clone()
+    };
+    let double = |value| Some(Value::DoubleValue(value));
+    let position = |lat: f64, lon: f64| Some(Cell::Position(lat.to_bits(), lon.to_bits()));
+    assert_eq!(at(double(47.5), double(8.5)), position(47.5, 8.5));
+    assert_eq!(at(Some(Value::IntValue(-90)), double(180.0)), position(-90.0, 180.0));
+    assert_eq!(at(double(90.001), double(8.5)), None);
+    assert_eq!(at(double(47.5), double(-180.001)), None);
+    assert_eq!(at(double(47.5), double(f64::NAN)), None);
+    assert_eq!((at(double(47.5), None), at(None, double(8.5)), at(None, None)), (None, None, None));
+    let wrong = vec![pair("location.lat", text("47.5")), pair("location.lon", Value::DoubleValue(8.5))];
+    let received = decode(Vec::new(), vec![record("phone.app.opened", wrong)]);
+    assert_eq!(received.tally().bad_values, [(0, 1)]);
+    // The way through a list, as with any key.
+    let nested = vec![pair("location", list(vec![pair("lon", Value::IntValue(2)), pair("lat", Value::IntValue(1))]))];
+    assert_eq!(row(nested).fields[17], position(1.0, 2.0));
+}
+
+#[test]
 fn limits_are_errors_that_name_the_limit() {
     let decode = |request: &ExportLogsServiceRequest, limits: &DecodeLimits| {
         decode_logs(&request.encode_to_vec(), &key_index(&spec()), limits)
     };
-    let limits = DecodeLimits { records: 2, attributes: 2, depth: 2 };
+    let limits = DecodeLimits { records: 2, attributes: 2, depth: 2, elements: 2 };
     let records = |count| request(Vec::new(), vec![record("x", Vec::new()); count]);
     assert!(decode(&records(2), &limits).is_ok());
     assert_eq!(decode(&records(3), &limits).unwrap_err(), DecodeError::TooMany { what: "records", limit: 2 });

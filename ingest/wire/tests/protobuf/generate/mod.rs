@@ -1,11 +1,9 @@
 //! Requests at random: mostly declared keys with values that fit, and enough of everything else.
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList,
 };
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use proptest::collection::vec;
 use proptest::option;
@@ -13,22 +11,15 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed};
 
+pub(crate) mod logs;
+pub(crate) mod metrics;
+pub(crate) mod traces;
+
 /// How a randomised test runs: with the seed in `CANDOR_SEED`, or always the same one. The seed is printed.
 pub(crate) fn config(cases: u32) -> Config {
     let seed = std::env::var("CANDOR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
     println!("CANDOR_SEED={seed}");
     Config { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() }
-}
-
-/// A whole request.
-pub(crate) fn request() -> impl Strategy<Value = ExportLogsServiceRequest> {
-    vec(resource_logs(), 0..4).prop_map(|resource_logs| ExportLogsServiceRequest { resource_logs })
-}
-
-fn resource_logs() -> impl Strategy<Value = ResourceLogs> {
-    (option::weighted(0.9, resource()), vec(scope_logs(), 0..3), select(vec!["", "https://x/1.9"])).prop_map(
-        |(resource, scope_logs, schema_url)| ResourceLogs { resource, scope_logs, schema_url: schema_url.to_owned() },
-    )
 }
 
 fn resource() -> impl Strategy<Value = Resource> {
@@ -40,6 +31,9 @@ fn resource() -> impl Strategy<Value = Resource> {
         "device.model.name",
         "device.memory",
         "device.made",
+        "device.cells",
+        "device.lat",
+        "device.lon",
         "device",
         "service.name",
     ]);
@@ -52,6 +46,27 @@ fn resource() -> impl Strategy<Value = Resource> {
     )
 }
 
+fn scope() -> impl Strategy<Value = Option<InstrumentationScope>> {
+    let key = select(vec!["library", "library", "speed", "region", "gpc", "location.lat", "location", "undeclared"]);
+    let scope = (select(vec!["sdk", "http", ""]), select(vec!["1", ""]), vec(attribute(key), 0..4));
+    option::of(scope.prop_map(|(name, version, attributes)| InstrumentationScope {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        attributes,
+        dropped_attributes_count: 3,
+    }))
+}
+
+/// Nanoseconds, absent and extreme ones included.
+fn time() -> impl Strategy<Value = u64> {
+    prop_oneof![1 => Just(0), 1 => Just(u64::MAX), 4 => 1_700_000_000_000_000_000_u64..1_800_000_000_000_000_000]
+}
+
+/// An id, a short one and none included.
+fn id() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..17)
+}
+
 fn entity_ref() -> EntityRef {
     EntityRef {
         schema_url: "u".to_owned(),
@@ -59,81 +74,6 @@ fn entity_ref() -> EntityRef {
         id_keys: vec!["device.id".to_owned()],
         description_keys: vec!["a".to_owned(), "b".to_owned()],
     }
-}
-
-fn scope_logs() -> impl Strategy<Value = ScopeLogs> {
-    let scope = vec(attribute(Just("library")), 0..2).prop_map(|attributes| InstrumentationScope {
-        name: "sdk".to_owned(),
-        version: "1".to_owned(),
-        attributes,
-        dropped_attributes_count: 3,
-    });
-    (option::of(scope), vec(log_record(), 0..5), "[a-z]{0,3}").prop_map(|(scope, log_records, schema_url)| ScopeLogs {
-        scope,
-        log_records,
-        schema_url,
-    })
-}
-
-fn log_record() -> impl Strategy<Value = LogRecord> {
-    let name = || {
-        select(vec![
-            "phone.app.opened",
-            "phone.app.opened",
-            "phone.app.closed",
-            "phone.app.crashed",
-            "car.brake",
-            "car.stop",
-            "fridge.opened",
-            "",
-        ])
-    };
-    let key = select(vec![
-        "app.package",
-        "app.foreground",
-        "app",
-        "duration_ms",
-        "location.lat",
-        "location.lon",
-        "location",
-        "location.place",
-        "location.place.name",
-        "started",
-        "speed",
-        "gpc",
-        "region",
-        "event.name",
-        "undeclared",
-        "",
-    ]);
-    let time = || prop_oneof![Just(0), Just(u64::MAX), 1_700_000_000_000_000_000_u64..1_800_000_000_000_000_000];
-    (
-        (time(), time(), prop_oneof![Just(0), any::<i32>()], "[A-Z]{0,4}", name()),
-        (option::of(any_value()), vec(attribute(key), 0..9), option::weighted(0.3, name())),
-        (any::<u32>(), any::<u32>(), vec(any::<u8>(), 0..17)),
-    )
-        .prop_map(
-            |((time, observed, severity, text, event), (body, mut attributes, named), (count, flags, id))| {
-                attributes.extend(named.map(|name| KeyValue {
-                    key: "event.name".to_owned(),
-                    value: Some(AnyValue { value: Some(Value::StringValue(name.to_owned())) }),
-                    key_strindex: 0,
-                }));
-                LogRecord {
-                    time_unix_nano: time,
-                    observed_time_unix_nano: observed,
-                    severity_number: severity,
-                    severity_text: text,
-                    body,
-                    attributes,
-                    dropped_attributes_count: count,
-                    flags,
-                    trace_id: id.clone(),
-                    span_id: id,
-                    event_name: event.to_owned(),
-                }
-            },
-        )
 }
 
 /// An attribute whose value mostly suits its key.
@@ -154,8 +94,9 @@ fn fitting(key: &'static str) -> BoxedStrategy<AnyValue> {
         ]
         .prop_map(some)
         .boxed(),
-        "location.lat" | "location.lon" | "speed" => prop_oneof![
+        "location.lat" | "location.lon" | "device.lat" | "device.lon" | "speed" => prop_oneof![
             (-9i64..9).prop_map(|whole| Value::DoubleValue(whole as f64)),
+            select(vec![90.0, -180.0, 180.5, f64::NAN, f64::INFINITY]).prop_map(Value::DoubleValue),
             any::<i32>().prop_map(|whole| Value::IntValue(i64::from(whole)))
         ]
         .prop_map(some)
@@ -169,9 +110,20 @@ fn fitting(key: &'static str) -> BoxedStrategy<AnyValue> {
         .prop_map(some)
         .boxed(),
         "app.foreground" | "gpc" => any::<bool>().prop_map(Value::BoolValue).prop_map(some).boxed(),
-        "location" | "location.place" | "app" | "device" => list().prop_map(some).boxed(),
+        "tags" => array("name"),
+        "levels" => array("speed"),
+        "switches" => array("gpc"),
+        "marks" => array("started"),
+        "device.cells" => array("duration_ms"),
+        "location" | "location.place" | "place" | "app" | "device" => list().prop_map(some).boxed(),
         _ => "\\PC{0,9}".prop_map(Value::StringValue).prop_map(some).boxed(),
     }
+}
+
+/// An array whose elements suit a key; some have no value.
+fn array(key: &'static str) -> BoxedStrategy<AnyValue> {
+    let element = option::weighted(0.9, fitting(key)).prop_map(Option::unwrap_or_default);
+    vec(element, 0..4).prop_map(|values| AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) }).boxed()
 }
 
 /// A list of pairs with keys that may be declared below another.

@@ -4,12 +4,13 @@
 //! its message refuses the same bodies. All else follows it: over-long varints are accepted up to ten bytes, a key must
 //! fit 32 bits, groups of unknown fields are skipped, and the hundredth nested message is one too many.
 
-use super::DecodeError;
+use super::super::DecodeError;
 
 /// prost's `RECURSION_LIMIT`: messages and skipped groups nest no deeper.
 const RECURSION_LIMIT: usize = 100;
 
-const WHAT: &str = "protobuf ExportLogsServiceRequest";
+/// Whoever asked for the walk knows which message it is.
+const WHAT: &str = "protobuf message";
 
 /// How a field's value is laid out; the number is the one on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +91,58 @@ impl<'b> Reader<'b> {
         Ok(u64::from_le_bytes(*bytes))
     }
 
-    /// Four bytes, which no field of ours looks at.
+    /// Four bytes, little-endian.
     #[inline]
-    pub(super) fn fixed32(&mut self, field: Field) -> Result<(), DecodeError> {
+    pub(super) fn fixed32(&mut self, field: Field) -> Result<u32, DecodeError> {
         self.expect(field, Wire::Fixed32)?;
-        self.advance(4).map(drop)
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(|| self.malformed())?;
+        self.rest = rest;
+        Ok(u32::from_le_bytes(*bytes))
+    }
+
+    /// A `double`.
+    #[inline]
+    pub(super) fn double(&mut self, field: Field) -> Result<f64, DecodeError> {
+        self.fixed64(field).map(f64::from_bits)
+    }
+
+    /// A `sint32`: its lower 32 bits, in zigzag.
+    #[inline]
+    pub(super) fn zigzag(&mut self, field: Field) -> Result<i32, DecodeError> {
+        let bits = self.integer(field)? as u32;
+        Ok((bits >> 1) as i32 ^ -((bits & 1) as i32))
+    }
+
+    /// One element of a repeated `fixed64` or `double`, or a packed run of them.
+    #[inline]
+    pub(super) fn fixed64s(&mut self, field: Field, mut push: impl FnMut(u64)) -> Result<(), DecodeError> {
+        if field.wire != Wire::Delimited {
+            push(self.fixed64(field)?);
+            return Ok(());
+        }
+        let (elements, rest) = self.bytes(field)?.as_chunks();
+        if !rest.is_empty() {
+            return Err(self.malformed());
+        }
+        for bytes in elements {
+            push(u64::from_le_bytes(*bytes));
+        }
+        Ok(())
+    }
+
+    /// One element of a repeated `uint64`, or a packed run of them.
+    #[inline]
+    pub(super) fn integers(&mut self, field: Field, mut push: impl FnMut(u64)) -> Result<(), DecodeError> {
+        if field.wire != Wire::Delimited {
+            push(self.integer(field)?);
+            return Ok(());
+        }
+        let rest = self.bytes(field)?;
+        let mut packed = Self { rest, end: self.offset(), levels: self.levels };
+        while !packed.rest.is_empty() {
+            push(packed.varint()?);
+        }
+        Ok(())
     }
 
     /// A length and that many bytes.

@@ -1,11 +1,18 @@
-//! Answers: one report, four formats. Data goes to stdout; colour only repeats what words say.
+//! Answers: one report, five formats. Data goes to stdout or to a file; nothing else does.
+
+mod columns;
+mod people;
 
 use std::borrow::Cow;
-use std::io::{ErrorKind, Write};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, TableComponent};
+use arrow_array::RecordBatch;
 use serde_json::{Map, Value};
+
+pub(crate) use people::{Text, Tone, Width, cell_text, counted, grid, printable, shorten};
 
 use crate::exit::{Exit, Failure};
 
@@ -25,6 +32,16 @@ pub(crate) enum Format {
     Jsonl,
     /// Comma-separated values with a header.
     Csv,
+    /// Apache Parquet.
+    Parquet,
+}
+
+/// Where an answer goes, and as what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) format: Format,
+    /// A file instead of stdout.
+    pub(crate) output: Option<PathBuf>,
 }
 
 impl Format {
@@ -35,7 +52,15 @@ impl Format {
             Self::Json => "json",
             Self::Jsonl => "jsonl",
             Self::Csv => "csv",
+            Self::Parquet => "parquet",
         }
+    }
+
+    /// The format that a file's name asks for.
+    pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        let formats = [Self::Json, Self::Jsonl, Self::Csv, Self::Parquet];
+        let extension = path.extension()?.to_str()?;
+        formats.into_iter().find(|format| format.name() == extension)
     }
 
     /// Whether errors are JSON too.
@@ -51,6 +76,7 @@ pub(crate) struct Report {
     columns: Vec<Column>,
     rows: Vec<Vec<Value>>,
     facts: Map<String, Value>,
+    batches: Option<Vec<RecordBatch>>,
     text: Option<String>,
     notes: Vec<String>,
 }
@@ -61,55 +87,6 @@ struct Column {
     title: Cow<'static, str>,
     right: bool,
     hidden: bool,
-}
-
-/// How wide a table for people may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
-    /// As wide as the terminal; off a terminal as wide as the content.
-    Terminal,
-    /// As wide as the terminal, but at most so many characters.
-    AtMost(u16),
-}
-
-/// A cell for people. The tone only repeats what its words say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Text {
-    words: String,
-    tone: Option<Tone>,
-}
-
-/// What a cell says, for whoever sees colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
-    /// Something stayed as it was.
-    Kept,
-    /// Something was changed.
-    Changed,
-    /// Something is not there.
-    Gone,
-}
-
-impl Text {
-    pub(crate) fn toned(words: String, tone: Tone) -> Self {
-        Self { words, tone: Some(tone) }
-    }
-
-    fn cell(self) -> Cell {
-        let cell = Cell::new_owned(self.words);
-        match self.tone {
-            None => cell,
-            Some(Tone::Kept) => cell.fg(Color::Green),
-            Some(Tone::Changed) => cell.fg(Color::Yellow),
-            Some(Tone::Gone) => cell.add_attribute(Attribute::Dim),
-        }
-    }
-}
-
-impl From<String> for Text {
-    fn from(words: String) -> Self {
-        Self { words, tone: None }
-    }
 }
 
 impl Report {
@@ -140,6 +117,11 @@ impl Report {
         self.rows.push(cells);
     }
 
+    /// The rows as they are in Arrow: Parquet then keeps their types.
+    pub(crate) fn batches(&mut self, batches: Vec<RecordBatch>) {
+        self.batches = Some(batches);
+    }
+
     /// Something about the whole, beside the rows in JSON.
     pub(crate) fn fact(&mut self, key: &str, value: impl Into<Value>) {
         self.facts.insert(key.to_owned(), value.into());
@@ -156,23 +138,33 @@ impl Report {
     }
 
     /// The answer in a format, ready to be written.
-    pub(crate) fn render(&self, format: Format) -> String {
+    pub(crate) fn render(&self, format: Format) -> Result<Vec<u8>, Failure> {
+        let failed = |why: &dyn std::fmt::Display| {
+            Failure::new(Exit::Failed, format!("the answer cannot be written as {}: {why}", format.name()))
+        };
         match format {
-            Format::Table => self.for_people(),
-            Format::Json => self.json(),
-            Format::Jsonl => self.jsonl(),
-            Format::Csv => self.csv(),
+            Format::Table => Ok(self.for_people().into_bytes()),
+            Format::Json => Ok(self.json().into_bytes()),
+            Format::Jsonl => Ok(self.jsonl().into_bytes()),
+            Format::Csv => self.csv().map_err(|e| failed(&e)),
+            Format::Parquet => self.parquet().map_err(|e| failed(&e)),
         }
     }
 
-    /// Writes it to stdout.
-    pub(crate) fn print(&self, format: Format) -> Result<(), Failure> {
-        let text = self.render(format);
-        if format == Format::Table {
-            write_out(&mut anstream::stdout().lock(), &text)
+    /// Writes it where it is to go.
+    pub(crate) fn print(&self, target: &Target) -> Result<(), Failure> {
+        if let Some(path) = &target.output {
+            return write_file(path, &self.render(target.format)?);
+        }
+        if target.format == Format::Parquet && std::io::stdout().is_terminal() {
+            return Err(Failure::usage("Parquet is not for terminals").mend("give --output FILE, or a pipe"));
+        }
+        let bytes = self.render(target.format)?;
+        if target.format == Format::Table {
+            write_out(&mut anstream::stdout().lock(), &bytes)
         } else {
             // Data goes out as it is: nothing may take bytes out of it that look like colours.
-            write_out(&mut std::io::stdout().lock(), &text)
+            write_out(&mut std::io::stdout().lock(), &bytes)
         }
     }
 
@@ -226,19 +218,33 @@ impl Report {
         out
     }
 
-    fn csv(&self) -> String {
-        let line = |cells: Vec<String>| cells.iter().map(|c| csv_cell(c)).collect::<Vec<_>>().join(",") + "\n";
-        let mut out = line(self.columns.iter().map(|c| c.key.to_string()).collect());
+    fn csv(&self) -> Result<Vec<u8>, csv::Error> {
+        let mut out = csv::Writer::from_writer(Vec::new());
+        out.write_record(self.columns.iter().map(|column| column.key.as_bytes()))?;
         for row in &self.rows {
-            out.push_str(&line(row.iter().map(plain).collect()));
+            out.write_record(row.iter().map(people::plain))?;
         }
-        out
+        out.into_inner().map_err(|e| e.into_error().into())
+    }
+
+    fn parquet(&self) -> Result<Vec<u8>, parquet::errors::ParquetError> {
+        let about = [("candor.kind", self.kind.to_owned()), ("candor.schema_version", SCHEMA_VERSION.to_string())];
+        if let Some(batches) = &self.batches {
+            return columns::parquet(batches, &about);
+        }
+        let titles: Vec<(&str, bool)> = self.columns.iter().map(|c| (c.key.as_ref(), c.right)).collect();
+        columns::parquet(&[columns::batch(&titles, &self.rows)?], &about)
     }
 }
 
+/// Writes what is no report, such as a script or a page, to stdout as it is.
+pub(crate) fn write_text(bytes: &[u8]) -> Result<(), Failure> {
+    write_out(&mut std::io::stdout().lock(), bytes)
+}
+
 /// A reader that has seen enough (`| head`) is no failure.
-fn write_out(out: &mut impl Write, text: &str) -> Result<(), Failure> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+fn write_out(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Failed, format!("the answer could not be written: {e}")))
         }
@@ -246,75 +252,19 @@ fn write_out(out: &mut impl Write, text: &str) -> Result<(), Failure> {
     }
 }
 
+/// For its owner alone: answers are about people.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    opened.and_then(|mut file| file.write_all(bytes)).map_err(|e| {
+        Failure::new(Exit::Failed, format!("{} cannot be written: {e}", path.display()))
+            .mend("name another file with --output")
+    })
+}
+
 /// Writes a line for people to stderr.
 pub(crate) fn tell(text: &str) {
     // Nobody is left to be told if stderr is gone.
     let _ = writeln!(anstream::stderr().lock(), "{text}");
-}
-
-/// A table without vertical lines: (title, aligned right) and rows.
-pub(crate) fn grid<T: Into<Text>>(titles: &[(&str, bool)], rows: Vec<Vec<T>>, width: Width) -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING).enforce_styling().style_text_only();
-    table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
-    match width {
-        Width::Terminal if table.is_tty() => table.set_content_arrangement(ContentArrangement::Dynamic),
-        Width::Terminal => table.set_content_arrangement(ContentArrangement::Disabled),
-        Width::AtMost(most) => {
-            let width = table.width().map_or(most, |terminal| terminal.min(most));
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
-        }
-    };
-    table.set_header(titles.iter().map(|(title, _)| Cell::new(title).add_attribute(Attribute::Bold)));
-    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| cell.into().cell())));
-    for (index, (_, right)) in titles.iter().enumerate() {
-        if let Some(column) = table.column_mut(index) {
-            // The preset puts one more blank between columns.
-            column.set_padding((0, u16::from(index + 1 < titles.len())));
-            column.set_cell_alignment(if *right { CellAlignment::Right } else { CellAlignment::Left });
-        }
-    }
-    table.trim_fmt() + "\n"
-}
-
-/// `text` without control characters: stored values come from devices, and a terminal obeys what it reads.
-pub(crate) fn printable(text: &str) -> String {
-    let visible = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
-    text.chars().map(visible).collect()
-}
-
-/// `1 row`, `2 rows`.
-pub(crate) fn counted(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
-}
-
-/// `text` cut to `most` characters, with an ellipsis where something is missing.
-pub(crate) fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// A value as people read it: text without quotes, nothing for null.
-pub(crate) fn cell_text(value: Option<&Value>) -> String {
-    printable(&value.map(plain).unwrap_or_default())
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn csv_cell(text: &str) -> Cow<'_, str> {
-    if text.contains([',', '"', '\n', '\r']) {
-        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
-    } else {
-        Cow::Borrowed(text)
-    }
 }
 
 #[cfg(test)]
@@ -332,29 +282,41 @@ mod tests {
         report
     }
 
+    fn render(format: Format) -> String {
+        String::from_utf8(report().render(format).unwrap()).unwrap()
+    }
+
     #[test]
     fn four_formats_of_one_report() {
-        let report = report();
-        assert_eq!(report.render(Format::Csv), "name,n,id\n\"a,\"\"b\"\"\",1,x\nred\u{1b}[31m,,\n");
-        let json: Value = serde_json::from_str(&report.render(Format::Json)).unwrap();
+        assert_eq!(render(Format::Csv), "name,n,id\n\"a,\"\"b\"\"\",1,x\nred\u{1b}[31m,,\n");
+        let json: Value = serde_json::from_str(&render(Format::Json)).unwrap();
         assert_eq!(json["schema_version"], 1);
         assert_eq!((&json["whole"], &json["rows"][0]["id"]), (&json!(true), &json!("x")));
-        let lines = report.render(Format::Jsonl);
+        let lines = render(Format::Jsonl);
         assert!(lines.lines().all(|line| line.starts_with("{\"schema_version\":1,\"kind\":\"test\",")));
         assert_eq!(lines.lines().count(), 2);
     }
 
     #[test]
     fn what_a_device_sent_cannot_steer_a_terminal() {
-        let text = report().render(Format::Table);
+        let text = render(Format::Table);
         assert!(text.contains("red\\u{1b}[31m"), "{text}");
         assert!(text.contains("a note"));
         assert!(!text.contains('x'), "details are not for people: {text}");
     }
 
     #[test]
-    fn shortens_by_characters() {
-        assert_eq!(shorten("äöü", 3), "äöü");
-        assert_eq!(shorten("äöüß", 3), "äö…");
+    fn a_file_is_for_its_owner_and_named_by_its_format() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        assert_eq!(Format::of_file(&path), Some(Format::Csv));
+        assert_eq!(Format::of_file(Path::new("rows.txt")), None);
+        let target = Target { format: Format::Csv, output: Some(path.clone()) };
+        report().print(&target).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), render(Format::Csv));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let nowhere = Target { output: Some(folder.path().join("a/b")), ..target };
+        assert_eq!(report().print(&nowhere).unwrap_err().exit, Exit::Failed);
     }
 }

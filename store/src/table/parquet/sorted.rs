@@ -1,0 +1,190 @@
+//! Rows of a file in their order: by ascending salted subject, within one in the order of their arrival.
+//!
+//! The hash is computed once a subject, the rows are then counted into place, and columns are put in order one by one.
+
+use std::ops::Range;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_empty_array, new_null_array};
+use arrow_schema::{ArrowError, Field};
+use arrow_select::interleave::interleave;
+use hashbrown::HashMap;
+
+use crate::error::{Error, Kind};
+use crate::table::layout;
+
+/// Batches of one schema, and the order in which a file takes their rows.
+pub(super) struct Sorted<'a> {
+    batches: &'a [RecordBatch],
+    /// Number of the batch, and of the row in it.
+    places: Vec<(usize, usize)>,
+    subjects: usize,
+}
+
+impl<'a> Sorted<'a> {
+    /// # Errors
+    /// `Data` if the batches have no subjects.
+    pub(super) fn new(batches: &'a [RecordBatch], salt: &[u8; 32]) -> Result<Self, Error> {
+        let columns: Option<Vec<&StringArray>> = batches
+            .iter()
+            .map(|batch| batch.column_by_name(layout::SUBJECT).and_then(|column| column.as_string_opt::<i32>()))
+            .collect();
+        let columns = columns.ok_or_else(no_subjects)?;
+        let (subject_of_row, names) = intern(&columns);
+        let rank_of = ranks(&names, salt);
+
+        let mut next = vec![0_u32; names.len() + 1];
+        for id in &subject_of_row {
+            next[rank_of[*id as usize] as usize + 1] += 1;
+        }
+        for rank in 1..next.len() {
+            next[rank] += next[rank - 1];
+        }
+        let mut places = vec![(0, 0); subject_of_row.len()];
+        let all =
+            batches.iter().enumerate().flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| (number, row)));
+        for (id, place) in subject_of_row.iter().zip(all) {
+            let at = &mut next[rank_of[*id as usize] as usize];
+            places[*at as usize] = place;
+            *at += 1;
+        }
+        Ok(Self { batches, places, subjects: names.len() })
+    }
+
+    /// Rows.
+    pub(super) const fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Distinct subjects.
+    pub(super) const fn subjects(&self) -> usize {
+        self.subjects
+    }
+
+    /// All rows in ranges of at most `most`.
+    pub(super) fn ranges(&self, most: usize) -> impl Iterator<Item = Range<usize>> {
+        let len = self.len();
+        (0..len).step_by(most.max(1)).map(move |from| from..len.min(from + most))
+    }
+
+    /// The values of a column in order; nulls where frames do not have it.
+    pub(super) fn column(&self, field: &Field, range: Range<usize>) -> Result<ArrayRef, ArrowError> {
+        self.values(field, &self.places[range])
+    }
+
+    /// Values of a column from all over the rows, `most` or a few more.
+    pub(super) fn sample(&self, field: &Field, most: usize) -> Result<ArrayRef, ArrowError> {
+        let step = self.len().div_ceil(most).max(1);
+        let places: Vec<_> = self.places.iter().copied().step_by(step).collect();
+        self.values(field, &places)
+    }
+
+    fn values(&self, field: &Field, places: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
+        if places.is_empty() {
+            return Ok(new_empty_array(field.data_type()));
+        }
+        let columns: Option<Vec<&dyn Array>> =
+            self.batches.iter().map(|batch| batch.column_by_name(field.name()).map(AsRef::as_ref)).collect();
+        match columns {
+            Some(columns) => interleave(&columns, places),
+            None => Ok(new_null_array(field.data_type(), places.len())),
+        }
+    }
+}
+
+/// Row → number of its subject, and the distinct subjects.
+fn intern<'a>(columns: &[&'a StringArray]) -> (Vec<u32>, Vec<&'a str>) {
+    let mut names: Vec<&str> = Vec::new();
+    let mut numbers: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
+    let mut of_row: Vec<u32> = Vec::with_capacity(columns.iter().copied().map(Array::len).sum());
+    for name in columns.iter().flat_map(|column| (0..column.len()).map(|row| column.value(row))) {
+        // Rows of one request often have one subject.
+        let number = match of_row.last() {
+            Some(last) if names[*last as usize] == name => *last,
+            _ => *numbers.entry(name).or_insert_with(|| {
+                names.push(name);
+                names.len() as u32 - 1
+            }),
+        };
+        of_row.push(number);
+    }
+    (of_row, names)
+}
+
+/// Number of a subject → its rank by salted subject.
+fn ranks(names: &[&str], salt: &[u8; 32]) -> Vec<u32> {
+    let mut ranked: Vec<([u8; 32], u32)> = names.iter().zip(0..).map(|(name, id)| (salted(salt, name), id)).collect();
+    ranked.sort_unstable();
+    let mut rank_of = vec![0_u32; ranked.len()];
+    for (rank, (_, id)) in (0_u32..).zip(&ranked) {
+        rank_of[*id as usize] = rank;
+    }
+    rank_of
+}
+
+/// `SHA-256(salt ‖ subject)`.
+fn salted(salt: &[u8; 32], subject: &str) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(salt);
+    context.update(subject.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
+}
+
+fn no_subjects() -> Error {
+    let why = "a frame is not what it says";
+    Error::new(Kind::Data, "rows without a subject column", why, "report this: it is a fault")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, UInt32Array};
+    use arrow_schema::DataType;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(subjects: &[u8], first: i64) -> RecordBatch {
+        let names: StringArray = subjects.iter().map(|subject| Some(subject.to_string())).collect();
+        let numbers = Int64Array::from_iter_values(first..first + subjects.len() as i64);
+        RecordBatch::try_from_iter([
+            (layout::SUBJECT, Arc::new(names) as ArrayRef),
+            ("number", Arc::new(numbers) as ArrayRef),
+        ])
+        .unwrap()
+    }
+
+    proptest! {
+        /// What sorting by (salted subject, arrival) gives, which is another algorithm.
+        #[test]
+        fn rows_are_in_order(batches in prop::collection::vec(prop::collection::vec(0_u8..6, 0..9), 1..5), salt: [u8; 32]) {
+            let mut all: Vec<([u8; 32], i64)> = Vec::new();
+            let batches: Vec<RecordBatch> = batches.iter().map(|subjects| {
+                let first = all.len() as i64;
+                all.extend(subjects.iter().zip(first..).map(|(subject, row)| (salted(&salt, &subject.to_string()), row)));
+                batch(subjects, first)
+            }).collect();
+            all.sort_unstable();
+
+            let rows = Sorted::new(&batches, &salt).unwrap();
+            let number = Field::new("number", DataType::Int64, true);
+            let parts: Vec<ArrayRef> = rows.ranges(4).map(|range| rows.column(&number, range).unwrap()).collect();
+            let found: Vec<i64> =
+                parts.iter().flat_map(|part| part.as_primitive::<arrow_array::types::Int64Type>().values().to_vec()).collect();
+            prop_assert_eq!(found, all.iter().map(|(_, row)| *row).collect::<Vec<_>>());
+            prop_assert!(parts.iter().all(|part| part.len() <= 4));
+            let mut subjects: Vec<_> = all.iter().map(|(salted, _)| salted).collect();
+            subjects.dedup();
+            prop_assert_eq!(rows.subjects(), subjects.len());
+            prop_assert_eq!(rows.len(), all.len());
+
+            let absent = Field::new("absent", DataType::UInt32, true);
+            let nulls = rows.column(&absent, 0..rows.len()).unwrap();
+            prop_assert_eq!(nulls.as_ref(), &UInt32Array::new_null(rows.len()) as &dyn Array);
+            prop_assert!(rows.sample(&number, 3).unwrap().len() <= 4);
+        }
+    }
+}

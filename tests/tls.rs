@@ -1,0 +1,159 @@
+//! TLS: HTTP and gRPC over it, with real clients, and a certificate that changes while the service runs.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::clients::python;
+use crate::grpc::{Grpc, LOGS, OK, runtime, tls};
+use crate::otlp::{Event, encode};
+use crate::sdk::{Sdk, send};
+use crate::world::{DEVICE, Service, Start, World};
+
+/// A certificate of `localhost` and its key in files, and the authority that signed it.
+pub(crate) struct Files {
+    /// The authority's certificate, in PEM: what clients trust.
+    pub(crate) certificate: String,
+    /// Certificate, key, and the authority's certificate.
+    paths: [PathBuf; 3],
+}
+
+/// Makes a new authority and a new certificate.
+pub(crate) fn certificate(world: &World) -> Files {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    authority.distinguished_name.push(DnType::CommonName, "authority of a test");
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let mut leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    leaf.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().unwrap();
+    let leaf = leaf.signed_by(&key, &authority).unwrap();
+    let paths = ["cert.pem", "key.pem", "authority.pem"].map(|name| world.path(name));
+    for (path, text) in paths.iter().zip([leaf.pem(), key.serialize_pem(), authority.pem()]) {
+        std::fs::write(path, text).unwrap();
+    }
+    Files { certificate: authority.pem(), paths }
+}
+
+impl Files {
+    /// The variables that name them.
+    pub(crate) fn environment(&self) -> [(&str, &str); 2] {
+        let text = |at: usize| self.paths[at].to_str().expect("UTF-8");
+        [("CANDOR_TLS_CERTIFICATE", text(0)), ("CANDOR_TLS_KEY", text(1))]
+    }
+}
+
+#[test]
+fn http_and_grpc_speak_tls_and_nobody_speaks_plain_text() {
+    let world = World::new();
+    let files = certificate(&world);
+    let service = world.start(&Start { environment: &files.environment(), ..Start::default() }).unwrap();
+    assert!(service.log().contains("https://"), "{}", service.log());
+    let health = get_health(&service, &files.certificate).unwrap();
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let body = encode(&[Event::numbered("tls-01", 1)]);
+    Grpc::connect_tls(service.address(), Some(DEVICE), &files.certificate).export(LOGS, "", &body).expect(OK);
+    assert_eq!(world.account()[0].0, 1);
+
+    let other = certificate(&World::new());
+    assert!(get_health(&service, &other.certificate).is_err(), "another certificate is not trusted");
+    let mut plain = std::net::TcpStream::connect(service.address()).unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: plain\r\n\r\n").unwrap();
+    let mut answer = [0; 64];
+    let read = plain.read(&mut answer).unwrap_or(0);
+    assert!(!answer[..read].starts_with(b"HTTP"), "plain text was answered");
+}
+
+#[test]
+fn the_python_sdk_delivers_over_tls() {
+    let Some(python) = python() else { return };
+    let world = World::new();
+    let files = certificate(&world);
+    let service = world.start(&Start { environment: &files.environment(), ..Start::default() }).unwrap();
+    let endpoint = format!("https://localhost:{}", service.address().port());
+    for (at, protocol) in ["http", "grpc"].into_iter().enumerate() {
+        let sdk = Sdk { protocol, events: 20, batch: 10, certificate: Some(&files.paths[2]) };
+        let sent = send(&python, &sdk, &endpoint, DEVICE);
+        assert!(sent.status.success(), "{protocol}: {}", String::from_utf8_lossy(&sent.stderr));
+        assert_eq!(world.account()[0].0, 20 * (at as u64 + 1), "{protocol}");
+    }
+}
+
+#[test]
+fn a_new_certificate_is_in_force_without_a_restart_and_a_broken_one_is_not() {
+    let world = World::new();
+    let first = certificate(&world);
+    let mut service = world.start(&Start { environment: &first.environment(), ..Start::default() }).unwrap();
+    let mut open = Grpc::connect_tls(service.address(), Some(DEVICE), &first.certificate);
+
+    // By the change of the files alone.
+    let second = certificate(&world);
+    wait_for(&service, &second.certificate);
+    assert!(get_health(&service, &first.certificate).is_err(), "the old one is gone");
+    open.export(LOGS, "", &encode(&[Event::numbered("tls-01", 1)])).expect(OK);
+
+    // A key that is none: the service goes on with what it had, and says so.
+    std::fs::write(&second.paths[1], "no key").unwrap();
+    hang_up(&service);
+    let started = Instant::now();
+    while !service.log().contains("the TLS files cannot be used") {
+        assert!(started.elapsed() < Duration::from_secs(20), "{}", service.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    get_health(&service, &second.certificate).unwrap();
+
+    // On SIGHUP.
+    let third = certificate(&world);
+    hang_up(&service);
+    wait_for(&service, &third.certificate);
+    assert!(service.is_alive());
+}
+
+#[test]
+fn files_that_cannot_be_used_stop_the_start() {
+    let world = World::new();
+    let files = certificate(&world);
+    std::fs::write(&files.paths[1], "no key").unwrap();
+    let error = world.start(&Start { environment: &files.environment(), ..Start::default() }).err().unwrap();
+    assert!(error.contains("key.pem holds no private key") && error.contains("mend:"), "{error}");
+    assert!(!world.data().exists(), "before anything was made");
+}
+
+#[test]
+fn a_hangup_without_tls_ends_nothing() {
+    let world = World::new();
+    let mut service = world.serve();
+    hang_up(&service);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(service.is_alive());
+    service.client(None).get("/healthz").unwrap().expect_status(200);
+}
+
+fn wait_for(service: &Service, certificate: &str) {
+    let started = Instant::now();
+    while get_health(service, certificate).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the certificate is not in force: {}", service.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn hang_up(service: &Service) {
+    let pid = rustix::process::Pid::from_raw(service.pid().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("the service can be signalled");
+}
+
+/// `GET /healthz` by HTTP/1.1 over TLS.
+fn get_health(service: &Service, certificate: &str) -> std::io::Result<String> {
+    runtime().block_on(async {
+        let mut stream = tls(service.address(), certificate, b"http/1.1").await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = vec![0; 64];
+        let read = stream.read(&mut answer).await?;
+        answer.truncate(read);
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    })
+}
