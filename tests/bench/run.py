@@ -4,7 +4,7 @@
 Service and floor alternate on the same core; the load runs on the other one. CPU seconds are those of the whole process from
 spawn to exit after a graceful stop, children included, per million events. Python's standard library only; Linux, two cores.
 
-    python3 tests/bench/run.py [--events 1000000] [--pairs 5] [--subjects 1000 1] [--purposes 1 3] [--json]
+    python3 tests/bench/run.py [--events 1000000] [--pairs 5] [--subjects 1000 1] [--purposes 1 3] [--no-build] [--json]
 """
 import argparse, json, os, pathlib, re, shutil, statistics, subprocess, sys, tempfile, time
 
@@ -21,9 +21,10 @@ def main():
     parser.add_argument("--purposes", type=int, nargs="+", default=[1], choices=[1, 3])
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rate", type=int, default=0, help="events a second; 0 = as fast as it goes")
+    parser.add_argument("--no-build", action="store_true", help="measure the binaries that are there")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    target = build()
+    target = build(options)
     rows = [job(target, options, subjects, purposes) for subjects in options.subjects for purposes in options.purposes]
     if options.json:
         print(json.dumps(rows, indent=1))
@@ -34,8 +35,10 @@ def main():
         print("| {subjects} | {purposes} | {service:.2f} | {floor:.2f} | {ratio:.2f} ({low:.2f}–{high:.2f}) | {memory:.0f} | {p50:.1f} / {p99:.1f} | {rate:.0f} | {bytes:.1f} | {rows} |".format(**r))
 
 
-def build():
+def build(options):
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path.home() / ".cache/candor/target"))
+    if options.no_build:
+        return target
     environment = dict(os.environ, CARGO_TARGET_DIR=str(target))
     subprocess.run(["cargo", "build", "--release", "-p", "candor-cli"], cwd=ROOT, env=environment, check=True)
     subprocess.run(["cargo", "build", "--release"], cwd=HERE, env=dict(environment, CARGO_TARGET_DIR=str(target / "bench")), check=True)

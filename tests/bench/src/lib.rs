@@ -8,6 +8,8 @@ use prost::Message;
 
 /// Records in one request.
 pub const RECORDS: usize = 500;
+/// Requests that differ in their values, at least: with fewer, files would be smaller than those of any fleet.
+const TEMPLATES: usize = 64;
 /// Times start here (2026-11-01T00:00:00Z), in nanoseconds.
 const START: u64 = 1_793_491_200_000_000_000;
 
@@ -23,7 +25,8 @@ impl Requests {
     /// Requests whose records come from `subjects` devices.
     #[must_use]
     pub fn new(subjects: usize) -> Self {
-        let templates: Vec<_> = (0..subjects.div_ceil(RECORDS).max(1)).map(|t| template(t, subjects)).collect();
+        let count = subjects.div_ceil(RECORDS).max(TEMPLATES);
+        let templates: Vec<_> = (0..count).map(|t| template(t, subjects)).collect();
         let times = templates.iter().map(|body| time_offsets(body)).collect();
         Self { templates, times, next: 0 }
     }
@@ -48,7 +51,7 @@ pub fn device(n: usize) -> String {
 }
 
 fn template(which: usize, subjects: usize) -> Vec<u8> {
-    let log_records = (0..RECORDS).map(|row| record((which * RECORDS + row) % subjects, row)).collect();
+    let log_records = (0..RECORDS).map(|row| record(which, (which * RECORDS + row) % subjects, row)).collect();
     let resource = Resource {
         attributes: vec![text("service.name", "bench-fleet".into()), text("region", "DE".into())],
         ..Resource::default()
@@ -63,7 +66,9 @@ fn template(which: usize, subjects: usize) -> Vec<u8> {
     .encode_to_vec()
 }
 
-fn record(subject: usize, row: usize) -> LogRecord {
+fn record(which: usize, subject: usize, row: usize) -> LogRecord {
+    // The same in service and floor, and no two rows alike.
+    let draw = |salt: u64| mix(salt ^ (which as u64) << 32 ^ row as u64);
     let packages = ["org.example.mail", "org.example.maps", "org.example.health", "org.example.camera"];
     let screens = ["home", "list", "detail", "settings", "search"];
     LogRecord {
@@ -75,21 +80,21 @@ fn record(subject: usize, row: usize) -> LogRecord {
             text("wifi.ssid", format!("home-network-{row:04}")),
             text("wifi.bssid", format!("3c:78:98:c8:{:02x}:{:02x}", row >> 8, row & 255)),
             text("client.address", format!("203.0.113.{}", subject % 254 + 1)),
-            text("app.package", packages[row % 4].into()),
-            text("app.screen", screens[row % 5].into()),
+            text("app.package", packages[draw(1) as usize % 4].into()),
+            text("app.screen", screens[draw(2) as usize % 5].into()),
             KeyValue {
                 key: "duration_ms".into(),
-                value: Some(AnyValue { value: Some(Value::IntValue((row * 7919 % 90_000) as i64)) }),
+                value: Some(AnyValue { value: Some(Value::IntValue((draw(3) % 90_000) as i64)) }),
                 ..Default::default()
             },
             KeyValue {
                 key: "battery.level".into(),
-                value: Some(AnyValue { value: Some(Value::IntValue((row % 100) as i64 + 1)) }),
+                value: Some(AnyValue { value: Some(Value::IntValue((draw(4) % 100) as i64 + 1)) }),
                 ..Default::default()
             },
             KeyValue {
                 key: "battery.temperature_c".into(),
-                value: Some(AnyValue { value: Some(Value::DoubleValue(20.0 + (row % 180) as f64 / 10.0)) }),
+                value: Some(AnyValue { value: Some(Value::DoubleValue(20.0 + (draw(5) % 180) as f64 / 10.0)) }),
                 ..Default::default()
             },
             text(
@@ -99,6 +104,14 @@ fn record(subject: usize, row: usize) -> LogRecord {
         ],
         ..LogRecord::default()
     }
+}
+
+/// `SplitMix64` (Steele, Lea, Flood 2014): numbers that look random, without a state.
+const fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 fn text(key: &str, value: String) -> KeyValue {

@@ -120,7 +120,13 @@ fn pseudonym(key: &hmac::Key, purpose: usize, domain: &[u8], value: &str) -> Str
     context.update(&[purpose as u8]);
     context.update(domain);
     context.update(value.as_bytes());
-    context.sign().as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect()
+    let digits = b"0123456789abcdef";
+    let tag = context.sign();
+    tag.as_ref()[..16]
+        .iter()
+        .flat_map(|b| [digits[usize::from(b >> 4)], digits[usize::from(b & 15)]])
+        .map(char::from)
+        .collect()
 }
 
 fn append(segment: &mut File, batch: &RecordBatch) {
