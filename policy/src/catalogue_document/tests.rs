@@ -63,7 +63,7 @@ fn names_and_keys() {
     problem(
         "[stream.\"phone.app\".event.\"phone.app.opened\"]",
         "[stream.\"phone.app\".event.\"phone.app\\u0007\"]",
-        "phone.app\\u0007",
+        "\"phone.app\\u0007\"",
         "cannot be the name of an event",
     );
     problem("warmth   =", "Warmth   =", "Warmth", "cannot be the column");
