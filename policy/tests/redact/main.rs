@@ -5,12 +5,6 @@
     reason = "a test that cannot go on says so by panicking, in its helpers too; the tables are what it prints"
 )]
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests fail the test that calls them, and print their tables"
-)]
-
 mod evaluation;
 mod generated;
 mod support;
