@@ -10,6 +10,7 @@ mod alerts;
 mod clients;
 mod consent;
 mod crash;
+mod doors;
 mod flow;
 mod grpc;
 mod hostile;

@@ -59,6 +59,11 @@ fn ten_thousand_mutated_bodies_on_each_door_in_every_encoding() {
         let mut json = Random::new(random.next());
         let mut over_json = move || over_http(service, "/v1/logs", JSON, LOGS_IN_JSON.as_bytes(), &mut json);
         running.push(scope.spawn(move || ("HTTP /v1/logs in JSON".to_owned(), over_json())));
+        for (path, media_type, body) in beside_otlp() {
+            let mut random = Random::new(random.next());
+            let door = format!("HTTP {path} {}", media_type.1);
+            running.push(scope.spawn(move || (door, over_http(service, path, media_type, &body, &mut random))));
+        }
         let mut last = Random::new(random.next());
         running.push(scope.spawn(move || ("HTTP /v1/consent".to_owned(), over_consent(service, &mut last))));
         running.into_iter().map(|thread| thread.join().expect("no assertion failed")).collect()
@@ -76,6 +81,22 @@ fn ten_thousand_mutated_bodies_on_each_door_in_every_encoding() {
     assert!(service.stop().success());
 }
 
+/// Path, media type and whole body of each form that is not OTLP's.
+fn beside_otlp() -> [(&'static str, (&'static str, &'static str), Vec<u8>); 4] {
+    let event = r#"{"specversion":"1.0","type":"com.example.order","source":"/shop","id":"1","subject":"s","data":{"total":3}}"#;
+    let batch = format!("[{event},{}]", event.replace("\"1\"", "\"2\""));
+    let messages =
+        r#"{"batch":[{"type":"track","event":"Device Paired","userId":"u","messageId":"m","properties":{"rssi":-4}}]}"#;
+    let ping = r#"{"client_info":{"client_id":"c","os":"Linux"},"ping_info":{"end_time":"2026-11-22T17:21+00:00"}}"#;
+    let uuid = "/glean/example-token/submit/hub/baseline/1/ROUND-5334-44d9-a217-f91f3396a4df";
+    [
+        ("/v1/events", ("content-type", "application/cloudevents+json"), event.into()),
+        ("/v1/events", ("content-type", "application/cloudevents-batch+json"), batch.into()),
+        ("/v1/batch", JSON, messages.into()),
+        (uuid, JSON, ping.into()),
+    ]
+}
+
 /// Fates by status: fine, or the client's fault. Nothing else, and never again.
 fn over_http(
     service: &Service,
@@ -90,7 +111,9 @@ fn over_http(
         let encoding = &ENCODINGS[round as usize % ENCODINGS.len()];
         let named = [content_type, ("content-encoding", encoding.0)];
         let headers = if encoding.0.is_empty() { &named[..1] } else { &named[..] };
-        let answer = client.send("POST", path, headers, &mutated(whole, encoding, round, random)).unwrap();
+        // A ping has an id of its own.
+        let path = path.replace("ROUND", &format!("{round:08x}"));
+        let answer = client.send("POST", &path, headers, &mutated(whole, encoding, round, random)).unwrap();
         assert!([200, 400, 413].contains(&answer.status), "round {round}: {} {}", answer.status, answer.text());
         *fates.entry(i32::from(answer.status)).or_default() += 1;
     }

@@ -1,22 +1,39 @@
-//! Who is calling: `Authorization: Bearer TOKEN` to a source, and whether its roles reach the route.
+//! Who is calling: a token to a source, wherever the route's clients can put it, and whether its roles reach the route.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 
 use crate::error::{Kind, Refusal};
 use crate::role::{Access, names};
+use crate::route::Route;
 use crate::source::{Source, Sources};
 
+/// Where requests to a route have their token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenIn {
+    /// `Authorization: Bearer TOKEN`.
+    Bearer,
+    /// The same, or `Authorization: Basic` with the token as the user's name and no password.
+    BearerOrBasic,
+    /// The part of the path that the route calls `token`, for clients that can send nothing but a path.
+    Path,
+}
+
 /// The source that may call a route; none for a public one, where no token is looked at.
-pub(crate) fn caller(access: Access, sources: &Sources, headers: &HeaderMap) -> Result<Option<Arc<Source>>, Refusal> {
-    let Access::Roles(roles) = access else {
+pub(crate) fn caller(route: &Route, sources: &Sources, parts: &Parts) -> Result<Option<Arc<Source>>, Refusal> {
+    let Access::Roles(roles) = route.access else {
         return Ok(None);
     };
-    let source = bearer(headers).and_then(|token| sources.of_token(token)).ok_or_else(|| {
-        let mend = "this needs a token that the service knows: send the header `Authorization: Bearer TOKEN`";
-        Refusal::new(Kind::Unauthenticated, mend)
+    let token = route.token.of(route, parts);
+    let source = token.and_then(|token| sources.of_token(&token)).ok_or_else(|| {
+        let message = format!("this needs a token that the service knows: {}", route.token.mend());
+        Refusal::new(Kind::Unauthenticated, message)
     })?;
     if source.has_one_of(roles) {
         return Ok(Some(Arc::clone(source)));
@@ -25,12 +42,48 @@ pub(crate) fn caller(access: Access, sources: &Sources, headers: &HeaderMap) -> 
     Err(Refusal::new(Kind::Forbidden, message))
 }
 
-/// The token of the one `Authorization` header; two of them are ambiguous, so neither counts.
+impl TokenIn {
+    fn of<'p>(self, route: &Route, parts: &'p Parts) -> Option<Cow<'p, str>> {
+        match self {
+            Self::Bearer => bearer(&parts.headers).map(Cow::Borrowed),
+            Self::BearerOrBasic => {
+                bearer(&parts.headers).map(Cow::Borrowed).or_else(|| basic(&parts.headers).map(Cow::Owned))
+            }
+            Self::Path => route.parameter("token", parts.uri.path()).map(Cow::Borrowed),
+        }
+    }
+
+    const fn mend(self) -> &'static str {
+        match self {
+            Self::Bearer => "send the header `Authorization: Bearer TOKEN`",
+            Self::BearerOrBasic => {
+                "it is the write key, which the header `Authorization: Basic` has without a password"
+            }
+            Self::Path => "it is the part of the path between `/glean/` and `/submit/`",
+        }
+    }
+}
+
+/// The user's name of the one `Authorization: Basic` header, if it has no password.
+fn basic(headers: &HeaderMap) -> Option<String> {
+    let bytes = STANDARD.decode(credentials(headers, "basic")?).ok()?;
+    let mut name = String::from_utf8(bytes).ok()?;
+    // The first colon ends the name: there must be nothing behind it.
+    let colon = name.find(':')?;
+    (colon + 1 == name.len()).then(|| name.truncate(colon))?;
+    Some(name)
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
+    credentials(headers, "bearer")
+}
+
+/// What the one `Authorization` header has of a scheme; two of them are ambiguous, so neither counts.
+fn credentials<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let (scheme, credentials) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(wanted).then(|| credentials.trim())
 }
 
 #[cfg(test)]
@@ -54,5 +107,22 @@ mod tests {
         assert_eq!(bearer(&with(&["abc"])), None);
         assert_eq!(bearer(&with(&[])), None);
         assert_eq!(bearer(&with(&["Bearer abc", "Bearer def"])), None);
+    }
+
+    #[test]
+    fn a_write_key_is_the_name_of_a_user_without_a_password() {
+        let of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            basic(&headers)
+        };
+        let basic_of = |plain: &str| of(&format!("Basic {}", STANDARD.encode(plain)));
+        assert_eq!(basic_of("example-write-key:").as_deref(), Some("example-write-key"));
+        assert_eq!(of("bAsIc ZXhhbXBsZS13cml0ZS1rZXk6").as_deref(), Some("example-write-key"));
+        for other in ["example-write-key", "example-write-key:password", "example-write-key::", "", "\u{ff}"] {
+            assert_eq!(basic_of(other), None, "{other}");
+        }
+        assert_eq!(of("Basic example-write-key:"), None, "that is no base64");
+        assert_eq!(of("Bearer ZXhhbXBsZS13cml0ZS1rZXk6"), None);
     }
 }

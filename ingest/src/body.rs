@@ -50,6 +50,16 @@ impl Sent {
         lease: Lease,
     ) -> Result<Self, Refusal> {
         check_media_type(headers, media_types)?;
+        Self::read_untyped(headers, body, limits, lease).await
+    }
+
+    /// The same where the path, or other headers, say what the body is.
+    pub(crate) async fn read_untyped(
+        headers: &HeaderMap,
+        body: &mut Body,
+        limits: &Limits,
+        lease: Lease,
+    ) -> Result<Self, Refusal> {
         let encoding = encoding(headers)?;
         let most = limits.body_bytes;
         let announced = announced(headers);
@@ -95,6 +105,12 @@ impl Sent {
             _ => return Err(Refusal::malformed("the message is compressed, and grpc-encoding does not say how")),
         };
         Ok(Self { bytes: reading.bytes, encoding, lease: reading.lease })
+    }
+
+    /// The same again, at the charge of another lease.
+    pub(crate) fn copy(&self, mut lease: Lease) -> Result<Self, Refusal> {
+        lease.grow(self.bytes.len())?;
+        Ok(Self { bytes: self.bytes.clone(), encoding: self.encoding, lease })
     }
 
     /// Bytes as sent.

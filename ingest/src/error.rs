@@ -140,6 +140,12 @@ impl Kind {
         }
     }
 
+    /// The same where clients take every 4xx for final: what may come again is 503 then.
+    pub(crate) const fn without_temporary_4xx(self) -> Self {
+        let Line { http, retry, .. } = self.line();
+        if retry.is_some() && http.as_u16() < 500 { Self::Unavailable } else { self }
+    }
+
     pub(crate) const fn status(self) -> StatusCode {
         self.line().http
     }
@@ -252,6 +258,21 @@ mod tests {
             assert_eq!(by_rpc, retry.is_some(), "{kind:?} over gRPC");
             assert!(retry.is_none_or(|seconds| seconds == 1), "clients give up on long waits");
         }
+    }
+
+    #[test]
+    fn clients_that_give_up_on_4xx_meet_none_for_what_may_come_again() {
+        for kind in Kind::ALL {
+            let there = kind.without_temporary_4xx();
+            let again = kind.line().retry;
+            assert_eq!(there.line().retry, again, "{kind:?}");
+            assert_eq!(
+                there.status().is_server_error(),
+                again.is_some() || kind.status().is_server_error(),
+                "{kind:?}"
+            );
+        }
+        assert_eq!(Kind::TooFast.without_temporary_4xx().status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]

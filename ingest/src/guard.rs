@@ -10,7 +10,7 @@ use axum::response::Response;
 use futures::FutureExt;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 use hyper::body::Body as _;
 
 use crate::connection::Connection;
@@ -34,16 +34,18 @@ pub(crate) async fn answer(route: &'static Route, service: Arc<Service>, request
     let outcome = match &source {
         Ok(source) => {
             let source = source.as_ref();
-            let call = Call { service: &service, source, headers: &parts.headers, body: &mut body, note: &mut note };
-            handle(route, call).await
+            let (path, headers) = (parts.uri.path(), &parts.headers);
+            handle(route, Call { service: &service, source, route, path, headers, body: &mut body, note: &mut note })
+                .await
         }
         Err(refusal) => Err(refusal.clone()),
     };
+    let outcome = outcome.map_err(|refusal| Refusal { kind: route.errors.kind(refusal.kind), ..refusal });
     let source = source.ok().flatten();
     let why = outcome.as_ref().err().map(|refusal| refusal.message.clone());
     let (status, response) = match outcome {
         Ok(response) => (response.status(), response),
-        Err(refusal) => (refusal.kind.status(), refuse(&refusal, route.errors, &parts, body, route.path)),
+        Err(refusal) => (refusal.kind.status(), refuse(&refusal, route.errors, &parts, body)),
     };
     log(route.path, source.as_deref(), status, note, started, why.as_deref());
     service.metrics.answered(route.path, status.as_u16(), started.elapsed().as_secs_f64());
@@ -59,13 +61,14 @@ pub(crate) fn unmatched(service: &Service, request: Request, status: StatusCode)
     } else {
         Refusal::new(
             Kind::UnknownPath,
-            "there is nothing at this path: OTLP goes to POST /v1/logs, /v1/metrics and /v1/traces",
+            "there is nothing at this path: OTLP goes to POST /v1/logs, /v1/metrics and /v1/traces, CloudEvents to /v1/events, \
+             Segment to /v1/batch, and the server of Glean is /glean/TOKEN",
         )
     };
     let path = parts.uri.path();
-    let errors = ROUTES.iter().find(|route| route.path == path).map_or(Errors::Json, |route| route.errors);
+    let errors = ROUTES.iter().find(|route| route.matches(path)).map_or(Errors::Json, |route| route.errors);
     let errors = if grpc::is_call(&parts) { Errors::Grpc } else { errors };
-    let response = refuse(&refusal, errors, &parts, body, path);
+    let response = refuse(&refusal, errors, &parts, body);
     log(UNMATCHED, None, status, Note::default(), started, None);
     service.metrics.answered(UNMATCHED, status.as_u16(), started.elapsed().as_secs_f64());
     response
@@ -82,7 +85,7 @@ fn admit(route: &Route, service: &Service, parts: &Parts) -> Result<Option<Arc<S
         let mend = "this is a gRPC method: call it over HTTP/2 with the Content-Type application/grpc";
         return Err(Refusal::new(Kind::UnsupportedMedia, mend));
     }
-    let source = auth::caller(route.access, &service.sources, &parts.headers)?;
+    let source = auth::caller(route, &service.sources, parts)?;
     if let Some(source) = &source {
         service.rates.take(source)?;
     }
@@ -108,17 +111,17 @@ async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
     }
 }
 
-fn refuse(refusal: &Refusal, errors: Errors, parts: &Parts, rest: Body, path: &str) -> Response {
+fn refuse(refusal: &Refusal, errors: Errors, parts: &Parts, rest: Body) -> Response {
     let mut response = match errors {
         Errors::Grpc if grpc::is_call(parts) => grpc::refuse(refusal),
-        _ => refuse_over_http(refusal, errors, &parts.headers, path),
+        _ => refuse_over_http(refusal, errors, parts),
     };
     drain(parts, rest, refusal.kind, &mut response);
     response
 }
 
-fn refuse_over_http(refusal: &Refusal, errors: Errors, headers: &HeaderMap, path: &str) -> Response {
-    let json = errors != Errors::Otlp || Format::of(headers) == Some(Format::Json);
+fn refuse_over_http(refusal: &Refusal, errors: Errors, parts: &Parts) -> Response {
+    let json = errors != Errors::Otlp || Format::of(&parts.headers) == Some(Format::Json);
     let (content_type, bytes) = if json {
         let status = serde_json::json!({ "code": refusal.kind.rpc_code(), "message": refusal.message });
         (Format::Json.media_type(), format!("{status}\n").into_bytes())
@@ -135,9 +138,9 @@ fn refuse_over_http(refusal: &Refusal, errors: Errors, headers: &HeaderMap, path
             out.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"candor\""));
         }
         Kind::WrongMethod => {
-            for route in ROUTES.iter().filter(|route| route.path == path) {
-                let allow = if route.method == http::Method::POST { "POST" } else { "GET, HEAD" };
-                out.append(ALLOW, HeaderValue::from_static(allow));
+            for route in ROUTES.iter().filter(|route| route.matches(parts.uri.path())) {
+                let allow = if route.method == http::Method::GET { "GET, HEAD" } else { route.method.as_str() };
+                out.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
             }
         }
         _ => {}

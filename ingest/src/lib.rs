@@ -13,6 +13,7 @@ mod encoding;
 pub mod error;
 pub mod exposition;
 pub mod fleet;
+mod form;
 mod guard;
 mod limit;
 mod listener;

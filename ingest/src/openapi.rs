@@ -11,6 +11,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::auth::TokenIn;
 use crate::error::Kind;
 use crate::protocol::consent;
 use crate::protocol::otlp::Format;
@@ -30,6 +31,8 @@ pub(crate) struct About {
 pub(crate) enum Content {
     /// JSON of a schema.
     Json(SchemaOf),
+    /// One of several media types, each with its schema.
+    OneOf(&'static [(&'static str, SchemaOf)]),
     /// A protobuf message, by its name.
     Protobuf(&'static str),
     /// A protobuf message as gRPC frames it, by its name.
@@ -65,6 +68,16 @@ pub(crate) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sch
 /// A document whose form is described elsewhere.
 pub(crate) fn object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
+}
+
+/// An array of such.
+pub(crate) fn array(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "type": "object" } })
+}
+
+/// Whatever its media type says.
+pub(crate) fn anything(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({})
 }
 
 /// The document, made once: nothing in it changes while the process runs.
@@ -110,10 +123,16 @@ pub(crate) fn describe() -> Value {
         "paths": paths,
         "components": {
             "schemas": definitions,
-            "securitySchemes": { "bearer": {
-                "type": "http", "scheme": "bearer",
-                "description": "The token of a source; its roles decide what it may call.",
-            } },
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "The token of a source; its roles decide what it may call.",
+                },
+                "basic": {
+                    "type": "http", "scheme": "basic",
+                    "description": "The same token as the user's name, with an empty password.",
+                },
+            },
         },
     })
 }
@@ -127,9 +146,13 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         Access::Public => drop(operation.insert("security".into(), json!([]))),
         Access::Roles(roles) => {
             operation.insert("description".into(), format!("Needs one of the roles {}.", names(roles)).into());
-            operation.insert("security".into(), json!([{ "bearer": [] }]));
+            operation.insert("security".into(), security(route.token));
             operation.insert("x-candor-roles".into(), json!(roles));
         }
+    }
+    if route.parameters().next().is_some() {
+        let parameter = |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
+        operation.insert("parameters".into(), route.parameters().map(parameter).collect());
     }
     if let Some(request) = &about.request {
         let content = content(request, &mut schemas.read);
@@ -144,6 +167,15 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     operation.into()
 }
 
+fn security(token: TokenIn) -> Value {
+    match token {
+        TokenIn::Bearer => json!([{ "bearer": [] }]),
+        TokenIn::BearerOrBasic => json!([{ "bearer": [] }, { "basic": [] }]),
+        // OpenAPI has no scheme for what is part of the path.
+        TokenIn::Path => json!([]),
+    }
+}
+
 /// `post_v1_logs`.
 fn identifier(route: &Route) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -153,6 +185,12 @@ fn identifier(route: &Route) -> String {
 fn content(content: &Content, generator: &mut SchemaGenerator) -> Value {
     match content {
         Content::Json(schema) => json!({ "application/json": { "schema": schema(generator) } }),
+        Content::OneOf(forms) => {
+            let form = |(media_type, schema): &(&'static str, SchemaOf)| {
+                ((*media_type).to_owned(), json!({ "schema": schema(generator) }))
+            };
+            Value::Object(forms.iter().map(form).collect())
+        }
         Content::Protobuf(message) => protobuf(message),
         Content::Grpc(message) => json!({ "application/grpc": { "x-protobuf-message": message } }),
         Content::OpenMetrics => json!({ "application/openmetrics-text": { "schema": { "type": "string" } } }),
@@ -181,12 +219,14 @@ fn refusals(route: &Route) -> Vec<Kind> {
         kinds.extend([Kind::Malformed, Kind::TooLarge, Kind::UnsupportedMedia]);
     }
     if matches!(route.access, Access::Roles(_)) {
-        kinds.extend([Kind::Unauthenticated, Kind::Forbidden]);
+        kinds.extend([Kind::Unauthenticated, Kind::Forbidden, Kind::TooFast]);
     }
-    if route.method != Method::GET || route.path == "/readyz" {
+    if route.method != Method::GET || ["/readyz", "/__heartbeat__"].contains(&route.path) {
         kinds.push(Kind::Unavailable);
     }
+    kinds = kinds.into_iter().map(|kind| route.errors.kind(kind)).collect();
     kinds.sort_by_key(|kind| kind.status());
+    kinds.dedup();
     kinds
 }
 
@@ -199,7 +239,9 @@ fn refusal(kind: Kind, route: &Route, generator: &mut SchemaGenerator) -> Value 
     }
     let mut response = json!({ "description": kind.line().when, "content": content });
     let header = match kind {
-        Kind::Unavailable => Some(("Retry-After", json!({ "schema": { "type": "integer", "minimum": 1 } }))),
+        Kind::Unavailable | Kind::TooFast => {
+            Some(("Retry-After", json!({ "schema": { "type": "integer", "minimum": 1 } })))
+        }
         Kind::Unauthenticated => Some(("WWW-Authenticate", json!({ "schema": { "type": "string" } }))),
         _ => None,
     };

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use candor_policy::batch::{Cleared, Evidence};
-use candor_policy::catalogue::Signal;
 use candor_store::store::{Appended, BatchDigest, Reply};
+use candor_wire::identified::{Identified, ids_of_all};
 
 use crate::body::Sent;
 use crate::error::Refusal;
+use crate::form::{Form, digest_of_events};
 use crate::guard;
 use crate::limit::Lease;
-use crate::protocol::otlp::{self, Format};
+use crate::protocol::otlp;
 use crate::service::Service;
 use crate::source::Source;
 
@@ -24,12 +25,11 @@ pub(crate) struct Done {
     pub(crate) repeat: bool,
 }
 
-/// Takes in a request of OTLP. When it returns, what is stored of it is durable: only then may the client hear of it.
+/// Takes in a request. When it returns, what is stored of it is durable: only then may the client hear of it.
 pub(crate) async fn take_in(
     service: &Arc<Service>,
     source: &Arc<Source>,
-    signal: Signal,
-    format: Format,
+    form: Form,
     sent: Sent,
     gpc: bool,
 ) -> Result<Done, Refusal> {
@@ -37,7 +37,7 @@ pub(crate) async fn take_in(
     let received_at = service.clock.now();
     let evidence = Evidence { source: Arc::clone(&source.name), received_at, gpc };
     let (worker, sender) = (Arc::clone(service), Arc::clone(source));
-    let step = service.workers.run(move || prepare(&worker, &sender, (signal, format), sent, evidence)).await??;
+    let step = service.workers.run(move || prepare(&worker, &sender, form, sent, evidence)).await??;
     // The lease is held to the end: the cleared rows take its place in memory.
     let (cleared, digest, reply, _lease) = match step {
         Step::Known(reply) => return Ok(repeated(service, source, reply)),
@@ -65,28 +65,30 @@ enum Step {
 }
 
 /// Decode, admit, clear: everything that costs CPU, on a worker.
-fn prepare(
-    service: &Service,
-    source: &Source,
-    (signal, format): (Signal, Format),
-    sent: Sent,
-    evidence: Evidence,
-) -> Result<Step, Refusal> {
+fn prepare(service: &Service, source: &Source, form: Form, sent: Sent, evidence: Evidence) -> Result<Step, Refusal> {
     let limits = &service.limits;
     let index = source.keys.as_ref().ok_or_else(guard::bug)?;
     let keys = service.store.keys();
 
     let plain = sent.decompress(limits.decompressed_bytes)?;
-    let digest = service.store.batch_digest(&source.name, signal, &plain.bytes);
+    let mut digest = form.digest(&service.store, &source.name, &plain.bytes);
     if let Some(reply) = service.store.repeat_of(&digest) {
         return Ok(Step::Known(reply));
     }
-    let received = otlp::decoder(signal, format)(&plain.bytes, index, &limits.decode())?;
+    let (signal, by_events) = (form.signal(), form.known_by_events());
+    let Identified { received, event_ids } = form.decode(&plain.bytes, index, &limits.decode())?;
     drop(plain.bytes);
-    if received.records() == 0 {
+    let records = received.records();
+    if records == 0 {
         return Ok(Step::Empty);
     }
     let admitted = received.admit(evidence, &keys);
+    if let (Some(protocol), Some(ids)) = (by_events, ids_of_all(&event_ids)) {
+        digest = digest_of_events(&service.store, (&source.name, protocol), records, &ids, admitted.subjects());
+        if let Some(reply) = service.store.repeat_of(&digest) {
+            return Ok(Step::Known(reply));
+        }
+    }
     let consent = service.store.consent(admitted.subjects());
     let cleared = service.plan.clear(admitted, &consent, &keys);
     let reply = otlp::reply(signal, cleared.rejected());

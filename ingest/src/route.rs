@@ -13,10 +13,14 @@ use candor_wire::record::ConsentRecord;
 use candor_wire::statement::ConsentRequest;
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::error::Refusal;
+use crate::auth::TokenIn;
+use crate::error::{Kind, Refusal};
 use crate::guard;
-use crate::openapi::{About, Content, object, of, one_or_many};
+use crate::openapi::{About, Content, anything, array, object, of, one_or_many};
 use crate::operations::{Flushed, Health};
+use crate::protocol::Taken;
+use crate::protocol::glean::Version;
+use crate::protocol::segment::Success;
 use crate::published::Published;
 use crate::role::{Access, Role};
 use crate::service::Service;
@@ -26,12 +30,13 @@ use crate::{openapi, operations, protocol, published};
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
 pub struct Route {
-    /// GET or POST; GET answers HEAD too.
+    /// GET, POST or PUT; GET answers HEAD too.
     pub method: Method,
-    /// The path, as it stands: none has parameters.
+    /// The path. A part in braces stands for whatever a request has there: log lines and labels have the braces.
     pub path: &'static str,
     /// Who may call it.
     pub access: Access,
+    pub(crate) token: TokenIn,
     pub(crate) errors: Errors,
     pub(crate) deadline: Deadline,
     /// What it is for, takes and answers: `/openapi.json` says it.
@@ -48,6 +53,8 @@ pub(crate) enum Errors {
     Grpc,
     /// As JSON.
     Json,
+    /// As JSON, for clients that take every 4xx for final, 429 included.
+    Ping,
 }
 
 /// How long a route may take.
@@ -64,6 +71,8 @@ pub(crate) struct Call<'a> {
     pub(crate) service: &'a Arc<Service>,
     /// Who sent it; none on public routes.
     pub(crate) source: Option<&'a Arc<Source>>,
+    pub(crate) route: &'a Route,
+    pub(crate) path: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a mut Body,
     pub(crate) note: &'a mut Note,
@@ -81,7 +90,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 15] = [
+pub static ROUTES: [Route; 22] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -90,8 +99,43 @@ pub static ROUTES: [Route; 15] = [
     grpc(protocol::grpc::TRACES, &TRACES, |call| Box::pin(protocol::grpc::export(call, Signal::Traces))),
     Route {
         method: Method::POST,
+        path: "/v1/events",
+        access: Access::Roles(&[Role::Device]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        about: About {
+            summary: "Take in CloudEvents: one, a batch, or one in binary mode with its attributes in ce- headers",
+            request: Some(Content::OneOf(&[
+                (protocol::cloudevents::STRUCTURED, object),
+                (protocol::cloudevents::BATCH, array),
+                ("*/*", anything),
+            ])),
+            answer: Content::Json(of::<Taken<'static>>),
+        },
+        handler: |call| Box::pin(protocol::cloudevents::events(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/batch",
+        access: Access::Roles(&[Role::Device]),
+        token: TokenIn::BearerOrBasic,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        about: About {
+            summary: "Take in a batch of Segment's libraries",
+            request: Some(Content::Json(object)),
+            answer: Content::Json(of::<Success>),
+        },
+        handler: |call| Box::pin(protocol::segment::batch(call)),
+    },
+    ping(Method::POST),
+    ping(Method::PUT),
+    Route {
+        method: Method::POST,
         path: "/v1/consent",
         access: Access::Roles(&[Role::Officer, Role::Operator]),
+        token: TokenIn::Bearer,
         errors: Errors::Json,
         deadline: Deadline::Request,
         about: About {
@@ -105,6 +149,7 @@ pub static ROUTES: [Route; 15] = [
         method: Method::POST,
         path: "/v1/flush",
         access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
         errors: Errors::Json,
         deadline: Deadline::Work,
         about: About {
@@ -125,6 +170,15 @@ pub static ROUTES: [Route; 15] = [
     }),
     public("/healthz", ("The process answers", Content::Json(of::<Health>)), |_| now(Ok(operations::health()))),
     public("/readyz", ("Events can be stored", Content::Json(of::<Health>)), |call| now(operations::ready(&call))),
+    public("/__heartbeat__", ("Events can be stored, as Dockerflow asks", Content::Json(of::<Health>)), |call| {
+        now(operations::ready(&call))
+    }),
+    public("/__lbheartbeat__", ("The process answers, as Dockerflow asks", Content::Json(of::<Health>)), |_| {
+        now(Ok(operations::health()))
+    }),
+    public("/__version__", ("The version, as Dockerflow asks", Content::Json(of::<Version>)), |_| {
+        now(Ok(protocol::glean::version()))
+    }),
     public("/metrics", ("Figures in the text form of OpenMetrics", Content::OpenMetrics), |call| {
         now(operations::metrics(&call))
     }),
@@ -160,6 +214,7 @@ const fn otlp(path: &'static str, messages: &Messages, handler: Handler) -> Rout
         method: Method::POST,
         path,
         access: Access::Roles(&[Role::Device]),
+        token: TokenIn::Bearer,
         errors: Errors::Otlp,
         deadline: Deadline::Request,
         about: About {
@@ -177,6 +232,7 @@ const fn grpc(path: &'static str, messages: &Messages, handler: Handler) -> Rout
         method: Method::POST,
         path,
         access: Access::Roles(&[Role::Device]),
+        token: TokenIn::Bearer,
         errors: Errors::Grpc,
         deadline: Deadline::Request,
         about: About {
@@ -188,11 +244,30 @@ const fn grpc(path: &'static str, messages: &Messages, handler: Handler) -> Rout
     }
 }
 
+/// Where Glean submits a ping.
+const fn ping(method: Method) -> Route {
+    Route {
+        method,
+        path: protocol::glean::SUBMIT,
+        access: Access::Roles(&[Role::Device]),
+        token: TokenIn::Path,
+        errors: Errors::Ping,
+        deadline: Deadline::Request,
+        about: About {
+            summary: "Take in a ping of the Glean SDK; `deletion-request` withdraws every purpose of its subject",
+            request: Some(Content::Json(object)),
+            answer: Content::Json(of::<Taken<'static>>),
+        },
+        handler: |call| Box::pin(protocol::glean::submit(call)),
+    }
+}
+
 const fn public(path: &'static str, (summary, answer): (&'static str, Content), handler: Handler) -> Route {
     Route {
         method: Method::GET,
         path,
         access: Access::Public,
+        token: TokenIn::Bearer,
         errors: Errors::Json,
         deadline: Deadline::Request,
         about: About { summary, request: None, answer },
@@ -209,12 +284,55 @@ impl Route {
     pub(crate) fn handle<'a>(&self, call: Call<'a>) -> Answer<'a> {
         (self.handler)(call)
     }
+
+    /// Whether a path is one of this route.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        let (mut own, mut parts) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (own.next(), parts.next()) {
+                (None, None) => return true,
+                (Some(own), Some(part)) if own == part || name(own).is_some() && !part.is_empty() => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// What a path of this route has in the place of `{wanted}`, as it was sent.
+    pub(crate) fn parameter<'p>(&self, wanted: &str, path: &'p str) -> Option<&'p str> {
+        let mut places = self.path.split('/').zip(path.split('/'));
+        places.find_map(|(own, part)| (name(own) == Some(wanted)).then_some(part))
+    }
+
+    /// The names of its parameters.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter_map(name)
+    }
+}
+
+impl Errors {
+    /// The kind that an error is answered as.
+    pub(crate) const fn kind(self, kind: Kind) -> Kind {
+        match self {
+            Self::Ping => kind.without_temporary_4xx(),
+            Self::Otlp | Self::Grpc | Self::Json => kind,
+        }
+    }
+}
+
+/// The name of a parameter, if this part of a path is one.
+fn name(part: &'static str) -> Option<&'static str> {
+    part.strip_prefix('{')?.strip_suffix('}')
 }
 
 impl<'a> Call<'a> {
     /// The sender, on routes that name roles.
     pub(crate) fn source(&self) -> Result<&'a Arc<Source>, Refusal> {
         self.source.ok_or_else(guard::bug)
+    }
+
+    /// A parameter of the path.
+    pub(crate) fn parameter(&self, name: &str) -> Result<&'a str, Refusal> {
+        self.route.parameter(name, self.path).ok_or_else(guard::bug)
     }
 }
 
@@ -224,7 +342,11 @@ pub(crate) fn router(service: &Arc<Service>) -> Router {
     for route in &ROUTES {
         let service = Arc::clone(service);
         let handler = move |request: Request| guard::answer(route, Arc::clone(&service), request);
-        let filter = if route.method == Method::POST { MethodFilter::POST } else { MethodFilter::GET };
+        let filter = match route.method {
+            Method::POST => MethodFilter::POST,
+            Method::PUT => MethodFilter::PUT,
+            _ => MethodFilter::GET,
+        };
         router = router.route(route.path, on(filter, handler));
     }
     let (unknown, wrong) = (Arc::clone(service), Arc::clone(service));
@@ -249,5 +371,28 @@ mod tests {
                 Access::Roles(roles) => assert!(!roles.is_empty(), "{} is for nobody", route.path),
             }
         }
+    }
+
+    #[test]
+    fn a_path_with_parameters_is_matched_part_by_part() {
+        let route = ROUTES.iter().find(|route| route.method == Method::PUT).unwrap();
+        let path = "/glean/a-token/submit/app/baseline/1/0-1";
+        assert!(route.matches(path));
+        assert_eq!(route.parameters().collect::<Vec<_>>(), ["token", "app", "ping", "version", "uuid"]);
+        assert_eq!(route.parameter("token", path), Some("a-token"));
+        assert_eq!(route.parameter("uuid", path), Some("0-1"));
+        assert_eq!(route.parameter("submit", path), None);
+        for other in [
+            "/glean/a-token/submit/app/baseline/1",
+            "/glean/a-token/submit/app/baseline/1/0-1/2",
+            "/glean//submit/app/baseline/1/0-1",
+            "/glean/a-token/sent/app/baseline/1/0-1",
+            "/v1/logs",
+        ] {
+            assert!(!route.matches(other), "{other}");
+        }
+        assert!(
+            ROUTES.iter().all(|route| (route.token == TokenIn::Path) == route.parameters().any(|name| name == "token"))
+        );
     }
 }

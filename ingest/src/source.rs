@@ -26,6 +26,8 @@ pub struct Source {
     pub roles: Vec<Role>,
     /// For role `device`: where a decoder puts what it sends, its subject included.
     pub(crate) keys: Option<KeyIndex>,
+    /// For role `device`: the attribute that names its subjects.
+    pub(crate) subject: Option<FieldPath>,
 }
 
 /// All sources of a fleet, found by the hash of their token.
@@ -115,7 +117,8 @@ pub(crate) fn resolve(sources: Vec<Written>, plan: &Plan) -> Sources {
         .into_iter()
         .map(|written| {
             let keys = written.subject.as_ref().map(|subject| plan.key_index(subject));
-            (written.token, Arc::new(Source { name: written.name, roles: written.roles, keys }))
+            let Written { name, token, roles, subject } = written;
+            (token, Arc::new(Source { name, roles, keys, subject }))
         })
         .collect();
     Sources { by_token }

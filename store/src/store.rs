@@ -43,9 +43,21 @@ mod tests;
 use encode::{concerned, encode};
 use prepare::{keep_documents, make_folder, named_keys};
 
-/// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body under a key of the ring, first 16 bytes.
+/// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body, or of its events' ids, under a
+/// key of the ring, first 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchDigest(pub [u8; 16]);
+
+/// Stands where the digest of a body has its signal.
+const IN_PARTS: u8 = 3;
+
+impl BatchDigest {
+    fn of(context: hmac::Context) -> Self {
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&context.sign().as_ref()[..16]);
+        Self(digest)
+    }
+}
 
 /// What the client was told about a batch, kept so that a repeat is told the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -138,9 +150,20 @@ impl Store {
         context.update(source.as_bytes());
         context.update(&[signal as u8]);
         context.update(body);
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&context.sign().as_ref()[..16]);
-        BatchDigest(digest)
+        BatchDigest::of(context)
+    }
+
+    /// Keyed digest of a request from a source by parts: what makes two requests of a protocol the same one.
+    #[must_use]
+    pub fn request_digest<'a>(&self, source: &str, parts: impl IntoIterator<Item = &'a [u8]>) -> BatchDigest {
+        let mut context = hmac::Context::with_key(&self.repeats_key);
+        context.update(source.as_bytes());
+        context.update(&[IN_PARTS]);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        BatchDigest::of(context)
     }
 
     /// What the same request was told within the horizon, if it is durable already.
@@ -149,6 +172,12 @@ impl Store {
         let reply = self.shared.repeats.known(digest)?;
         Gauges::add(&self.shared.gauges.repeats, 1);
         Some(reply)
+    }
+
+    /// Whether the same request is durable already; asking counts nothing.
+    #[must_use]
+    pub fn is_known(&self, digest: &BatchDigest) -> bool {
+        self.shared.repeats.known(digest).is_some()
     }
 
     /// Consent of these subjects, at a generation read before the states.

@@ -19,7 +19,9 @@ use http_body_util::{BodyExt, Full};
 use crate::body::{self, Sent};
 use crate::encoding::Encoding;
 use crate::error::{Kind, Line, Refusal};
+use crate::form::Form;
 use crate::protocol::otlp::{self, Format};
+use crate::protocol::take_in;
 use crate::route::Call;
 
 pub(crate) const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -38,7 +40,7 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
     let sent = Sent::message(encoding(call.headers)?, call.body, &service.limits, service.budget.lease()).await?;
-    let reply = otlp::take_in(call, signal, Format::Protobuf, sent).await?;
+    let reply = take_in(call, Form::Otlp(signal, Format::Protobuf), sent).await?;
     Ok(answer(&otlp::export_response(&reply)))
 }
 

@@ -1,5 +1,47 @@
 //! Protocols: one file for each way in. A protocol turns a request into the pipeline's input, and its outcome into an answer.
 
+pub(crate) mod cloudevents;
 pub(crate) mod consent;
+pub(crate) mod glean;
 pub(crate) mod grpc;
 pub(crate) mod otlp;
+pub(crate) mod segment;
+
+use axum::response::Response;
+use candor_store::store::Reply;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::body::Sent;
+use crate::error::Refusal;
+use crate::form::Form;
+use crate::pipeline;
+use crate::published::json;
+use crate::route::Call;
+
+/// What is answered to events of the protocols that leave the answer to the server.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Taken<'a> {
+    /// How many of them must not be sent again as they are, although the request was taken.
+    rejected: u64,
+    /// Why, by declared names; empty if there are none.
+    message: &'a str,
+}
+
+/// Hands a body to the pipeline, and notes what became of it.
+pub(crate) async fn take_in(call: Call<'_>, form: Form, sent: Sent) -> Result<Reply, Refusal> {
+    let service = call.service;
+    let source = call.source()?;
+    call.note.bytes = sent.len() as u64;
+    service.metrics.received(&source.name, sent.len() as u64);
+    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
+    let done = pipeline::take_in(service, source, form, sent, gpc).await?;
+    call.note.rows = done.rows;
+    call.note.repeat = done.repeat;
+    Ok(done.reply)
+}
+
+/// The answer to events.
+pub(crate) fn taken(reply: &Reply) -> Response {
+    json(&Taken { rejected: reply.rejected, message: &reply.message })
+}

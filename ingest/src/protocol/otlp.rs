@@ -16,7 +16,8 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::body::{self, Sent};
 use crate::error::Refusal;
-use crate::pipeline;
+use crate::form::Form;
+use crate::protocol::take_in;
 use crate::route::Call;
 
 pub(crate) const LOGS: &str = "/v1/logs";
@@ -42,7 +43,7 @@ pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, R
     let accepted = &Format::MEDIA_TYPES;
     let sent = Sent::read(call.headers, call.body, accepted, &service.limits, service.budget.lease()).await?;
     let format = Format::of(call.headers).unwrap_or(Format::Protobuf);
-    let reply = take_in(call, signal, format, sent).await?;
+    let reply = take_in(call, Form::Otlp(signal, format), sent).await?;
     let answer = match format {
         Format::Protobuf => export_response(&reply),
         Format::Json => export_response_in_json(signal, &reply),
@@ -50,19 +51,6 @@ pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, R
     let mut response = Response::new(Body::from(answer));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     Ok(response)
-}
-
-/// Hands a body to the pipeline, and notes what became of it.
-pub(crate) async fn take_in(call: Call<'_>, signal: Signal, format: Format, sent: Sent) -> Result<Reply, Refusal> {
-    let service = call.service;
-    let source = call.source()?;
-    call.note.bytes = sent.len() as u64;
-    service.metrics.received(&source.name, sent.len() as u64);
-    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::take_in(service, source, signal, format, sent, gpc).await?;
-    call.note.rows = done.rows;
-    call.note.repeat = done.repeat;
-    Ok(done.reply)
 }
 
 /// What reads a body.

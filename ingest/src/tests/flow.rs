@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::{Request, StatusCode};
 
 use super::world::{World, body_of, gzip, opened, post_logs, token};
+use crate::auth::TokenIn;
 use crate::error::Refusal;
 use crate::openapi::{About, Content};
 use crate::role::Role;
@@ -107,6 +108,7 @@ async fn a_bug_in_a_handler_is_503_and_the_service_lives_on() {
         method: http::Method::GET,
         path: "/buggy",
         access: Access::Public,
+        token: TokenIn::Bearer,
         errors: Errors::Json,
         deadline: Deadline::Request,
         about: About { summary: "", request: None, answer: Content::OpenMetrics },

@@ -2,6 +2,7 @@
 
 mod access;
 mod consent;
+mod doors;
 mod fleet;
 mod flow;
 mod json;

@@ -36,10 +36,16 @@ async fn every_route_is_described_and_nothing_else() {
                 assert_eq!(refused, [route.errors != Errors::Grpc; 2], "{}", route.path);
             }
         }
+        let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+        let named: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        assert_eq!(named, route.parameters().collect::<Vec<_>>(), "{}", route.path);
         assert_eq!(operation.get("requestBody").is_some(), route.about.request.is_some(), "{}", route.path);
     }
     let logs = &paths["/v1/logs"]["post"]["responses"];
     assert!(logs["503"]["headers"].get("Retry-After").is_some());
+    assert!(logs["429"]["headers"].get("Retry-After").is_some());
+    let ping = &paths["/glean/{token}/submit/{app}/{ping}/{version}/{uuid}"]["put"]["responses"];
+    assert!(ping.get("429").is_none() && ping["503"]["headers"].get("Retry-After").is_some());
     assert!(logs["400"]["content"].get("application/x-protobuf").is_some(), "errors come in the request's encoding");
 }
 

@@ -12,7 +12,7 @@ use serde::de::MapAccess;
 use crate::event::{Attributes, Event, Events, text};
 use crate::identified::Identified;
 use crate::json::{Context, Json, Member, Object};
-use crate::otlp::value::{KeyValues, Value, rfc3339_microseconds};
+use crate::otlp::value::{KeyValues, Value, rfc3339_microseconds, subject_text};
 use crate::otlp::{DecodeError, DecodeLimits};
 
 /// What the path of a submission says.
@@ -47,6 +47,27 @@ pub fn decode_ping(
     Ok(events.finish())
 }
 
+/// The value at a key of a ping's attributes, if it can name a subject: for pings that are about a subject whether their
+/// event is declared or not.
+///
+/// # Errors
+/// As [`decode_ping`].
+pub fn subject(body: &[u8], key: &str, limits: &DecodeLimits) -> Result<Option<String>, DecodeError> {
+    let arena = Bump::new();
+    let context = Context::new(body, &arena)?;
+    let mut ping = Ping { attributes: Attributes::new(limits), ping_info: Value::Absent };
+    context.object(context.text(), &mut ping)?;
+    let pairs = &ping.attributes.pairs;
+    if let Some((_, value)) = pairs.iter().find(|(name, _)| *name == key) {
+        return Ok(subject_text(value));
+    }
+    let mut found = None;
+    for (name, value) in pairs {
+        found = found.or(inside(name, value, key)?);
+    }
+    Ok(found)
+}
+
 impl std::fmt::Debug for Submission<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Submission")
@@ -70,6 +91,20 @@ impl<'b> Object<'b> for Ping<'b> {
         self.ping_info = value;
         Ok(1)
     }
+}
+
+/// What stands at a key inside the object that has this name, the first if there are several.
+fn inside(name: &str, value: &Value<'_, Json<'_>>, key: &str) -> Result<Option<String>, DecodeError> {
+    let Some(rest) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) else { return Ok(None) };
+    let Value::List(members) = value else { return Ok(None) };
+    let mut found = None;
+    members.each(&mut |name, value| {
+        if found.is_none() {
+            found = if name == rest { subject_text(&value) } else { inside(name, &value, rest)? };
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 fn end_time(ping_info: &Value<'_, Json<'_>>) -> Result<Option<i64>, DecodeError> {

@@ -17,6 +17,14 @@ pub struct Identified {
     pub event_ids: Vec<StringArray>,
 }
 
+/// The ids of all rows, sorted, if every row has one and there is a row.
+pub fn ids_of_all(event_ids: &[StringArray]) -> Option<Vec<&str>> {
+    let mut ids: Vec<&str> = event_ids.iter().flatten().collect::<Option<_>>()?;
+    // Clients may change the order when they send again.
+    ids.sort_unstable();
+    Some(ids).filter(|ids| !ids.is_empty())
+}
+
 /// Ids under construction.
 #[derive(Default)]
 pub(crate) struct EventIds {
@@ -53,5 +61,19 @@ impl EventIds {
         let event_ids = received.groups().iter().map(|group| group.stream).map(of_group);
         let event_ids = event_ids.map(|mut ids| ids.finish()).collect();
         Identified { received, event_ids }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_identify_a_request_only_if_no_row_lacks_one() {
+        let of = |ids: &[Option<&str>]| StringArray::from(ids.to_vec());
+        assert_eq!(ids_of_all(&[of(&[Some("b"), Some("a")]), of(&[Some("a")])]), Some(vec!["a", "a", "b"]));
+        assert_eq!(ids_of_all(&[of(&[Some("b")]), of(&[Some("a"), None])]), None);
+        assert_eq!(ids_of_all(&[of(&[])]), None);
+        assert_eq!(ids_of_all(&[]), None);
     }
 }

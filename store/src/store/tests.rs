@@ -99,6 +99,12 @@ async fn a_repeat_adds_nothing_in_flight_later_and_after_restarts() {
     let digest = store.batch_digest("devices", Signal::Logs, b"body");
     assert_ne!(digest, store.batch_digest("device", Signal::Logs, b"sbody"));
     assert_ne!(digest, store.batch_digest("devices", Signal::Metrics, b"body"));
+    let parts = |source: &str, parts: &[&[u8]]| store.request_digest(source, parts.iter().copied());
+    assert_eq!(parts("devices", &[b"a", b"b"]), parts("devices", &[b"a", b"b"]));
+    for other in [parts("device", &[b"a", b"b"]), parts("devices", &[b"ab"]), parts("devices", &[b"", b"ab"])] {
+        assert_ne!(other, parts("devices", &[b"a", b"b"]));
+    }
+    assert!(!store.is_known(&digest));
     let (one, two) = tokio::join!(
         store.append(world.cleared(&store, "a", 10), digest, told(3)),
         store.append(world.cleared(&store, "a", 10), digest, told(4)),
@@ -108,6 +114,7 @@ async fn a_repeat_adds_nothing_in_flight_later_and_after_restarts() {
     let [Appended::Stored { reply: stored, .. }, Appended::Repeat(repeat)] = outcomes else { panic!("{outcomes:?}") };
     assert_eq!(stored, repeat);
     assert_eq!(store.repeat_of(&digest), Some(stored.clone()));
+    assert_eq!((store.is_known(&digest), store.figures().repeats), (true, 2), "asking counts nothing");
     assert_eq!(store.figures().pending_rows, 3);
 
     // A crash: what is in segments is found; then a graceful end: what is in the ledger is.

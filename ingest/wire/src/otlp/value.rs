@@ -214,6 +214,15 @@ pub(super) fn subject_cell<'v, N>(value: &Value<'v, N>) -> Option<Cell<'v>> {
     }
 }
 
+/// The same as text; ids of OTLP's binary form do not come here.
+pub(crate) fn subject_text<N>(value: &Value<'_, N>) -> Option<String> {
+    match subject_cell(value)? {
+        Cell::Text(text) => Some(text.to_owned()),
+        Cell::Decimal(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 /// The jurisdiction's text; anything else is as unknown as none.
 pub(super) fn jurisdiction_cell<'v, N>(value: &Value<'v, N>) -> Option<Cell<'v>> {
     match value {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use candor_wire::glean::{Submission, decode_ping};
+use candor_wire::glean::{Submission, decode_ping, subject};
 use candor_wire::identified::Identified;
 use candor_wire::otlp::{DecodeError, DecodeLimits};
 
@@ -53,6 +53,33 @@ fn a_ping_that_nobody_declared_is_counted_and_has_no_id() {
     assert_eq!((decoded.received.tally().undeclared_events, decoded.event_ids.len()), (1, 0));
     for refused in [b"[]".as_slice(), b"null", b"", b"{\"ping_info\":{},\"ping_info\":{}}"] {
         assert!(decode("baseline", refused).is_err());
+    }
+}
+
+#[test]
+fn the_subject_of_a_ping_is_found_whether_its_event_is_declared_or_not() {
+    let of = |body: &str, key: &str| subject(body.as_bytes(), key, &DecodeLimits::default()).unwrap();
+    let key = "client_info.client_id";
+    for (body, expected) in [
+        (r#"{"client_info":{"os":"Linux","client_id":"c-1"}}"#, Some("c-1")),
+        (r#"{"client_info":{"client_id":17}}"#, Some("17")),
+        // The dotted key wins, as it does for rows, and so does the first of several ways.
+        (r#"{"client_info":{"client_id":"c-1"},"client_info.client_id":"c-2"}"#, Some("c-2")),
+        (r#"{"client_info":{"client_id":"c-1","os":{}},"x":1}"#, Some("c-1")),
+        (r#"{"client_info":{"client_id":""}}"#, None),
+        (r#"{"client_info":{"client_id":null}}"#, None),
+        (r#"{"client_info":{"client_id":["c-1"]}}"#, None),
+        (r#"{"client_info":"client_id"}"#, None),
+        (r#"{"client_infos":{"client_id":"c-1"},"client":{"info.client_id":"c-2"}}"#, None),
+        ("{}", None),
+    ] {
+        assert_eq!(of(body, key).as_deref(), expected, "{body}");
+    }
+    assert_eq!(of(r#"{"a":{"b":{"c":"deep"}}}"#, "a.b.c").as_deref(), Some("deep"));
+    assert_eq!(of(r#"{"a":{"b.c":"short"}}"#, "a.b.c").as_deref(), Some("short"));
+    assert_eq!(of(r#"{"a.b":{"c":"wide"}}"#, "a.b.c").as_deref(), Some("wide"));
+    for broken in ["[]", "", "{\"a\":", "{\"a\":{\"b\":}}"] {
+        assert!(subject(broken.as_bytes(), "a.b", &DecodeLimits::default()).is_err(), "{broken}");
     }
 }
 

@@ -1,0 +1,135 @@
+//! `POST` and `PUT /glean/TOKEN/submit/APP/PING/VERSION/UUID`: pings of Mozilla's Glean SDK, and what its edge servers answer beside.
+//!
+//! The SDK sends no credential, so the token is part of the base path that it is given as its server. It deletes a ping on any 4xx, 429
+//! included, and keeps it on any 5xx: [`crate::route::Errors::Ping`] sees to it that nothing temporary is 4xx here. A ping's UUID is its
+//! identity. The version and the Content-Type are not looked at.
+//!
+//! A ping named `deletion-request` says that the user opted out. It withdraws every purpose of the subject that it names, durably
+//! before it is answered, and then goes the way of any ping.
+
+use axum::response::Response;
+use candor_policy::catalogue::FieldPath;
+use candor_policy::consent::ConsentState;
+use candor_policy::policy::Policy;
+use candor_wire::glean::{self, Submission};
+use candor_wire::statement::{ConsentRequest, MAX_NOTICE_CHARS, Notice};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::body::Sent;
+use crate::error::Refusal;
+use crate::form::{Events, Form, KnownBy};
+use crate::protocol::{take_in, taken};
+use crate::published::json;
+use crate::route::Call;
+use crate::service::Service;
+use crate::source::Source;
+
+pub(crate) const SUBMIT: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
+
+/// The ping of a user who opted out.
+const DELETION_REQUEST: &str = "deletion-request";
+/// Length of a UUID as text.
+const UUID: usize = 36;
+
+/// What `GET /__version__` answers.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Version {
+    /// That of the service.
+    version: &'static str,
+}
+
+/// Takes in a ping.
+pub(crate) async fn submit(call: Call<'_>) -> Result<Response, Refusal> {
+    let service = call.service;
+    let (app, ping) = (call.parameter("app")?, call.parameter("ping")?);
+    let uuid = call.parameter("uuid")?;
+    if !is_uuid(uuid) {
+        return Err(Refusal::malformed("the last part of the path must be the ping's UUID"));
+    }
+    let form = form(app.to_owned(), ping.to_owned(), uuid.to_ascii_lowercase());
+    let sent = Sent::read_untyped(call.headers, call.body, &service.limits, service.budget.lease()).await?;
+    if ping == DELETION_REQUEST {
+        let source = call.source()?;
+        // A ping that comes again after its answer was lost must not undo what the user said since.
+        if !service.store.is_known(&form.digest(&service.store, &source.name, &[])) {
+            withdraw(service, source, sent.copy(service.budget.lease())?).await?;
+        }
+    }
+    Ok(taken(&take_in(call, form, sent).await?))
+}
+
+/// `GET /__version__`.
+pub(crate) fn version() -> Response {
+    json(&Version { version: env!("CARGO_PKG_VERSION") })
+}
+
+fn form(app: String, ping: String, uuid: String) -> Form {
+    let known_by = KnownBy::Id(uuid.clone());
+    let decode = move |body: &[u8], keys: &_, limits: &_| {
+        let submission = Submission { app: &app, ping: &ping, document_id: &uuid };
+        glean::decode_ping(submission, body, keys, limits)
+    };
+    Form::Events(Events { protocol: "glean", known_by, decode: Box::new(decode) })
+}
+
+/// Records that the subject of a ping withdrew every purpose. When it returns, that is durable and in force.
+async fn withdraw(service: &Service, source: &Source, sent: Sent) -> Result<(), Refusal> {
+    let Some(FieldPath::Attribute(key)) = source.subject.clone() else { return Err(nobody()) };
+    let limits = service.limits.clone();
+    let subject = service.workers.run(move || {
+        let plain = sent.decompress(limits.decompressed_bytes)?;
+        glean::subject(&plain.bytes, &key, &limits.decode()).map_err(Refusal::from)
+    });
+    let subject = subject.await??.ok_or_else(nobody)?;
+    service.store.record_consent(withdrawal(subject, service.plan.policy()), &source.name).await?;
+    service.metrics.consented(&source.name);
+    Ok(())
+}
+
+fn nobody() -> Refusal {
+    Refusal::malformed("a deletion-request must hold the attribute that `subject` of its source in sources.toml names")
+}
+
+/// The statement that withdraws every purpose. The ping says nothing of a notice: it is the one in force.
+fn withdrawal(subject: String, policy: &Policy) -> ConsentRequest {
+    let version = policy.notice.as_deref().unwrap_or_default().chars().filter(|c| !c.is_control());
+    let version: String = version.take(MAX_NOTICE_CHARS).collect();
+    let version = if version.is_empty() { "none".to_owned() } else { version };
+    ConsentRequest {
+        subject,
+        purposes: policy.purposes.iter().map(|purpose| (purpose.name.clone(), ConsentState::Withdrawn)).collect(),
+        // BCP 47 for a language that nobody determined.
+        notice: Notice { version, language: "und".to_owned() },
+        age_from: None,
+        expires: None,
+        granted_at: None,
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| {
+        if matches!(at, 8 | 13 | 18 | 23) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+    };
+    text.len() == UUID && text.bytes().enumerate().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_32_hex_digits_in_five_groups() {
+        assert!(is_uuid("167466aa-5334-44d9-a217-f91f3396a4df") && is_uuid("167466AA-5334-44D9-A217-F91F3396A4DF"));
+        for other in [
+            "",
+            "1",
+            "167466aa533444d9a217f91f3396a4df",
+            "167466aa-5334-44d9-a217-f91f3396a4dg",
+            "167466aa-5334-44d9-a217-f91f3396a4df0",
+            "167466aa-5334-44d9-a217+f91f3396a4df",
+        ] {
+            assert!(!is_uuid(other), "{other}");
+        }
+    }
+}
