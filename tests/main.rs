@@ -7,6 +7,7 @@
 )]
 
 mod alerts;
+mod cancel;
 mod clients;
 mod consent;
 mod crash;
