@@ -36,6 +36,7 @@ mod signals;
 mod skip;
 mod slow;
 mod tls;
+mod tokens;
 mod trace;
 mod unit;
 mod world;
