@@ -91,6 +91,32 @@ impl Grpc {
         })
     }
 
+    /// Calls of one form, all under way at a time: their outcomes in order.
+    pub(crate) fn calls(&mut self, path: &str, headers: &[(&str, &str)], bodies: Vec<Vec<u8>>) -> Vec<Outcome> {
+        let requests: Vec<_> =
+            bodies.into_iter().map(|body| (self.request(path, headers), Bytes::from(body))).collect();
+        let connection = self.requests.clone();
+        self.runtime.block_on(async {
+            let running: Vec<_> = requests
+                .into_iter()
+                .map(|(request, body)| {
+                    let connection = connection.clone();
+                    tokio::spawn(async move {
+                        let (response, stream) = connection.ready().await?.send_request(request, false)?;
+                        let _ = send(stream, body).await;
+                        outcome(response).await
+                    })
+                })
+                .collect();
+            let mut outcomes = Vec::with_capacity(running.len());
+            for call in running {
+                let call = timeout(PATIENCE, call).await.expect("an outcome in time").expect("no panic");
+                outcomes.push(call.expect("an outcome"));
+            }
+            outcomes
+        })
+    }
+
     /// Begins a call, sends `part` of its body and nothing more; the outcome of what comes back.
     pub(crate) fn stall(&mut self, path: &str, headers: &[(&str, &str)], part: &[u8]) -> Result<Outcome, h2::Error> {
         let request = self.request(path, headers);

@@ -69,12 +69,52 @@ impl Client {
         Ok(answer)
     }
 
+    /// Requests of one form, sent all at once: their answers in order. What a closed connection leaves unanswered is sent again.
+    pub(crate) fn pipeline(&mut self, headers: &[(&str, &str)], requests: &[(String, Vec<u8>)]) -> Result<Vec<Answer>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        while answers.len() < requests.len() {
+            let (open, before) = (self.connection.take(), answers.len());
+            let fresh = open.is_none();
+            let mut connection = open.map_or_else(|| self.connect(), Ok)?;
+            let left = requests[before..].iter();
+            let bytes =
+                left.map(|(path, body)| [self.head("POST", path, headers, body.len()).as_bytes(), body].concat());
+            // Whoever is refused for good is closed on: then the rest was for nothing.
+            let mut open = connection.get_mut().write_all(&bytes.collect::<Vec<_>>().concat()).is_ok();
+            while open && answers.len() < requests.len() {
+                let Ok(answer) = read_answer(&mut connection, "POST") else { break };
+                open = !answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                answers.push(answer);
+            }
+            if fresh && answers.len() == before {
+                return Err(Error::new(ErrorKind::UnexpectedEof, "a new connection has no answer"));
+            }
+            self.connection = (open && answers.len() == requests.len()).then_some(connection);
+        }
+        Ok(answers)
+    }
+
     /// The head of a request whose body would have `length` bytes, and nothing of the body.
     pub(crate) fn announce(&self, path: &str, length: usize) -> Result<Answer> {
         let mut connection = self.connect()?;
         let head = self.head("POST", path, &[("content-type", "application/x-protobuf")], length);
         connection.get_mut().write_all(head.as_bytes())?;
         read_answer(&mut connection, "POST")
+    }
+
+    /// A request of whose body of `length` bytes only a part comes.
+    pub(crate) fn stall(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        part: &[u8],
+        length: usize,
+    ) -> Result<Answer> {
+        let mut connection = self.connect()?;
+        let head = self.head(method, path, headers, length);
+        connection.get_mut().write_all(&[head.as_bytes(), part].concat())?;
+        read_answer(&mut connection, method)
     }
 
     fn connect(&self) -> Result<BufReader<TcpStream>> {

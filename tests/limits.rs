@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::grpc::{Grpc, LOGS, OK, RESOURCE_EXHAUSTED};
 use crate::http::Client;
 use crate::otlp::{Event, encode, gzip};
-use crate::world::{DEVICE, Service, Start, World};
+use crate::world::{DEVICE, OFFICER, Service, Start, World};
 
 #[test]
 fn a_body_far_over_the_limit_is_sent_whole_and_its_answer_is_read() {
@@ -82,6 +82,34 @@ fn a_source_over_its_rate_is_asked_to_come_again_and_others_are_not() {
     // Who waits as he was told gets through.
     std::thread::sleep(Duration::from_millis(1_100));
     client.logs(&event(200)).unwrap().expect_status(200);
+}
+
+#[test]
+fn every_door_says_that_it_was_too_fast_in_a_way_that_its_clients_retry() {
+    let world = World::new();
+    let service = start(&world, &[("CANDOR_LIMITS_REQUESTS_PER_SECOND", "1")]);
+    let ping = format!("/glean/{DEVICE}/submit/hub/baseline/1/167466aa-5334-44d9-a217-f91f3396a4df");
+    for (path, token, status) in [
+        ("/v1/logs", Some(DEVICE), 429),
+        ("/v1/events", Some(DEVICE), 429),
+        ("/v1/batch", Some(DEVICE), 429),
+        (&ping, None, 503),
+        ("/v1/consent", Some(OFFICER), 429),
+        ("/v1/flush", Some(OFFICER), 429),
+    ] {
+        let mut client = service.client(token);
+        let answers: Vec<_> = (0..5).map(|_| client.send("POST", path, &[], b"{}").unwrap()).collect();
+        let late: Vec<_> = answers.iter().filter(|answer| answer.header("retry-after").is_some()).collect();
+        assert!(!late.is_empty(), "{path}: {answers:?}");
+        for answer in late {
+            assert_eq!((answer.status, answer.header("retry-after")), (status, Some("1")), "{path}");
+        }
+    }
+    // Commands say that trying again may help.
+    let (url, token) = (format!("http://{}", service.address()), world.fleet().join("tokens/backend.token"));
+    let flush = ["flush", "--url", &url, "--token-file", token.to_str().unwrap()];
+    let codes: Vec<_> = (0..3).map(|_| world.candor(&flush).status.code()).collect();
+    assert!(codes.contains(&Some(1)) && codes.iter().all(|code| [Some(0), Some(1)].contains(code)), "{codes:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 )]
 
 mod alerts;
+mod cancel;
 mod clients;
 mod consent;
 mod crash;
@@ -35,6 +36,7 @@ mod signals;
 mod skip;
 mod slow;
 mod tls;
+mod tokens;
 mod trace;
 mod unit;
 mod world;

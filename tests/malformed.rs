@@ -1,17 +1,24 @@
-//! Malformed bodies by the thousand at every door and in every encoding, and bombs: refused as OTLP asks, in bounded memory.
+//! Malformed bodies by the thousand at every endpoint and in every codec, and bombs: refused as OTLP asks, in bounded memory.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use crate::grpc::{Grpc, INVALID_ARGUMENT, LOGS, METRICS, OK, RESOURCE_EXHAUSTED, TRACES, framed};
-use crate::http::Client;
+use crate::grpc::{Grpc, INVALID_ARGUMENT, LOGS, METRICS, OK, Outcome, RESOURCE_EXHAUSTED, TRACES, framed};
+use crate::http::{Answer, Client};
 use crate::otlp::{Event, encode, metrics, spans};
 use crate::random::Random;
 use crate::rpc::{ENCODINGS, Encoding};
-use crate::world::{DEVICE, Service, Start, World, figure, workspace};
+use crate::world::{DEVICE, OFFICER, Service, Start, World, figure, workspace};
 
-/// Bodies at each door, in all encodings in turn.
+/// Bodies at each endpoint in each of its forms, uncompressed; and in each of three codings that compress, whose code is the same at
+/// every endpoint, so that these make ten thousand more together. `CANDOR_TEST_BODIES=10000` sends that many in each of them.
 const BODIES: u64 = 10_000;
+const COMPRESSED: u64 = 3_400;
+/// Connections at a time, and requests under way on each.
+const CONNECTIONS: usize = 24;
+const AT_ONCE: u64 = 40;
 /// What memory may grow by, whatever comes.
 const MOST_GROWTH: u64 = 256 << 20;
 /// `limits.decompressed_bytes`.
@@ -31,58 +38,114 @@ const LOGS_IN_JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"ev
 "timeUnixNano":1780000000000000000,"traceId":"5b8efff798038103d269b633813fc60c","body":null,"flags":1}]}],
 "resource":{"attributes":[{"key":"device.id","value":{"stringValue":"demo-phone-01"}},{"key":"region","value":{"stringValue":"DE"}}]}}]}"#;
 
+/// Members in snake case beside those in camel case, a point of each kind, exemplars, numbers as texts.
+const METRICS_IN_JSON: &str = r#"{"resourceMetrics":[{"resource":{"attributes":[{"key":"device.id","value":{"stringValue":"demo-phone-01"}}]},
+"scope_metrics":[{"scope":{"name":"s","version":"1"},"metrics":[{"name":"phone.app.opened","unit":"1","gauge":{"dataPoints":[
+{"attributes":[{"key":"app.package","value":{"stringValue":"a"}}],"timeUnixNano":"1780000000000000000","asInt":"7"}]}},
+{"name":"h","histogram":{"aggregationTemporality":2,"dataPoints":[{"count":"3","sum":1.5,"bucketCounts":["1",2],"explicitBounds":[0.5]}]}},
+{"name":"e","exponentialHistogram":{"dataPoints":[{"scale":1,"zeroCount":"0","positive":{"offset":1,"bucketCounts":["1"]}}]}},
+{"name":"s","summary":{"dataPoints":[{"quantileValues":[{"quantile":0.5,"value":1}]}]}}]}]}]}"#;
+
+const TRACES_IN_JSON: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"device.id","value":{"stringValue":"demo-phone-01"}}]},
+"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"phone.app.opened","kind":2,
+"startTimeUnixNano":"1780000000000000000","endTimeUnixNano":1780000000000000009,"status":{"code":2,"message":"m"},
+"attributes":[{"key":"app.package","value":{"stringValue":"a"}}],"events":[{"name":"e","timeUnixNano":"1","attributes":[]}],
+"links":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","attributes":[{"key":"k","value":{"boolValue":true}}]}]}]}]}]}"#;
+
+type Header = (&'static str, &'static str);
+
+/// An endpoint in one of its codecs.
+struct Door {
+    /// Over HTTP a path, in which `ROUND` is another each time; over gRPC a method.
+    path: &'static str,
+    grpc: bool,
+    token: &'static str,
+    headers: Vec<Header>,
+    encoding: &'static Encoding,
+    whole: Vec<u8>,
+}
+
+/// A connection to an endpoint.
+enum Line {
+    Http(Client),
+    Grpc(Box<Grpc>),
+}
+
 #[test]
-fn ten_thousand_mutated_bodies_on_each_door_in_every_encoding() {
+fn thousands_of_mutated_bodies_on_each_endpoint_in_every_codec() {
     let mut random = Random::announced("malformed");
     let world = World::new();
-    // Tens of thousands of refusals have a line each otherwise.
+    // Hundreds of thousands of refusals have a line each otherwise.
     let start = Start { environment: &[("CANDOR_LOG", "error")], ..Start::default() };
     let mut service = world.start(&start).unwrap();
     service.consent(&["demo-phone-01"], "given");
-    let sample = Event::load(&workspace().join("seeds/events/sample.jsonl"));
-    let bodies = [encode(&sample[..4]), metrics(&sample[..4]), spans(&sample[..4])];
-    for ((path, _), body) in DOORS.iter().zip(&bodies) {
-        service.device().send("POST", path, &[PROTOBUF], body).unwrap().expect_status(200);
+    let doors = doors();
+    for door in doors.iter().filter(|door| door.encoding.0.is_empty()) {
+        let fates = door.send(&mut door.connect(&service), vec![door.framed(door.whole.clone())], 0);
+        assert!(fates == [200] || fates == [OK], "{}: {fates:?}", door.name());
     }
     let before = service.peak_memory();
-    let fates: Vec<(String, BTreeMap<i32, u64>)> = std::thread::scope(|scope| {
-        let mut running = Vec::new();
-        let service = &service;
-        for ((path, method), body) in DOORS.iter().zip(&bodies) {
-            let (mut first, mut second) = (Random::new(random.next()), Random::new(random.next()));
-            running.push(
-                scope.spawn(move || (format!("HTTP {path}"), over_http(service, path, PROTOBUF, body, &mut first))),
-            );
-            running
-                .push(scope.spawn(move || (format!("gRPC {method}"), over_grpc(service, method, body, &mut second))));
+    let started = Instant::now();
+    let seed = random.next();
+    let next = AtomicU64::new(0);
+    let fates: Mutex<BTreeMap<String, BTreeMap<i32, u64>>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..CONNECTIONS {
+            scope.spawn(|| {
+                while let Some(door) = doors.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let of_door = door.storm(&service, &mut Random::new(seed ^ door.seed()));
+                    fates.lock().unwrap().insert(door.name(), of_door);
+                }
+            });
         }
-        let mut json = Random::new(random.next());
-        let mut over_json = move || over_http(service, "/v1/logs", JSON, LOGS_IN_JSON.as_bytes(), &mut json);
-        running.push(scope.spawn(move || ("HTTP /v1/logs in JSON".to_owned(), over_json())));
-        for (path, media_type, body) in beside_otlp() {
-            let mut random = Random::new(random.next());
-            let door = format!("HTTP {path} {}", media_type.1);
-            running.push(scope.spawn(move || (door, over_http(service, path, media_type, &body, &mut random))));
-        }
-        let mut last = Random::new(random.next());
-        running.push(scope.spawn(move || ("HTTP /v1/consent".to_owned(), over_consent(service, &mut last))));
-        running.into_iter().map(|thread| thread.join().expect("no assertion failed")).collect()
     });
     let grown = service.peak_memory().saturating_sub(before);
+    let fates = fates.into_inner().unwrap();
     for (door, fates) in &fates {
         figure(&format!("malformed: {door}: {fates:?}"));
-        assert_eq!(fates.values().sum::<u64>(), BODIES, "{door}");
         assert!(fates.len() > 1, "every body at {door} had the same fate");
     }
-    figure(&format!("malformed: memory grew by {} MB", grown >> 20));
+    let sent: u64 = fates.values().flat_map(BTreeMap::values).sum();
+    assert_eq!((fates.len(), sent), (doors.len(), doors.iter().map(Door::bodies).sum()));
+    figure(&format!(
+        "malformed: {sent} bodies at {} endpoints and codecs in {:?}; memory grew by {} MB",
+        doors.len(),
+        started.elapsed(),
+        grown >> 20
+    ));
     assert!(grown < MOST_GROWTH, "memory grew by {grown} bytes");
     assert!(service.is_alive() && !service.log().contains("a bug was met"), "{}", service.log());
     world.totals();
     assert!(service.stop().success());
 }
 
-/// Path, media type and whole body of each form that is not OTLP's.
-fn beside_otlp() -> [(&'static str, (&'static str, &'static str), Vec<u8>); 4] {
+/// Every endpoint that reads a body, in every form and encoding that it takes.
+fn doors() -> Vec<Door> {
+    let sample = Event::load(&workspace().join("seeds/events/sample.jsonl"));
+    let protobuf = [encode(&sample[..2]), metrics(&sample[..2]), spans(&sample[..2])];
+    let json = [LOGS_IN_JSON, METRICS_IN_JSON, TRACES_IN_JSON];
+    let mut doors = Vec::new();
+    for encoding in &ENCODINGS {
+        let mut add = |path, grpc, token, headers: &[_], whole: &[u8]| {
+            doors.push(Door { path, grpc, token, headers: headers.to_vec(), encoding, whole: whole.to_vec() });
+        };
+        for (((path, method), protobuf), json) in DOORS.into_iter().zip(&protobuf).zip(json) {
+            add(path, false, DEVICE, &[PROTOBUF], protobuf);
+            add(path, false, DEVICE, &[JSON], json.as_bytes());
+            add(method, true, DEVICE, &[], protobuf);
+        }
+        for (path, headers, whole) in beside_otlp() {
+            add(path, false, DEVICE, headers, whole.as_bytes());
+        }
+        add("/v1/consent", false, OFFICER, &[JSON], CONSENT.as_bytes());
+    }
+    doors
+}
+
+const CONSENT: &str = r#"{"subject":"phone-0030","purposes":{"analytics":"given","marketing":"refused"},"notice":{"version":"2026-01","language":"de"},"age_from":18,"expires":"2037-01-31"}"#;
+
+/// Path, headers and whole body of each form that is not OTLP's.
+fn beside_otlp() -> [(&'static str, &'static [Header], String); 5] {
     let event = r#"{"specversion":"1.0","type":"com.example.order","source":"/shop","id":"1","subject":"s","data":{"total":3}}"#;
     let batch = format!("[{event},{}]", event.replace("\"1\"", "\"2\""));
     let messages =
@@ -90,67 +153,96 @@ fn beside_otlp() -> [(&'static str, (&'static str, &'static str), Vec<u8>); 4] {
     let ping = r#"{"client_info":{"client_id":"c","os":"Linux"},"ping_info":{"end_time":"2026-11-22T17:21+00:00"}}"#;
     let uuid = "/glean/example-token/submit/hub/baseline/1/ROUND-5334-44d9-a217-f91f3396a4df";
     [
-        ("/v1/events", ("content-type", "application/cloudevents+json"), event.into()),
-        ("/v1/events", ("content-type", "application/cloudevents-batch+json"), batch.into()),
-        ("/v1/batch", JSON, messages.into()),
-        (uuid, JSON, ping.into()),
+        ("/v1/events", &[("content-type", "application/cloudevents+json")], event.to_owned()),
+        ("/v1/events", &[("content-type", "application/cloudevents-batch+json")], batch),
+        ("/v1/events", &BINARY, r#"{"total":3,"card":{"number":["4111"]}}"#.to_owned()),
+        ("/v1/batch", &[JSON], messages.to_owned()),
+        (uuid, &[JSON], ping.to_owned()),
     ]
 }
 
-/// Fates by status: fine, or the client's fault. Nothing else, and never again.
-fn over_http(
-    service: &Service,
-    path: &str,
-    content_type: (&str, &str),
-    whole: &[u8],
-    random: &mut Random,
-) -> BTreeMap<i32, u64> {
-    let mut client = service.device();
-    let mut fates = BTreeMap::new();
-    for round in 0..BODIES {
-        let encoding = &ENCODINGS[round as usize % ENCODINGS.len()];
-        let named = [content_type, ("content-encoding", encoding.0)];
-        let headers = if encoding.0.is_empty() { &named[..1] } else { &named[..] };
-        // A ping has an id of its own.
-        let path = path.replace("ROUND", &format!("{round:08x}"));
-        let answer = client.send("POST", &path, headers, &mutated(whole, encoding, round, random)).unwrap();
-        assert!([200, 400, 413].contains(&answer.status), "round {round}: {} {}", answer.status, answer.text());
-        *fates.entry(i32::from(answer.status)).or_default() += 1;
-    }
-    fates
-}
+/// An event of `CloudEvents` in binary mode.
+const BINARY: [Header; 6] = [
+    JSON,
+    ("ce-specversion", "1.0"),
+    ("ce-type", "com.example.order"),
+    ("ce-source", "/shop"),
+    ("ce-id", "1"),
+    ("ce-subject", "s"),
+];
 
-fn over_grpc(service: &Service, method: &str, whole: &[u8], random: &mut Random) -> BTreeMap<i32, u64> {
-    let mut client = Grpc::connect(service.address(), Some(DEVICE));
-    let mut fates = BTreeMap::new();
-    for round in 0..BODIES {
-        let encoding = &ENCODINGS[round as usize % ENCODINGS.len()];
-        let named = [("grpc-encoding", encoding.0)];
-        let headers = if encoding.0.is_empty() { &named[..0] } else { &named[..] };
-        let mut body = framed(!encoding.0.is_empty(), &mutated(whole, encoding, round, random));
-        if round.is_multiple_of(10) {
-            mutate(&mut body, random);
+impl Door {
+    fn name(&self) -> String {
+        let form = self.headers.iter().map(|(_, value)| *value).take(2).collect::<Vec<_>>().join(" ");
+        let encoding = if self.encoding.0.is_empty() { "identity" } else { self.encoding.0 };
+        format!("{} {form} {encoding}", self.path)
+    }
+
+    fn bodies(&self) -> u64 {
+        let usual = if self.encoding.0.is_empty() { BODIES } else { COMPRESSED };
+        std::env::var("CANDOR_TEST_BODIES").ok().and_then(|bodies| bodies.parse().ok()).unwrap_or(usual)
+    }
+
+    fn seed(&self) -> u64 {
+        self.name().bytes().fold(0, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()))
+    }
+
+    /// Fates by status: fine, or the client's fault. Nothing else, and never again.
+    fn storm(&self, service: &Service, random: &mut Random) -> BTreeMap<i32, u64> {
+        let (mut line, mut fates) = (self.connect(service), BTreeMap::new());
+        let all = self.bodies();
+        for from in (0..all).step_by(AT_ONCE as usize) {
+            let bodies = (from..all.min(from + AT_ONCE)).map(|round| {
+                let mut body = self.framed(mutated(&self.whole, self.encoding, round, random));
+                if self.grpc && round.is_multiple_of(10) {
+                    mutate(&mut body, random);
+                }
+                body
+            });
+            let bodies = bodies.collect();
+            for fate in self.send(&mut line, bodies, from) {
+                *fates.entry(fate).or_default() += 1;
+            }
         }
-        let outcome = client.call(method, headers, &body).unwrap();
-        let fine = [OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED].contains(&outcome.code());
-        assert!(fine && outcome.http == 200, "round {round}: {outcome:?}");
-        *fates.entry(outcome.code()).or_default() += 1;
+        fates
     }
-    fates
-}
 
-fn over_consent(service: &Service, random: &mut Random) -> BTreeMap<i32, u64> {
-    let mut client = service.officer();
-    let mut fates = BTreeMap::new();
-    let whole = br#"{"subject":"phone-0030","purposes":{"analytics":"given","marketing":"refused"},"notice":{"version":"2026-01","language":"de"},"age_from":18,"expires":"2027-01-31"}"#;
-    for round in 0..BODIES {
-        let mut body = whole.to_vec();
-        (0..=random.below(4)).for_each(|_| mutate(&mut body, random));
-        let answer = client.send("POST", "/v1/consent", &[JSON], &body).unwrap();
-        assert!([200, 400, 413].contains(&answer.status), "round {round}: {} {}", answer.status, answer.text());
-        *fates.entry(i32::from(answer.status)).or_default() += 1;
+    fn connect(&self, service: &Service) -> Line {
+        if self.grpc {
+            return Line::Grpc(Box::new(Grpc::connect(service.address(), Some(self.token))));
+        }
+        // Where the token is in the path, another one is looked at by nobody.
+        Line::Http(service.client(Some(self.token)))
     }
-    fates
+
+    /// Sends bodies whose numbers begin at `from`, all at once: what each came to.
+    fn send(&self, line: &mut Line, bodies: Vec<Vec<u8>>, from: u64) -> Vec<i32> {
+        let name = if self.grpc { "grpc-encoding" } else { "content-encoding" };
+        let encoding = Some((name, self.encoding.0)).filter(|(_, value)| !value.is_empty());
+        let headers: Vec<_> = self.headers.iter().copied().chain(encoding).collect();
+        match line {
+            Line::Http(client) => {
+                let path = |round: u64| self.path.replace("ROUND", &format!("{round:08x}"));
+                let requests: Vec<_> = (from..).map(path).zip(bodies).collect();
+                let answers = client.pipeline(&headers, &requests).unwrap();
+                let fine = |answer: &Answer| [200, 400, 413].contains(&answer.status);
+                let odd = answers.iter().find(|answer| !fine(answer));
+                assert!(odd.is_none(), "{} from {from}: {odd:?}", self.name());
+                answers.iter().map(|answer| i32::from(answer.status)).collect()
+            }
+            Line::Grpc(grpc) => {
+                let outcomes = grpc.calls(self.path, &headers, bodies);
+                let fine = |outcome: &Outcome| [OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED].contains(&outcome.code());
+                let odd = outcomes.iter().find(|outcome| outcome.http != 200 || !fine(outcome));
+                assert!(odd.is_none(), "{} from {from}: {odd:?}", self.name());
+                outcomes.iter().map(Outcome::code).collect()
+            }
+        }
+    }
+
+    fn framed(&self, body: Vec<u8>) -> Vec<u8> {
+        if self.grpc { framed(!self.encoding.0.is_empty(), &body) } else { body }
+    }
 }
 
 /// A body that is broken inside, outside, or both.

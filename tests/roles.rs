@@ -1,18 +1,24 @@
-//! Who may call what, on the real binary: every role, no token and a wrong one at every path, over HTTP and gRPC.
+//! Who may call what, on the real binary: every role, no token and a wrong one at every route that the service says it has.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
 
 use crate::grpc::{Grpc, INVALID_ARGUMENT, LOGS, METRICS, PERMISSION_DENIED, TRACES, UNAUTHENTICATED};
-use crate::world::{Service, World};
+use crate::world::{Service, World, figure};
 
 const ROLES: [&str; 6] = ["device", "subject", "auditor", "analyst", "officer", "operator"];
 
-/// Here the token is part of the path.
-const PING: &str = "/glean/TOKEN/submit/app/ping/1/167466aa-5334-44d9-a217-f91f3396a4df";
+const PING: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 18] = [
+const CELLS: [(&str, &str, &[&str]); 22] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
+    ("POST", LOGS, &["device"]),
+    ("POST", METRICS, &["device"]),
+    ("POST", TRACES, &["device"]),
     ("POST", "/v1/events", &["device"]),
     ("POST", "/v1/batch", &["device"]),
     ("POST", PING, &["device"]),
@@ -28,7 +34,16 @@ const CELLS: [(&str, &str, &[&str]); 18] = [
     ("GET", "/__lbheartbeat__", &[]),
     ("GET", "/__version__", &[]),
     ("GET", "/metrics", &[]),
+    ("GET", "/openapi.json", &[]),
 ];
+
+/// A route as `/openapi.json` has it, which is made from the list that makes the router.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Route {
+    method: String,
+    path: String,
+    grpc: bool,
+}
 
 #[test]
 fn every_cell_of_the_matrix_is_as_declared() {
@@ -41,42 +56,103 @@ fn every_cell_of_the_matrix_is_as_declared() {
         std::fs::write(other.fleet().join(format!("tokens/{role}")), token("other", role)).unwrap();
     }
     let (service, _other) = (world.serve(), other.serve());
+    let routes = routes(&service);
+    assert_eq!(differences(&routes, &CELLS), Vec::<String>::new());
     let mut cells = 0;
-    for (method, path, allowed) in CELLS {
+    for route in &routes {
+        let allowed = CELLS.iter().find(|cell| route.is(cell)).expect("no difference").2;
         for role in ROLES {
-            let status = status(&service, method, path, Some(&token("this", role)));
-            let may = allowed.is_empty() || allowed.contains(&role);
-            assert_eq!(status != 403, may, "{role} {method} {path}: {status}");
-            assert_ne!(status, 401, "{role} {method} {path}");
+            let fate = route.call(&service, Some(&token("this", role)));
+            let expected = if allowed.is_empty() || allowed.contains(&role) { Fate::LetIn } else { Fate::Forbidden };
+            assert_eq!(fate, expected, "{role} {route:?}");
             cells += 1;
         }
         let strangers = ROLES.map(|role| Some(token("other", role)));
         for stranger in strangers.iter().map(Option::as_deref).chain([None, Some("unknown"), Some("")]) {
-            let status = status(&service, method, path, stranger);
-            assert_eq!(status != 401, allowed.is_empty(), "{stranger:?} {method} {path}: {status}");
+            let expected = if allowed.is_empty() { Fate::LetIn } else { Fate::Unknown };
+            assert_eq!(route.call(&service, stranger), expected, "{stranger:?} {route:?}");
             cells += 1;
         }
     }
-    for (method, role) in [LOGS, METRICS, TRACES].into_iter().flat_map(|method| ROLES.map(|role| (method, role))) {
-        let code = |fleet: &str| {
-            Grpc::connect(service.address(), Some(&token(fleet, role))).export(method, "", b"no protobuf").code()
-        };
-        assert_eq!(
-            code("this"),
-            if role == "device" { INVALID_ARGUMENT } else { PERMISSION_DENIED },
-            "{role} {method}"
-        );
-        assert_eq!(code("other"), UNAUTHENTICATED, "{role} {method}");
-        cells += 2;
-    }
-    assert_eq!(cells, 18 * (6 + 9) + 3 * 6 * 2);
+    figure(&format!("roles: {} routes of the service, {cells} cells", routes.len()));
     assert!(world.account().iter().all(|account| *account == (0, 0)));
 }
 
-fn status(service: &Service, method: &str, path: &str, token: Option<&str>) -> u16 {
-    let in_path = path.contains("TOKEN");
-    let path = path.replace("TOKEN", token.filter(|token| !token.is_empty()).unwrap_or("none"));
-    service.client(token.filter(|_| !in_path)).send(method, &path, &[], &[]).unwrap().status
+#[test]
+fn a_route_that_nobody_wrote_down_is_missed_and_so_is_one_that_is_gone() {
+    let world = World::new();
+    let mut routes = routes(&world.serve());
+    let new = Route { method: "DELETE".to_owned(), path: "/v1/subject".to_owned(), grpc: false };
+    let gone = routes.pop_first().unwrap();
+    routes.insert(new.clone());
+    let differences = differences(&routes, &CELLS);
+    assert_eq!(differences.len(), 2, "{differences:?}");
+    assert!(differences.iter().any(|line| line.contains(&new.path)), "{differences:?}");
+    assert!(differences.iter().any(|line| line.contains(&gone.path)), "{differences:?}");
+}
+
+/// How far a caller gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    LetIn,
+    Forbidden,
+    Unknown,
+}
+
+/// Every route of a service.
+fn routes(service: &Service) -> BTreeSet<Route> {
+    let document = service.client(None).get("/openapi.json").unwrap().expect_status(200);
+    let document: Value = serde_json::from_slice(&document.body).unwrap();
+    let methods = |(path, methods): (&String, &Value)| {
+        let of = |(method, operation): (&String, &Value)| Route {
+            method: method.to_uppercase(),
+            path: path.clone(),
+            grpc: !operation["requestBody"]["content"]["application/grpc"].is_null(),
+        };
+        methods.as_object().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let paths: &Map<String, Value> = document["paths"].as_object().unwrap();
+    paths.iter().flat_map(methods).collect()
+}
+
+/// What the service has and the table lacks, and the other way round.
+fn differences(routes: &BTreeSet<Route>, cells: &[(&str, &str, &[&str])]) -> Vec<String> {
+    let unwritten = routes.iter().filter(|route| !cells.iter().any(|cell| route.is(cell)));
+    let gone = cells.iter().filter(|cell| !routes.iter().any(|route| route.is(cell)));
+    let unwritten = unwritten.map(|route| format!("no cell for {route:?}"));
+    unwritten.chain(gone.map(|(method, path, _)| format!("no route for {method} {path}"))).collect()
+}
+
+impl Route {
+    fn is(&self, (method, path, _): &(&str, &str, &[&str])) -> bool {
+        self.method == *method && self.path == *path
+    }
+
+    /// Calls it with nothing of use.
+    fn call(&self, service: &Service, token: Option<&str>) -> Fate {
+        if self.grpc {
+            return match Grpc::connect(service.address(), token).export(&self.path, "", b"no protobuf").code() {
+                INVALID_ARGUMENT => Fate::LetIn,
+                PERMISSION_DENIED => Fate::Forbidden,
+                UNAUTHENTICATED => Fate::Unknown,
+                other => panic!("{self:?}: {other}"),
+            };
+        }
+        // Where it is part of the path, nothing else says it.
+        let in_path = self.path.contains("{token}");
+        let token = if in_path { token.filter(|token| !token.is_empty()).or(Some("none")) } else { token };
+        let path = self.path.replace("{token}", token.unwrap_or_default());
+        let path = path.replace("{uuid}", "167466aa-5334-44d9-a217-f91f3396a4df");
+        let path = ["app", "ping", "version"].iter().fold(path, |path, name| path.replace(&format!("{{{name}}}"), "1"));
+        assert!(!path.contains('{'), "{path} has a parameter that this test does not know");
+        let mut client = service.client(token.filter(|_| !in_path));
+        match client.send(&self.method, &path, &[], &[]).unwrap().status {
+            401 => Fate::Unknown,
+            403 => Fate::Forbidden,
+            404 | 405 => panic!("{self:?} is not there"),
+            _ => Fate::LetIn,
+        }
+    }
 }
 
 fn token(fleet: &str, role: &str) -> String {

@@ -84,6 +84,54 @@ fn the_python_sdk_delivers_over_tls() {
 }
 
 #[test]
+fn commands_speak_tls_and_trust_whom_they_are_told_to() {
+    let world = World::new();
+    let (files, other) = (certificate(&world), World::new());
+    let service = world.start(&Start { environment: &files.environment(), ..Start::default() }).unwrap();
+    certificate(&other);
+    let text = |path: PathBuf| path.to_str().expect("UTF-8").to_owned();
+    let (ca, other) = (text(world.path("authority.pem")), text(other.path("authority.pem")));
+    let (fleet, data) = (text(world.fleet()), text(world.data()));
+    let token = text(world.fleet().join("tokens/backend.token"));
+    let url = format!("https://localhost:{}", service.address().port());
+    let run = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let output = world.candor_with(&[arguments, &["--url", &url, "--json"]].concat(), environment);
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let consent = ["consent", "set", "tls-01", "analytics=given", "--notice", "1", "--token-file", &token];
+    let top = ["top", "--once", "--interval", "1"];
+    for arguments in [&consent[..], &["flush", "--token-file", &token], &top] {
+        let (code, said) = run(&[arguments, &["--ca", &ca]].concat(), &[]);
+        assert_eq!(code, 0, "{arguments:?}: {said}");
+    }
+    let (_, said) = run(&["doctor", "--fleet", &fleet, "--data", &data, "--ca", &ca], &[]);
+    assert!(said.contains(&format!("{url} is ready")), "{said}");
+
+    // Named by a variable, by a settings file, by the platform.
+    std::fs::write(world.path("candor.toml"), "ca = \"authority.pem\"\n").unwrap();
+    let settings = text(world.path("candor.toml"));
+    assert_eq!(run(&top, &[("CANDOR_CA", &ca)]).0, 0);
+    assert_eq!(run(&[&top[..], &["--settings", &settings]].concat(), &[]).0, 0);
+    assert_eq!(run(&top, &[("SSL_CERT_FILE", &ca)]).0, 0);
+
+    // Whoever else signed it, nothing is sent to it.
+    for (arguments, environment) in [
+        (&["flush", "--token-file", &token, "--ca", &other][..], [("SSL_CERT_FILE", ca.as_str())]),
+        (&["flush", "--token-file", &token], [("SSL_CERT_FILE", other.as_str())]),
+    ] {
+        let (code, said) = run(arguments, &environment);
+        assert!(code == 1 && said.contains("not who it should be") && said.contains("--ca FILE"), "{code}: {said}");
+    }
+    let (code, said) = run(&["flush", "--token-file", &token, "--ca", &token], &[]);
+    assert!(code == 78 && said.contains("there are none"), "{code}: {said}");
+    let metrics = get(&service, &files.certificate, "/metrics").unwrap();
+    assert!(metrics.contains("route=\"/v1/flush\",status=\"200\"} 1\n"), "{metrics}");
+}
+
+#[test]
 fn a_new_certificate_is_in_force_without_a_restart_and_a_broken_one_is_not() {
     let world = World::new();
     let first = certificate(&world);
@@ -146,14 +194,18 @@ fn hang_up(service: &Service) {
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("the service can be signalled");
 }
 
-/// `GET /healthz` by HTTP/1.1 over TLS.
 fn get_health(service: &Service, certificate: &str) -> std::io::Result<String> {
+    get(service, certificate, "/healthz")
+}
+
+/// `GET` by HTTP/1.1 over TLS: the answer with its head.
+fn get(service: &Service, certificate: &str, path: &str) -> std::io::Result<String> {
     runtime().block_on(async {
         let mut stream = tls(service.address(), certificate, b"http/1.1").await?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-        let mut answer = vec![0; 64];
-        let read = stream.read(&mut answer).await?;
-        answer.truncate(read);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while stream.read_buf(&mut answer).await? > 0 {}
         Ok(String::from_utf8_lossy(&answer).into_owned())
     })
 }

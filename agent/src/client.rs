@@ -1,5 +1,7 @@
-//! A small HTTP/1.1 client: one connection to one service, a bearer token, limits on time and on the answer's size.
+//! A small HTTP/1.1 client: one connection to one service, with TLS or without, a bearer token, limits on time and on the answer's size.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +10,14 @@ use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
+use crate::trust;
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES: usize = 4 << 20;
@@ -23,9 +30,16 @@ pub struct Client {
     host: String,
     port: u16,
     base: String,
+    tls: Option<Tls>,
     token: Option<HeaderValue>,
     timeout: Duration,
     connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// How a service is met over TLS: whom to trust, and the name that its certificate must have.
+struct Tls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
 }
 
 /// A body with its type, as it goes out.
@@ -51,30 +65,33 @@ pub struct Answer {
 }
 
 impl Client {
-    /// A client for `url` (`http://host:port`, with a path before `/v1` if the service has one).
+    /// A client for `url` (`https://host:port` or `http://host:port`, with a path before `/v1` if the service has one). Over
+    /// TLS it trusts the roots in the file `ca`, in PEM; without one, those of the platform.
     ///
     /// # Errors
-    /// If the address or the token cannot be used.
-    pub fn new(url: &str, token: Option<&str>) -> Result<Self, Error> {
+    /// If the address, the token or the roots cannot be used.
+    pub fn new(url: &str, token: Option<&str>, ca: Option<&Path>) -> Result<Self, Error> {
         let uri: Uri = url.parse().map_err(|_| Error::Address("it is not a URL such as http://127.0.0.1:4318"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(Error::Address("https is not there yet: use http on loopback or a tunnel")),
-            _ => return Err(Error::Address("it must start with http://")),
-        }
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(Error::Address("it must start with https:// or http://")),
+        };
         let host = uri.host().ok_or(Error::Address("it names no host"))?;
-        let port = uri.port_u16().unwrap_or(80);
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let token = token.map(|token| {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| Error::Token)?;
             value.set_sensitive(true);
             Ok::<_, Error>(value)
         });
+        let plain_host = host.trim_matches(['[', ']']).to_owned();
         Ok(Self {
             authority: format!("{host}:{port}"),
-            host: host.trim_matches(['[', ']']).to_owned(),
             port,
             base: uri.path().trim_end_matches('/').to_owned(),
             token: token.transpose()?,
+            tls: if secure { Some(Tls::new(plain_host.clone(), ca)?) } else { None },
+            host: plain_host,
             timeout: Duration::from_secs(30),
             connection: None,
         })
@@ -155,6 +172,20 @@ impl Client {
             TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.unreachable(e.kind()))?;
         // Small requests wait for nothing: a failure only costs latency.
         let _ = stream.set_nodelay(true);
+        let Some(Tls { config, name }) = &self.tls else { return self.speak(stream).await };
+        match TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await {
+            Ok(stream) => self.speak(stream).await,
+            Err(error) => Err(match trust::refused(&error) {
+                Some(why) => Error::Untrusted { authority: self.authority.clone(), why },
+                None => self.unreachable(error),
+            }),
+        }
+    }
+
+    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Full<Bytes>>, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.unreachable(e))?;
         // Its error is seen by the request that is under way, which fails with it.
@@ -169,7 +200,16 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Client(http://{}{})", self.authority, self.base)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        write!(f, "Client({scheme}://{}{})", self.authority, self.base)
+    }
+}
+
+impl Tls {
+    fn new(host: String, ca: Option<&Path>) -> Result<Self, Error> {
+        let name =
+            ServerName::try_from(host).map_err(|_| Error::Address("its host is no name that certificates have"))?;
+        Ok(Self { config: trust::config(ca)?, name })
     }
 }
 
@@ -223,16 +263,16 @@ mod tests {
 
     #[test]
     fn takes_addresses_apart_and_refuses_others() {
-        let client = Client::new("http://[::1]:4318/in/", Some("t")).unwrap();
+        let client = Client::new("http://[::1]:4318/in/", Some("t"), None).unwrap();
         assert_eq!(
             (client.authority.as_str(), client.host.as_str(), client.base.as_str()),
             ("[::1]:4318", "::1", "/in")
         );
         assert_eq!(format!("{client:?}"), "Client(http://[::1]:4318/in)");
-        for url in ["https://a", "ftp://a", "127.0.0.1:4318", "http://"] {
-            assert!(matches!(Client::new(url, None), Err(Error::Address(_))), "{url}");
+        for url in ["ftp://a", "127.0.0.1:4318", "http://"] {
+            assert!(matches!(Client::new(url, None, None), Err(Error::Address(_))), "{url}");
         }
-        assert_eq!(Client::new("http://a", Some("two\nlines")).unwrap_err(), Error::Token);
+        assert_eq!(Client::new("http://a", Some("two\nlines"), None).unwrap_err(), Error::Token);
     }
 
     #[test]

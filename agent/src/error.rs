@@ -19,6 +19,22 @@ pub enum Error {
         /// What the system said.
         why: String,
     },
+    /// The service shows a certificate that is not trusted.
+    #[error("{authority} is not who it should be: {why}")]
+    Untrusted {
+        /// Host and port.
+        authority: String,
+        /// What is wrong with its certificate.
+        why: String,
+    },
+    /// The roots that certificates must lead to cannot be used.
+    #[error("the root certificates of {of} cannot be used: {why}")]
+    Roots {
+        /// The file or platform that they are of.
+        of: String,
+        /// What is wrong with them.
+        why: String,
+    },
     /// The service answered with an error status.
     #[error("the service answered {status}{}", reason(message))]
     Status {
@@ -55,7 +71,13 @@ impl Error {
         match self {
             Self::Unreachable { .. } => true,
             Self::Status { status, .. } => matches!(status.as_u16(), 429 | 502 | 503 | 504),
-            Self::Address(_) | Self::Token | Self::Answer(_) | Self::Event { .. } | Self::Read { .. } => false,
+            Self::Address(_)
+            | Self::Token
+            | Self::Untrusted { .. }
+            | Self::Roots { .. }
+            | Self::Answer(_)
+            | Self::Event { .. }
+            | Self::Read { .. } => false,
         }
     }
 }

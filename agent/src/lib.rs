@@ -5,3 +5,4 @@ pub mod encode;
 pub mod error;
 pub mod event;
 pub mod send;
+mod trust;

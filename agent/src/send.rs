@@ -144,6 +144,11 @@ mod tests {
     use hyper::body::Incoming;
     use hyper_util::rt::TokioIo;
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsPartialSuccess;
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncRead, AsyncWrite};
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::event::EventLimits;
@@ -152,42 +157,56 @@ mod tests {
     type Bodies = Arc<Mutex<Vec<Bytes>>>;
 
     /// Serves the scripted answers from the end; a status of 0 closes the connection without one.
-    async fn service(script: Script) -> (String, Bodies) {
+    async fn service(script: Script, tls: Option<TlsAcceptor>) -> (u16, Bodies) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let port = listener.local_addr().unwrap().port();
         let bodies = Bodies::default();
         let seen = bodies.clone();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (script, seen) = (script.clone(), seen.clone());
-                let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    let (script, seen) = (script.clone(), seen.clone());
-                    async move {
-                        let body = request.into_body().collect().await.unwrap().to_bytes();
-                        seen.lock().unwrap().push(body);
-                        let (status, retry_after, body) = script.lock().unwrap().pop().unwrap();
-                        if status == 0 {
-                            return Err(std::io::Error::other("gone"));
+                match &tls {
+                    None => answer(stream, &script, &seen).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream, &script, &seen).await;
                         }
-                        let mut response = Response::builder().status(status);
-                        if let Some(seconds) = retry_after {
-                            response = response.header("retry-after", seconds);
-                        }
-                        Ok(response.body(Full::new(Bytes::from(body))).unwrap())
                     }
-                });
-                let _: Result<_, _> =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+                }
             }
         });
-        (url, bodies)
+        (port, bodies)
+    }
+
+    async fn answer<S>(stream: S, script: &Script, seen: &Bodies)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer = hyper::service::service_fn(|request: Request<Incoming>| async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            seen.lock().unwrap().push(body);
+            let (status, retry_after, body) = script.lock().unwrap().pop().unwrap();
+            if status == 0 {
+                return Err(std::io::Error::other("gone"));
+            }
+            let mut response = Response::builder().status(status);
+            if let Some(seconds) = retry_after {
+                response = response.header("retry-after", seconds);
+            }
+            Ok(response.body(Full::new(Bytes::from(body))).unwrap())
+        });
+        let _: Result<_, _> =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    }
+
+    fn event() -> Event {
+        Event::parse("{\"event\":\"e\",\"resource\":{\"id\":\"a\"}}", &EventLimits::default()).unwrap()
     }
 
     async fn run(script: Vec<(u16, Option<&'static str>, Vec<u8>)>) -> (Result<Sent, SendError>, Vec<Bytes>) {
-        let (url, bodies) = service(Arc::new(Mutex::new(script.into_iter().rev().collect()))).await;
-        let mut client = Client::new(&url, Some("token")).unwrap();
-        let event = Event::parse("{\"event\":\"e\",\"resource\":{\"id\":\"a\"}}", &EventLimits::default()).unwrap();
+        let (port, bodies) = service(Arc::new(Mutex::new(script.into_iter().rev().collect())), None).await;
+        let mut client = Client::new(&format!("http://127.0.0.1:{port}"), Some("token"), None).unwrap();
+        let event = event();
         let settings = SendSettings { batch: 2, attempts: 3, first_wait: Duration::ZERO, ..SendSettings::default() };
         let sent = send(&mut client, &[event.clone(), event.clone(), event], &settings).await;
         let bodies = bodies.lock().unwrap().clone();
@@ -222,5 +241,32 @@ mod tests {
         let (sent, bodies) = run((0..9).map(|_| (429, Some("0"), vec![])).collect()).await;
         assert!(sent.unwrap_err().cause.is_temporary());
         assert_eq!(bodies.len(), 3);
+    }
+    #[tokio::test]
+    async fn over_tls_events_go_to_whom_is_trusted_and_to_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = |name: &str| {
+            let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, cert.pem()).unwrap();
+            (path, cert.der().clone(), PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap())
+        };
+        let (ca, certificate, key) = authority("ca.pem");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let tls = TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate], key).unwrap()));
+        let script = Arc::new(Mutex::new(vec![(200, None, vec![]), (200, None, vec![])]));
+        let (port, bodies) = service(script, Some(tls)).await;
+        let url = format!("https://localhost:{port}");
+        let settings = SendSettings { batch: 1, first_wait: Duration::ZERO, ..SendSettings::default() };
+        for (url, ca) in [(&url, authority("other.pem").0), (&format!("https://127.0.0.1:{port}"), ca.clone())] {
+            let mut client = Client::new(url, Some("token"), Some(&ca)).unwrap();
+            let stopped = send(&mut client, &[event()], &settings).await.unwrap_err();
+            assert!(matches!(stopped.cause, Error::Untrusted { .. }) && stopped.sent.retries == 0, "{stopped:?}");
+        }
+        assert!(bodies.lock().unwrap().is_empty());
+        let mut client = Client::new(&url, Some("token"), Some(&ca)).unwrap();
+        assert_eq!(send(&mut client, &[event(), event()], &settings).await.unwrap().requests, 2);
+        assert_eq!(bodies.lock().unwrap().len(), 2);
     }
 }

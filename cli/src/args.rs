@@ -120,12 +120,22 @@ pub(crate) struct DataArg {
     pub(crate) data: Option<PathBuf>,
 }
 
-/// `--url` and `--token-file`
+/// `--url` and `--ca`
 #[derive(Debug, Default, Args)]
-pub(crate) struct ServiceArg {
+pub(crate) struct UrlArg {
     /// Address of a running service, such as `http://127.0.0.1:4318`
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// For https, trust the certificates in this file (PEM) in place of the platform's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// `--url`, `--ca` and `--token-file`
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServiceArg {
+    #[command(flatten)]
+    pub(crate) address: UrlArg,
     /// File that holds the token of a source with the right role
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

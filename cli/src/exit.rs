@@ -104,10 +104,14 @@ impl From<candor_agent::error::Error> for Failure {
         match &error {
             Error::Address(_) | Error::Token => failure(Exit::Usage),
             Error::Unreachable { .. } => failure(Exit::Failed).mend("start it with `candor serve`, or check --url"),
+            Error::Untrusted { .. } => failure(Exit::Failed)
+                .mend("check the name in --url; if an authority of your own signed its certificate, give --ca FILE"),
+            Error::Roots { .. } => failure(Exit::BadConfiguration)
+                .mend("give --ca FILE: the certificate, in PEM, of the authority that signed the service's"),
             Error::Status { status, .. } => match status.as_u16() {
                 401 | 403 => failure(Exit::Failed)
                     .mend("check --token-file: sources.toml of the fleet says which source has which roles"),
-                400..=499 => failure(Exit::Usage),
+                400..=499 if !error.is_temporary() => failure(Exit::Usage),
                 _ => failure(Exit::Failed).mend("try again shortly; the service's own log says more"),
             },
             Error::Answer(_) => failure(Exit::Failed).mend("check that --url names a Candor service"),

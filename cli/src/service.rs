@@ -18,7 +18,7 @@ const STDIN_BYTES: u64 = 1 << 20;
 
 /// A client of the service that the settings name, for what anybody may read.
 pub(crate) fn public(settings: &Settings) -> Result<Client, Failure> {
-    Ok(Client::new(url(settings)?, None)?)
+    Ok(Client::new(url(settings)?, None, settings.ca.as_deref())?)
 }
 
 /// A client of the service that the settings name, with the token that they name.
@@ -28,7 +28,7 @@ pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
         Failure::usage("no token is named")
             .mend("give --token-file FILE: sources.toml of the fleet says which file belongs to which source")
     })?;
-    Ok(Client::new(url, Some(&token(path)?))?)
+    Ok(Client::new(url, Some(&token(path)?), settings.ca.as_deref())?)
 }
 
 /// The data folder that the settings name, for reading.

@@ -8,19 +8,19 @@ use serde::Deserialize;
 use serde_json::json;
 use toml::{Table, Value};
 
-use crate::args::Common;
+use crate::args::{Common, ServiceArg, UrlArg};
 use crate::exit::Failure;
 use crate::render::{Format, Report, Target};
 
 /// Most bytes of a settings file that are read.
 const FILE_BYTES: u64 = 1 << 20;
 /// Settings that have no default.
-const WITHOUT_DEFAULT: [&str; 7] =
-    ["fleet", "url", "token_file", "grpc", "tls.certificate", "tls.key", "store.key_ring"];
+const WITHOUT_DEFAULT: [&str; 8] =
+    ["fleet", "url", "ca", "token_file", "grpc", "tls.certificate", "tls.key", "store.key_ring"];
 /// Settings that belong to no crate below.
-const OWN: [&str; 5] = ["format", "fleet", "data", "url", "token_file"];
+const OWN: [&str; 6] = ["format", "fleet", "data", "url", "ca", "token_file"];
 /// Settings that are paths: in a file they are relative to that file's folder.
-const PATHS: [&str; 6] = ["fleet", "data", "token_file", "tls.certificate", "tls.key", "store.key_ring"];
+const PATHS: [&str; 7] = ["fleet", "data", "ca", "token_file", "tls.certificate", "tls.key", "store.key_ring"];
 /// Paths that may name a credential of the service manager.
 const SECRETS: [&str; 4] = ["token_file", "tls.certificate", "tls.key", "store.key_ring"];
 /// Variables that begin like settings and are none: the log's filter, and what the tests and benches are told.
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     /// A running service.
     pub(crate) url: Option<String>,
+    /// File of the roots that its certificate must lead to, over TLS.
+    pub(crate) ca: Option<PathBuf>,
     /// File that holds the token for it.
     pub(crate) token_file: Option<PathBuf>,
     /// The store's own; `store.data` is `data`.
@@ -68,6 +70,7 @@ struct Own {
     fleet: Option<PathBuf>,
     data: PathBuf,
     url: Option<String>,
+    ca: Option<PathBuf>,
     token_file: Option<PathBuf>,
 }
 
@@ -80,6 +83,14 @@ impl Flags {
     pub(crate) fn path(self, key: &'static str, value: Option<&Path>) -> Self {
         let text = value.map(|path| path.to_string_lossy().into_owned());
         self.text(key, text.as_deref())
+    }
+
+    pub(crate) fn address(self, args: &UrlArg) -> Self {
+        self.text("url", args.url.as_deref()).path("ca", args.ca.as_deref())
+    }
+
+    pub(crate) fn service(self, args: &ServiceArg) -> Self {
+        self.address(&args.address).path("token_file", args.token_file.as_deref())
     }
 }
 
@@ -249,6 +260,7 @@ impl Layers {
             fleet: own.fleet,
             data: own.data,
             url: own.url,
+            ca: own.ca,
             token_file: own.token_file,
             store: typed(store)?,
             service: typed(table)?,

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use crate::error::{Kind, Refusal};
 use crate::role::{Access, names};
@@ -21,7 +22,8 @@ pub(crate) enum TokenIn {
     Bearer,
     /// The same, or `Authorization: Basic` with the token as the user's name and no password.
     BearerOrBasic,
-    /// The part of the path that the route calls `token`, for clients that can send nothing but a path.
+    /// The part of the path that the route calls `token`, for clients that can send nothing but a path. It may be
+    /// percent-encoded, in whole or in part.
     Path,
 }
 
@@ -49,7 +51,7 @@ impl TokenIn {
             Self::BearerOrBasic => {
                 bearer(&parts.headers).map(Cow::Borrowed).or_else(|| basic(&parts.headers).map(Cow::Owned))
             }
-            Self::Path => route.parameter("token", parts.uri.path()).map(Cow::Borrowed),
+            Self::Path => percent_decode_str(route.parameter("token", parts.uri.path())?).decode_utf8().ok(),
         }
     }
 

@@ -1,14 +1,14 @@
 //! One connection: what it is doing, since when, and when it is cut off.
 //!
 //! hyper has a timer for the heads of HTTP/1.1 that is also the one for idle connections, and none for HTTP/2 or for a
-//! client that cancels what it asks for. This one sees bytes come and requests begin and end, whatever the version.
+//! client that cancels what it asks for. This one sees bytes come and requests begin, end and be cancelled, whatever the version.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::settings::Limits;
@@ -22,7 +22,6 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Connection {
     now: Mutex<Now>,
-    flooded: Notify,
     most_resets: u32,
 }
 
@@ -40,10 +39,7 @@ struct Now {
 
 /// Held while something is done for a connection.
 #[derive(Debug)]
-pub(crate) struct Busy {
-    connection: Arc<Connection>,
-    cancellable: bool,
-}
+pub(crate) struct Busy(Arc<Connection>);
 
 /// Which version of HTTP a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +61,7 @@ impl Connection {
     /// A connection whose first request is on its way since `since`.
     pub(crate) fn new(limits: &Limits, since: Instant) -> Arc<Self> {
         let now = Now { busy: 0, idle_since: since, head_since: Some(since), resets: 0 };
-        Arc::new(Self { now: Mutex::new(now), flooded: Notify::new(), most_resets: limits.http2_resets })
+        Arc::new(Self { now: Mutex::new(now), most_resets: limits.http2_resets })
     }
 
     /// Bytes came in: the head of a request, if nothing else is under way.
@@ -76,31 +72,25 @@ impl Connection {
         }
     }
 
-    /// A request's head is there. Dropping what is returned before [`Busy::done`] means that the client cancelled it.
-    pub(crate) fn request(self: &Arc<Self>) -> Busy {
-        self.begin(true)
-    }
-
-    /// Something other than a request is done for this connection.
+    /// A request's head is there, or something else is done for this connection, until what is returned is dropped.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        self.begin(false)
-    }
-
-    fn begin(self: &Arc<Self>, cancellable: bool) -> Busy {
         let mut now = self.now();
         now.busy += 1;
         now.head_since = None;
-        Busy { connection: Arc::clone(self), cancellable }
+        Busy(Arc::clone(self))
     }
 
-    fn end(&self, cancelled: bool) {
+    /// So many requests were cancelled; whether that is a flood.
+    pub(crate) fn cancelled(&self, requests: u32) -> bool {
+        let mut now = self.now();
+        now.resets = now.resets.saturating_add(requests);
+        now.resets > self.most_resets
+    }
+
+    fn end(&self) {
         let mut now = self.now();
         now.busy = now.busy.saturating_sub(1);
         now.idle_since = Instant::now();
-        now.resets += u32::from(cancelled);
-        if now.resets > self.most_resets {
-            self.flooded.notify_one();
-        }
     }
 
     fn look(&self, version: Version, limits: &Limits, at: Instant) -> Verdict {
@@ -122,20 +112,13 @@ impl Connection {
     }
 }
 
-impl Busy {
-    /// It ended as it should.
-    pub(crate) fn done(mut self) {
-        self.cancellable = false;
-    }
-}
-
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.connection.end(self.cancellable);
+        self.0.end();
     }
 }
 
-/// Drives a connection to its end: its own, the client's, the service's (`stop`), or because it is idle, slow or a flood.
+/// Drives a connection to its end: its own, the client's, the service's (`stop`), or because it is idle or slow.
 pub(crate) async fn drive<C: GracefulConnection>(
     served: C,
     connection: &Connection,
@@ -151,7 +134,6 @@ pub(crate) async fn drive<C: GracefulConnection>(
             // In this order: a connection that always has something to read uses up what tokio lets a task do at a time,
             // and what comes after it would never be looked at.
             biased;
-            () = connection.flooded.notified() => return,
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
                 served.as_mut().graceful_shutdown();
@@ -164,7 +146,7 @@ pub(crate) async fn drive<C: GracefulConnection>(
                 }
                 Verdict::Idle | Verdict::Slow => return,
             },
-            // Who closes early, or sends no HTTP, has had his answer from hyper; requests log for themselves.
+            // Who closes early, sends no HTTP or is cut off as a flood has had his answer from hyper; requests log for themselves.
             _ = served.as_mut() => return,
         }
     }
@@ -188,7 +170,7 @@ mod tests {
         assert_eq!(look(Version::Http1, after(11)), Verdict::Slow);
         assert_eq!(look(Version::Http2, after(11)), Verdict::Fine);
         assert_eq!(look(Version::Http2, after(61)), Verdict::Idle);
-        connection.request().done();
+        drop(connection.busy());
         assert_eq!(look(Version::Http1, Instant::now() + Duration::from_secs(59)), Verdict::Fine);
         assert_eq!(look(Version::Http1, Instant::now() + Duration::from_secs(61)), Verdict::Idle);
         connection.received();
@@ -199,28 +181,22 @@ mod tests {
     fn nothing_is_cut_while_a_request_or_a_drain_is_under_way() {
         let (limits, start) = (limits(), Instant::now());
         let connection = Connection::new(&limits, start);
-        let request = connection.request();
+        let request = connection.busy();
         let drain = connection.busy();
         connection.received();
-        request.done();
+        drop(request);
         assert_eq!(connection.look(Version::Http1, &limits, start + Duration::from_hours(1)), Verdict::Fine);
         drop(drain);
         assert_eq!(connection.look(Version::Http1, &limits, start + Duration::from_hours(1)), Verdict::Idle);
     }
 
-    #[tokio::test]
-    async fn more_cancelled_requests_than_allowed_are_a_flood() {
-        let connection = Connection::new(&limits(), Instant::now());
-        for _ in 0..10 {
-            connection.request().done();
-            drop(connection.busy());
-        }
-        for _ in 0..3 {
-            drop(connection.request());
-        }
-        let wait = || tokio::time::timeout(Duration::from_millis(10), connection.flooded.notified());
-        assert!(wait().await.is_err(), "three are allowed");
-        drop(connection.request());
-        assert!(wait().await.is_ok());
+    #[test]
+    fn more_cancelled_requests_than_allowed_are_a_flood() {
+        let limits = limits();
+        let connection = Connection::new(&limits, Instant::now());
+        assert!(!connection.cancelled(1) && !connection.cancelled(2), "three are allowed");
+        assert!(connection.cancelled(1));
+        connection.look(Version::Http2, &limits, Instant::now());
+        assert!(!connection.cancelled(3), "and three more after a look");
     }
 }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod exposition;
 pub mod fleet;
 mod form;
+mod frames;
 mod guard;
 mod limit;
 mod listener;

@@ -172,7 +172,7 @@ impl Front {
         let Some(Ok(Ok(Some(sniffed)))) = unless_stopped(&stop, sniff).await else { return };
         let version = sniffed.version;
         let connection = Connection::new(&self.limits, since);
-        let io = TokioIo::new(sniffed.noted(Arc::clone(&connection)));
+        let io = TokioIo::new(sniffed.noted(Arc::clone(&connection), self.limits.http2_streams));
         self.speak(io, version, &connection, stop).await;
     }
 
@@ -187,12 +187,12 @@ impl Front {
     {
         let (router, known) = (TowerToHyperService::new(self.router.clone()), Arc::clone(connection));
         let answer = service_fn(move |mut request: Request<Incoming>| {
-            let busy = known.request();
+            let busy = known.busy();
             request.extensions_mut().insert(Arc::clone(&known));
             let answer = router.call(request.map(Body::new));
             async move {
                 let answer: Result<Response, Infallible> = answer.await;
-                busy.done();
+                drop(busy);
                 answer
             }
         });

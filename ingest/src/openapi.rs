@@ -232,10 +232,9 @@ fn refusals(route: &Route) -> Vec<Kind> {
 
 fn refusal(kind: Kind, route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut content = content(&Content::Json(of::<Status>), generator);
-    if let (Errors::Otlp, Some(content)) = (route.errors, content.as_object_mut())
-        && let Value::Object(more) = protobuf("google.rpc.Status")
-    {
-        content.extend(more);
+    if route.errors == Errors::Otlp {
+        // In protobuf as well, where the request is. In JSON its shape is the same for every route.
+        content[Format::Protobuf.media_type()] = json!({ "x-protobuf-message": "google.rpc.Status" });
     }
     let mut response = json!({ "description": kind.line().when, "content": content });
     let header = match kind {

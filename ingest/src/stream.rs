@@ -1,4 +1,4 @@
-//! The bytes of a connection: those that were read to tell HTTP/1.1 from HTTP/2 come first again, and reads are noted.
+//! The bytes of a connection: those that were read to tell HTTP/1.1 from HTTP/2 come first again; reads are noted, and what they cancel.
 
 use std::io;
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::connection::{Connection, Version};
+use crate::frames::Requests;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,16 +44,41 @@ impl<S: AsyncRead + Unpin> Sniffed<S> {
         Ok(Some(Self { stream, first, have, again: 0, version }))
     }
 
-    /// The whole stream, whose reads `connection` hears of.
-    pub(crate) fn noted(self, connection: Arc<Connection>) -> Noted<S> {
-        Noted { sniffed: self, connection }
+    /// The whole stream, whose reads `connection` hears of; of HTTP/2 it has at most about so many `streams` at a time.
+    pub(crate) fn noted(self, connection: Arc<Connection>, streams: u32) -> Noted<S> {
+        let requests = (self.version == Version::Http2).then(|| Requests::new(streams));
+        Noted { sniffed: self, connection, requests }
     }
 }
 
-/// A stream whose reads a connection hears of.
+/// A stream whose reads a connection hears of, and what is cancelled by them: a flood of that ends the stream.
 pub(crate) struct Noted<S> {
     sniffed: Sniffed<S>,
     connection: Arc<Connection>,
+    /// Those of HTTP/2, the preface being passed over.
+    requests: Option<Requests>,
+}
+
+impl<S> Noted<S> {
+    fn note(&self, cancelled: u32) -> io::Result<()> {
+        if cancelled > 0 && self.connection.cancelled(cancelled) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client cancels too many requests"));
+        }
+        Ok(())
+    }
+
+    /// Passes on how a write went, after a look at the bytes that it took.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let (Poll::Ready(Ok(bytes)), Some(requests)) = (&written, &mut self.requests) else { return written };
+        let (mut left, mut cancelled) = (*bytes, 0);
+        for slice in slices {
+            let taken = left.min(slice.len());
+            cancelled += requests.written(&slice[..taken]);
+            left -= taken;
+        }
+        self.note(cancelled)?;
+        written
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
@@ -66,8 +92,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
         }
         let before = into.filled().len();
         let read = Pin::new(&mut sniffed.stream).poll_read(context, into);
-        if into.filled().len() > before {
+        let new = &into.filled()[before..];
+        if !new.is_empty() {
             self.connection.received();
+            let cancelled = self.requests.as_mut().map_or(0, |requests| requests.read(new));
+            self.note(cancelled)?;
         }
         read
     }
@@ -75,7 +104,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.sniffed.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.sniffed.stream).poll_write(context, bytes);
+        self.wrote(written, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -91,7 +121,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.sniffed.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.sniffed.stream).poll_write_vectored(context, slices);
+        self.wrote(written, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -120,7 +151,7 @@ mod tests {
         let read = async {
             let sniffed = Sniffed::new(server).await.unwrap().unwrap();
             let version = sniffed.version;
-            let mut noted = sniffed.noted(Connection::new(&Limits::default(), Instant::now()));
+            let mut noted = sniffed.noted(Connection::new(&Limits::default(), Instant::now()), 64);
             let mut all = Vec::new();
             while noted.read_buf(&mut all).await.unwrap() > 0 {}
             (version, all)

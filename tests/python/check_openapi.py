@@ -1,6 +1,7 @@
 """Validates the document of /openapi.json, and bodies that went over the network against the schemas it gives them.
 
-    check_openapi.py FILE    {"document": .., "bodies": [{"path", "method", "status" (absent: a request), "body"}]}
+    check_openapi.py FILE    {"document": .., "bodies": [{"path", "method", "status" (absent: a request),
+                             "type" (absent: application/json), "body", "valid" (absent: true)}]}
 
 Exit code 3: the validator is not installed.
 """
@@ -23,14 +24,15 @@ def main() -> None:
     for case in given["bodies"]:
         operation = document["paths"][case["path"]][case["method"]]
         place = operation["responses"][case["status"]] if "status" in case else operation["requestBody"]
-        schema = place["content"]["application/json"]["schema"]
+        content = place["content"]
+        schema = content.get(case.get("type", "application/json"), content.get("*/*"))["schema"]
         whole = {**schema, "components": document["components"]}
         errors = [error.message for error in OAS31Validator(whole).iter_errors(case["body"])]
         valid = case.get("valid", True)
         if valid and errors:
-            sys.exit(f"{case['method']} {case['path']}: {errors}")
+            sys.exit(f"{case['method']} {case['path']} {case.get('status')}: {errors}")
         if not valid and not errors:
-            sys.exit(f"{case['method']} {case['path']}: the schema lets anything through")
+            sys.exit(f"{case['method']} {case['path']} {case.get('status')}: the schema lets anything through")
     print(len(given["bodies"]))
 
 

@@ -2,6 +2,7 @@
 
     send_by_doors.py cloudevents URL TOKEN SUBJECT    an event in each mode of the HTTP binding
     send_by_doors.py segment     URL KEY SUBJECT      messages of each kind, in one batch
+    send_by_doors.py segment-fast URL KEY SUBJECT     the same, a batch for each message
     send_by_doors.py glean       URL FOLDER           the pings of a session; FOLDER keeps the SDK's state
     send_by_doors.py opt-out     URL FOLDER           a later start of the same program, whose user said no meanwhile
 
@@ -40,11 +41,11 @@ def cloudevents(url: str, token: str, subject: str) -> bool:
     return statuses == [200] * len(messages)
 
 
-def segment(url: str, key: str, subject: str) -> bool:
+def segment(url: str, key: str, subject: str, size: int = 100) -> bool:
     from segment.analytics.client import Client
 
     errors = []
-    client = Client(key, host=url, gzip=True, max_retries=2, on_error=lambda error, _: errors.append(error))
+    client = Client(key, host=url, gzip=True, max_retries=2, upload_size=size, on_error=lambda error, _: errors.append(error))
     for rssi in (-40, -41, -42):
         properties = {"device_type": "lamp", "rssi": rssi, "secret": "not declared"}
         client.track(subject, "Device Paired", properties, context={"ip": "198.51.100.7"})
@@ -84,6 +85,7 @@ def glean(url: str, folder: str, upload_enabled: bool = True) -> bool:
 DOORS = {
     "cloudevents": cloudevents,
     "segment": segment,
+    "segment-fast": lambda url, key, subject: segment(url, key, subject, size=1),
     "glean": glean,
     "opt-out": lambda url, folder: glean(url, folder, upload_enabled=False),
 }

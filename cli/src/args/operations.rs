@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{DataArg, FleetArg};
+use super::{DataArg, FleetArg, UrlArg};
 
 /// `candor top`
 #[derive(Debug, Args)]
@@ -16,9 +16,8 @@ Examples:
 Reads /metrics, which needs no token. On a terminal it draws anew until Ctrl-C; off a terminal,
 with --once or another format it measures one interval, prints that and stops.")]
 pub(crate) struct Top {
-    /// Address of a running service, such as `http://127.0.0.1:4318`
-    #[arg(long, value_name = "URL")]
-    pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) address: UrlArg,
     /// Seconds that rates are measured over
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) interval: u32,
@@ -47,6 +46,9 @@ pub(crate) struct Doctor {
     /// Address to ask a running service at [default: the one that it listens on]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// For https, trust the certificates in this file (PEM) in place of the platform's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 /// `candor config`

@@ -1,6 +1,7 @@
 //! `candor doctor`: what a service needs, looked over without changing anything.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use candor_agent::client::Client;
 use candor_ingest::doctor;
@@ -33,13 +34,20 @@ pub(crate) async fn run(settings: &Settings) -> Result<Exit, Failure> {
 /// Asks the service whether it is ready. Where none is named and nobody listens, the port must be free.
 async fn service(settings: &Settings) -> Finding {
     const CHECK: &str = "service";
+    let ca = settings.ca.as_deref();
     if let Some(url) = &settings.url {
-        return ask(url).await;
+        return ask(url, ca).await;
     }
     let address = settings.service.http;
     match doctor::port(address) {
         Some(finding) => finding,
-        None => match ask(&format!("http://{}", reachable(address))).await {
+        // Its certificate has a name that only who made it knows.
+        None if settings.service.tls.is_some() => Finding::warn(
+            CHECK,
+            format!("something listens on {address}, and it was not asked: it speaks TLS"),
+            "give --url https://NAME:PORT with a name that its certificate has",
+        ),
+        None => match ask(&format!("http://{}", reachable(address)), ca).await {
             finding if finding.outcome == Outcome::Fail => Finding::fail(
                 CHECK,
                 format!("something listens on {address}, and it is no service that is ready: {}", finding.found),
@@ -50,10 +58,10 @@ async fn service(settings: &Settings) -> Finding {
     }
 }
 
-async fn ask(url: &str) -> Finding {
+async fn ask(url: &str, ca: Option<&Path>) -> Finding {
     const CHECK: &str = "service";
     let answer = async {
-        let mut client = Client::new(url, None)?;
+        let mut client = Client::new(url, None, ca)?;
         client.get("/readyz").await?.success()
     };
     match answer.await {

@@ -68,21 +68,19 @@ impl Command {
             Self::Consent(Consent::Set(args)) => flags
                 .path("fleet", args.fleet.fleet.as_deref())
                 .path("data", args.data.as_deref())
-                .text("url", args.service.url.as_deref())
-                .path("token_file", args.service.token_file.as_deref()),
+                .service(&args.service),
             Self::Consent(Consent::Show { data, .. } | Consent::History { data, .. })
             | Self::Audit(Audit::Show { data, .. } | Audit::Query { data, .. } | Audit::Totals { data }) => {
                 flags.path("data", data.data.as_deref())
             }
-            Self::Flush(args) => {
-                flags.text("url", args.service.url.as_deref()).path("token_file", args.service.token_file.as_deref())
-            }
-            Self::Top(args) => flags.text("url", args.url.as_deref()),
+            Self::Flush(args) => flags.service(&args.service),
+            Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags
                 .path("fleet", args.fleet.fleet.as_deref())
                 .path("data", args.data.data.as_deref())
                 .text("http", args.http.as_deref())
-                .text("url", args.url.as_deref()),
+                .text("url", args.url.as_deref())
+                .path("ca", args.ca.as_deref()),
             // What the demo makes is its own: settings for a service must not reach it.
             Self::Demo(_) | Self::Config(_) | Self::Completions(_) | Self::Man(_) => flags,
         }

@@ -139,8 +139,8 @@ async fn through_a_service(
 }
 
 async fn drive(url: &str, plan: &Plan, sample: &SampleFleet, progress: &Progress) -> Result<Sending, Failure> {
-    let mut devices = Client::new(url, Some(sample.device_token))?;
-    let mut backend = Client::new(url, Some(sample.backend_token))?;
+    let mut devices = Client::new(url, Some(sample.device_token), None)?;
+    let mut backend = Client::new(url, Some(sample.backend_token), None)?;
     let settings = SendSettings::default();
     let (before, after) = sample.events.split_at(BEFORE.min(sample.events.len()));
     progress.next("sending events as OpenTelemetry logs");
