@@ -19,9 +19,7 @@ use crate::shared::{Gauges, Shared};
 /// Gives the lsn of the next frame.
 pub(crate) async fn load(shared: &Shared, ledger: &Ledger) -> Result<u64, Error> {
     let released = ledger.released_lsn().await?;
-    for statement in ledger.newest_statements().await? {
-        put_in_force(shared, &statement)?;
-    }
+    ledger.each_newest_statement(|statement| put_in_force(shared, &statement).map(drop)).await?;
     for (digest, received_at, reply) in ledger.repeats_since(shared.horizon()).await? {
         shared.repeats.insert(digest, received_at, reply);
     }

@@ -262,6 +262,9 @@ impl Store {
     pub async fn consent_history(&self, subject: &LedgerId) -> Result<Vec<Statement>, Error> {
         // In this order: a statement that moves to the ledger meanwhile is seen twice, not missed.
         let recent = self.shared.recent.of(subject);
+        if recent.first().is_some_and(|first| first.sequence == 1) {
+            return Ok(recent);
+        }
         let mut history = self.ledger.history(subject).await?;
         let last = history.last().map_or(0, |statement| statement.sequence);
         history.extend(recent.into_iter().filter(|statement| statement.sequence > last));

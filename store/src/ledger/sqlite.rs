@@ -9,6 +9,7 @@ use candor_policy::hex;
 use candor_policy::reason::Reason;
 use candor_policy::subject::LedgerId;
 use candor_wire::statement::Statement;
+use futures::TryStreamExt;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -98,15 +99,22 @@ impl Ledger {
         transaction.commit().await.map_err(unwritable)
     }
 
-    /// The newest statement of every subject, for the snapshot in memory.
+    /// Hands over the newest statement of every subject, for the snapshot in memory: one after another, since there may be millions.
     ///
     /// # Errors
-    /// If it cannot be read.
-    pub async fn newest_statements(&self) -> Result<Vec<Statement>, Error> {
+    /// If it cannot be read, or as `each` says.
+    pub async fn each_newest_statement(
+        &self,
+        mut each: impl FnMut(Statement) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let newest = "SELECT json FROM statements AS s WHERE sequence = \
-                      (SELECT max(sequence) FROM statements WHERE ledger_id = s.ledger_id) ORDER BY ledger_id, hash";
-        let rows: Vec<String> = sqlx::query_scalar(newest).fetch_all(&self.pool).await.map_err(unreadable)?;
-        rows.iter().map(|json| parse_statement(json)).collect()
+                      (SELECT max(sequence) FROM statements WHERE ledger_id = s.ledger_id) \
+                      ORDER BY ledger_id, sequence, hash";
+        let mut rows = sqlx::query_scalar::<_, String>(newest).fetch(&self.pool);
+        while let Some(json) = rows.try_next().await.map_err(unreadable)? {
+            each(parse_statement(&json)?)?;
+        }
+        Ok(())
     }
 
     /// A subject's statements, oldest first.
@@ -444,7 +452,13 @@ mod tests {
         assert_eq!((totals[0].1.offered, totals[0].1.stored), (6, 2));
         assert_eq!(totals[0].1.dropped, BTreeMap::from([(Reason::NoConsent, 4)]));
         assert!(totals[0].1.stream.is_none() && totals[0].1.balances());
-        assert_eq!(ledger.newest_statements().await.unwrap(), [statement(1, 2), statement(2, 1)]);
+        let mut newest = Vec::new();
+        let keep = |statement| {
+            newest.push(statement);
+            Ok(())
+        };
+        ledger.each_newest_statement(keep).await.unwrap();
+        assert_eq!(newest, [statement(1, 2), statement(2, 1)]);
         let history = ledger.history(&LedgerId::from_bytes([1; 32])).await.unwrap();
         assert_eq!(history, [statement(1, 1), statement(1, 2)]);
 

@@ -1,96 +1,95 @@
-//! Sends the job to a running service over keep-alive connections and prints acknowledgement times.
+//! Sends the job to a running service over connections that are kept, and prints acknowledgement times.
 //!
-//! `load ADDRESS TOKEN EVENTS SUBJECTS CONNECTIONS [EVENTS_PER_SECOND]`
+//! `load PROTOCOL ADDRESS TOKEN EVENTS SUBJECTS CONNECTIONS [EVENTS_PER_SECOND [FIRST_REQUEST]]`
+//!
+//! With a rate, each request has its time: what is sent late, because the answer before it was, waits from that time on.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use candor_bench::{RECORDS, Requests};
+use candor_bench::RECORDS;
+use candor_bench::client::{Answer, connect};
+use candor_bench::requests::{Protocol, Requests};
+
+/// Before a request that was told to come again does.
+const PAUSE: Duration = Duration::from_millis(50);
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let number = |i: usize| args.get(i).map_or(0, |a| a.parse::<usize>().unwrap());
-    let (events, subjects, connections, rate) = (number(3), number(4), number(5), number(6));
-    let requests = Arc::new(Mutex::new((Requests::new(subjects), events.div_ceil(RECORDS))));
+    let protocol: Protocol = args[1].parse().unwrap();
+    let (events, subjects, connections, rate, first) = (number(4), number(5), number(6), number(7), number(8));
+    let requests = Requests::new(protocol, subjects, first as u64);
+    let left = Arc::new(Mutex::new((requests, events.div_ceil(RECORDS))));
     let start = Instant::now();
     let senders: Vec<_> = (0..connections)
-        .map(|_| {
-            let (address, token, requests) = (args[1].clone(), args[2].clone(), Arc::clone(&requests));
-            let pause = (rate > 0).then(|| Duration::from_secs_f64((RECORDS * connections) as f64 / rate as f64));
-            std::thread::spawn(move || send(&address, &token, &requests, pause))
+        .map(|number| {
+            let (address, token, left) = (args[2].clone(), args[3].clone(), Arc::clone(&left));
+            let every = (rate > 0).then(|| Duration::from_secs_f64((RECORDS * connections) as f64 / rate as f64));
+            let schedule =
+                every.map(|every| Schedule { due: start + every.mul_f64(number as f64 / connections as f64), every });
+            std::thread::spawn(move || send(protocol, &address, &token, &left, schedule))
         })
         .collect();
-    let mut times: Vec<f64> = senders.into_iter().flat_map(|s| s.join().unwrap()).collect();
-    let seconds = start.elapsed().as_secs_f64();
+    let (mut times, mut again) = (Vec::new(), 0);
+    for sender in senders {
+        let (took, told) = sender.join().unwrap();
+        times.extend(took);
+        again += told;
+    }
+    report(times, start.elapsed().as_secs_f64(), again);
+}
+
+/// When a connection sends.
+struct Schedule {
+    due: Instant,
+    every: Duration,
+}
+
+/// Sends until nothing is left; how long each acknowledgement took, in ms, and how often the answer was to come again.
+fn send(
+    protocol: Protocol,
+    address: &str,
+    token: &str,
+    left: &Mutex<(Requests, usize)>,
+    mut schedule: Option<Schedule>,
+) -> (Vec<f64>, u64) {
+    let mut client = connect(protocol, address, token);
+    let (mut body, mut times, mut again) = (Vec::new(), Vec::new(), 0);
+    loop {
+        {
+            let mut left = left.lock().unwrap();
+            if left.1 == 0 {
+                return (times, again);
+            }
+            left.1 -= 1;
+            left.0.next_body(&mut body);
+        }
+        let start = match &mut schedule {
+            None => Instant::now(),
+            Some(schedule) => {
+                std::thread::sleep(schedule.due.saturating_duration_since(Instant::now()));
+                let due = schedule.due;
+                schedule.due += schedule.every;
+                due
+            }
+        };
+        while client.send(&mut body) == Answer::Again {
+            again += 1;
+            std::thread::sleep(PAUSE);
+        }
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+}
+
+fn report(mut times: Vec<f64>, seconds: f64, again: u64) {
     times.sort_by(f64::total_cmp);
     let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
     let sent = times.len() * RECORDS;
+    let rate = sent as f64 / seconds;
+    let (p50, p99, worst) = (at(0.5), at(0.99), at(1.0));
     println!(
-        "{{\"events\":{sent},\"seconds\":{seconds:.3},\"events_per_second\":{:.0},\"ack_ms_p50\":{:.2},\"ack_ms_p99\":{:.2}}}",
-        sent as f64 / seconds,
-        at(0.5),
-        at(0.99)
+        "{{\"events\":{sent},\"seconds\":{seconds:.3},\"events_per_second\":{rate:.0},\"ack_ms_p50\":{p50:.2},\
+         \"ack_ms_p99\":{p99:.2},\"ack_ms_max\":{worst:.2},\"told_to_come_again\":{again}}}"
     );
-}
-
-fn send(address: &str, token: &str, requests: &Mutex<(Requests, usize)>, pause: Option<Duration>) -> Vec<f64> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    let mut answers = BufReader::new(stream.try_clone().unwrap());
-    let (mut body, mut times) = (Vec::new(), Vec::new());
-    let mut due = Instant::now();
-    loop {
-        {
-            let mut shared = requests.lock().unwrap();
-            if shared.1 == 0 {
-                return times;
-            }
-            shared.1 -= 1;
-            shared.0.next_body(&mut body);
-        }
-        if let Some(pause) = pause {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            due += pause;
-        }
-        let head = format!(
-            "POST /v1/logs HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        loop {
-            let start = Instant::now();
-            stream.write_all(head.as_bytes()).unwrap();
-            stream.write_all(&body).unwrap();
-            match answer(&mut answers) {
-                200 => {
-                    times.push(start.elapsed().as_secs_f64() * 1e3);
-                    break;
-                }
-                503 => std::thread::sleep(Duration::from_millis(50)),
-                status => panic!("status {status}"),
-            }
-        }
-    }
-}
-
-fn answer(from: &mut BufReader<TcpStream>) -> u16 {
-    let (mut line, mut status, mut length) = (String::new(), 0, 0);
-    loop {
-        line.clear();
-        from.read_line(&mut line).unwrap();
-        let text = line.trim_end().to_ascii_lowercase();
-        if text.is_empty() {
-            break;
-        }
-        if let Some(rest) = text.strip_prefix("http/1.1 ") {
-            status = rest[..3].parse().unwrap();
-        }
-        if let Some(rest) = text.strip_prefix("content-length:") {
-            length = rest.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).unwrap();
-    status
 }

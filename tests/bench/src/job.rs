@@ -1,0 +1,72 @@
+//! What the records of a request say.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+
+use crate::RECORDS;
+
+/// Stands where the time of each record goes: 19 digits, like every time of our days.
+pub(crate) const TIME: u64 = 9_123_456_789_012_345_678;
+
+/// Request number `which`: its records come from `subjects` devices.
+pub(crate) fn request(which: usize, subjects: usize) -> ExportLogsServiceRequest {
+    let log_records = (0..RECORDS).map(|row| record(which, (which * RECORDS + row) % subjects, row)).collect();
+    let resource = Resource {
+        attributes: vec![text("service.name", "bench-fleet".into()), text("region", "DE".into())],
+        ..Resource::default()
+    };
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(resource),
+            scope_logs: vec![ScopeLogs { log_records, ..ScopeLogs::default() }],
+            ..ResourceLogs::default()
+        }],
+    }
+}
+
+fn record(which: usize, subject: usize, row: usize) -> LogRecord {
+    // The same in service and floor, and no two rows alike.
+    let draw = |salt: u64| mix(salt ^ (which as u64) << 32 ^ row as u64);
+    let packages = ["org.example.mail", "org.example.maps", "org.example.health", "org.example.camera"];
+    let screens = ["home", "list", "detail", "settings", "search"];
+    let account = subject % 1_000_000;
+    LogRecord {
+        time_unix_nano: TIME,
+        event_name: "bench.sample".into(),
+        attributes: vec![
+            text("device.id", format!("device-{subject:08}-4f1c")),
+            text("account.email", format!("user{account:06}@example.com")),
+            text("wifi.ssid", format!("home-network-{row:04}")),
+            text("wifi.bssid", format!("3c:78:98:c8:{:02x}:{:02x}", row >> 8, row & 255)),
+            text("client.address", format!("203.0.113.{}", subject % 254 + 1)),
+            text("app.package", packages[draw(1) as usize % 4].into()),
+            text("app.screen", screens[draw(2) as usize % 5].into()),
+            attribute("duration_ms", Value::IntValue((draw(3) % 90_000) as i64)),
+            attribute("battery.level", Value::IntValue((draw(4) % 100) as i64 + 1)),
+            attribute("battery.temperature_c", Value::DoubleValue(20.0 + (draw(5) % 180) as f64 / 10.0)),
+            text(
+                "message",
+                format!("could not sync the folder of user{account:06}@example.com: connection reset by peer"),
+            ),
+        ],
+        ..LogRecord::default()
+    }
+}
+
+/// `SplitMix64` (Steele, Lea, Flood 2014): numbers that look random, without a state.
+const fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn text(key: &str, value: String) -> KeyValue {
+    attribute(key, Value::StringValue(value))
+}
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..Default::default() }
+}
