@@ -7,6 +7,7 @@
 )]
 
 mod alerts;
+mod captures;
 mod clients;
 mod consent;
 mod crash;
