@@ -31,16 +31,6 @@ pub(crate) enum Protocol {
     Grpc,
 }
 
-/// Every exporter that the two SDKs have.
-pub(crate) const SDKS: [(Language, Protocol); 6] = [
-    (Language::Python, Protocol::Json),
-    (Language::Python, Protocol::Protobuf),
-    (Language::Python, Protocol::Grpc),
-    (Language::JavaScript, Protocol::Json),
-    (Language::JavaScript, Protocol::Protobuf),
-    (Language::JavaScript, Protocol::Grpc),
-];
-
 /// What an SDK says when it is done.
 #[derive(Debug)]
 pub(crate) struct Sent {
@@ -53,16 +43,19 @@ pub(crate) struct Sent {
 impl Sdk {
     /// The SDK, if it is here.
     pub(crate) fn find(language: Language, protocol: Protocol) -> Option<Self> {
-        let place = match language {
-            Language::Python => python(),
-            Language::JavaScript => node_modules(),
-        };
-        Some(Self { language, protocol, place: place?, certificate: None })
+        let place = language.place()?;
+        Some(Self { language, protocol, place, certificate: None })
     }
 
-    /// All that are here, for tests that ask the same of each.
+    /// Every exporter of the SDKs that are here, for tests that ask the same of each.
     pub(crate) fn all() -> Vec<Self> {
-        SDKS.into_iter().filter_map(|(language, protocol)| Self::find(language, protocol)).collect()
+        let mut all = Vec::new();
+        for language in [Language::Python, Language::JavaScript] {
+            let Some(place) = language.place() else { continue };
+            let protocols = [Protocol::Json, Protocol::Protobuf, Protocol::Grpc].into_iter();
+            all.extend(protocols.map(|protocol| Self { language, protocol, place: place.clone(), certificate: None }));
+        }
+        all
     }
 
     /// JavaScript over gRPC tries once, whatever the answer.
@@ -114,6 +107,16 @@ impl Sdk {
         let results: Vec<bool> = results.unwrap_or_else(|_| panic!("{self} said nothing of its exports: {complaint}"));
         assert_eq!(output.status.success(), !results.is_empty() && results.iter().all(|delivered| *delivered));
         Sent { results, complaint }
+    }
+}
+
+impl Language {
+    /// Where it is; says so if it is nowhere.
+    fn place(self) -> Option<PathBuf> {
+        match self {
+            Self::Python => python(),
+            Self::JavaScript => node_modules(),
+        }
     }
 }
 
