@@ -1,4 +1,4 @@
-//! Programs that know nothing of Candor: the OpenTelemetry SDK sends, deltalake, `DuckDB` and Polars read.
+//! Programs that know nothing of Candor read its tables: deltalake, `DuckDB` and Polars.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -7,30 +7,7 @@ use serde_json::Value;
 
 use crate::otlp::{Event, encode};
 use crate::skip::skipped;
-use crate::world::{DEVICE, PURPOSES, Service, World, workspace};
-
-const SENT: u64 = 120;
-
-#[test]
-fn the_python_sdk_delivers_with_a_token_and_is_refused_without() {
-    let Some(python) = python() else { return };
-    let world = World::new();
-    let service = world.serve();
-    service.consent(&["sdk-01"], "given");
-
-    for token in [None, Some("wrong")] {
-        let refused = send_by_sdk(&python, &service, token);
-        assert!(!refused.status.success(), "delivered with the token {token:?}");
-        let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(complaint.contains("401"), "{complaint}");
-        assert_eq!(world.account(), [(0, 0); 3]);
-    }
-    let delivered = send_by_sdk(&python, &service, Some(DEVICE));
-    assert!(delivered.status.success(), "{}", String::from_utf8_lossy(&delivered.stderr));
-    assert_eq!(world.account()[1], (SENT, SENT));
-    let rows = world.count("select count(*) from analytics.\"phone.app\" where screen = 'home' and duration_ms = 1000");
-    assert_eq!(rows, SENT);
-}
+use crate::world::{PURPOSES, World, workspace};
 
 #[test]
 fn the_tables_open_in_deltalake_duckdb_and_polars() {
@@ -68,11 +45,6 @@ pub(crate) fn python() -> Option<PathBuf> {
         skipped("CANDOR_TEST_PYTHON names no Python with the packages of tests/python/requirements.txt");
     }
     python
-}
-
-fn send_by_sdk(python: &Path, service: &Service, token: Option<&str>) -> Output {
-    let endpoint = format!("http://{}/v1/logs", service.address());
-    run(python, "send_by_sdk.py", &[&endpoint, token.unwrap_or(""), &SENT.to_string()])
 }
 
 pub(crate) fn run(python: &Path, script: &str, arguments: &[&str]) -> Output {

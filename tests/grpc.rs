@@ -227,7 +227,7 @@ async fn outcome(response: ResponseFuture) -> Result<Outcome, h2::Error> {
     Ok(Outcome { http: parts.status.as_u16(), headers, body: bytes })
 }
 
-async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
+pub(crate) async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
         let data = data?;

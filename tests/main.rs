@@ -8,6 +8,7 @@
 
 mod alerts;
 mod cancel;
+mod captures;
 mod clients;
 mod consent;
 mod crash;
@@ -27,7 +28,9 @@ mod operations;
 mod order;
 mod otlp;
 mod privacy;
+mod proxy;
 mod random;
+mod retry;
 mod roles;
 mod rpc;
 mod scan;

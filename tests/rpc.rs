@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::clients::{python, run};
 use crate::grpc::{
     DEADLINE_EXCEEDED, Grpc, INVALID_ARGUMENT, LOGS, METRICS, OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED, TRACES,
     UNAUTHENTICATED, UNIMPLEMENTED, framed,
 };
 use crate::otlp::{Event, deflate, encode, gzip, metrics, partial_success, spans, zstd};
-use crate::sdk::{Sdk, send};
 use crate::world::{DEVICE, OFFICER, Service, Start, World};
 
 #[test]
@@ -105,25 +103,6 @@ fn metrics_and_traces_have_their_methods_and_the_words_of_their_signal() {
 }
 
 #[test]
-fn the_python_sdk_delivers_all_three_signals_over_http_and_grpc() {
-    let Some(python) = python() else { return };
-    let world = World::new();
-    world.edit("catalogue.toml", |text| text + STREAMS);
-    world.edit("policy.toml", |text| text + RULE);
-    let service = world.serve();
-    service.consent(&["sdk-01"], "given");
-    for (round, protocol) in (1..).zip(["http", "grpc"]) {
-        let endpoint = format!("http://{}", service.address());
-        let output = run(&python, "send_signals.py", &[protocol, &endpoint, DEVICE]);
-        assert!(output.status.success(), "{protocol}: {}", String::from_utf8_lossy(&output.stderr));
-        for table in ["phone.app", "phone.load", "phone.calls"] {
-            let rows = world.count(&format!("select count(*) from diagnostics.\"{table}\""));
-            assert_eq!(rows, 3 * round, "{table} by {protocol}");
-        }
-    }
-}
-
-#[test]
 fn a_client_that_gives_little_time_is_told_to_come_again() {
     let world = World::new();
     let service = world.serve();
@@ -133,87 +112,6 @@ fn a_client_that_gives_little_time_is_told_to_come_again() {
     assert_ne!(outcome.text("grpc-status-details-bin"), "", "RetryInfo says when");
     client.export(LOGS, "", &encode(&[Event::numbered("rpc-01", 1)])).expect(OK);
 }
-
-#[test]
-fn the_python_sdk_delivers_by_grpc_and_is_refused_without_a_token() {
-    let Some(python) = python() else { return };
-    let world = World::new();
-    let service = world.serve();
-    service.consent(&["sdk-01"], "given");
-    let sdk = Sdk { protocol: "grpc", events: 120, batch: 50, certificate: None };
-    let endpoint = format!("http://{}", service.address());
-    for token in ["", "wrong"] {
-        let refused = send(&python, &sdk, &endpoint, token);
-        assert!(!refused.status.success(), "delivered with the token {token:?}");
-        let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(complaint.contains("UNAUTHENTICATED"), "{complaint}");
-        assert_eq!(world.account(), [(0, 0); 3]);
-    }
-    let delivered = send(&python, &sdk, &endpoint, DEVICE);
-    assert!(delivered.status.success(), "{}", String::from_utf8_lossy(&delivered.stderr));
-    assert_eq!(world.account()[1], (120, 120));
-}
-
-/// A stream for each signal that the seeds have none of.
-const STREAMS: &str = r#"
-[stream."phone.load"]
-description = "How busy a phone is"
-owner       = "phones@acme.example"
-expires     = "2999-12-31"
-signal      = "metrics"
-
-[stream."phone.load".event."phone.launches"]
-description = "Apps that were started"
-
-[stream."phone.load".field.launches]
-type        = "i64"
-from        = "value"
-category    = "system.operations"
-role        = "plain"
-description = "Number of starts"
-
-[stream."phone.calls"]
-description = "What a phone waits for"
-owner       = "phones@acme.example"
-expires     = "2999-12-31"
-signal      = "traces"
-
-[stream."phone.calls".event."phone.call"]
-description = "A call to a server"
-
-[stream."phone.calls".field.kind]
-type        = "string"
-from        = "kind"
-category    = "system.operations"
-role        = "plain"
-description = "Whose call it is"
-"#;
-
-const RULE: &str = r#"
-[[rule]]
-id      = "signals-of-the-test"
-stream  = ["phone.load", "phone.calls"]
-purpose = "diagnostics"
-emit.time = { op = "time_floor", unit = "hour" }
-
-[[rule]]
-id      = "apps-of-the-test"
-stream  = "phone.app"
-purpose = "diagnostics"
-emit.time = { op = "time_floor", unit = "hour" }
-
-[[rule]]
-id      = "load-of-the-test"
-stream  = "phone.load"
-purpose = "diagnostics"
-emit.launches = { op = "keep" }
-
-[[rule]]
-id      = "calls-of-the-test"
-stream  = "phone.calls"
-purpose = "diagnostics"
-emit.kind = { op = "keep" }
-"#;
 
 /// A name and what makes bytes of it.
 pub(crate) type Encoding = (&'static str, fn(&[u8]) -> Vec<u8>);

@@ -1,12 +1,9 @@
-//! Metrics and traces of the real OpenTelemetry SDK, the whole way: sent, decided, pending, sealed, asked for.
-
-use std::path::Path;
-use std::process::Output;
+//! Logs, metrics and traces of the real OpenTelemetry SDKs, the whole way: sent, decided, pending, sealed, asked for.
 
 use serde_json::{Map, Value, json};
 
-use crate::clients::{python, run};
-use crate::world::{DEVICE, Service, World};
+use crate::sdk::{Language, Protocol, Sdk};
+use crate::world::{DEVICE, World};
 
 const CATALOGUE: &str = r#"
 [stream."phone.load"]
@@ -105,39 +102,83 @@ fn world() -> World {
     world
 }
 
-fn send(python: &Path, service: &Service, token: &str) -> Output {
-    let endpoint = format!("http://{}", service.address());
-    run(python, "send_signals_by_sdk.py", &[&endpoint, token, &SENT.to_string()])
+#[test]
+fn python_delivers_logs_metrics_and_traces_by_json() {
+    deliver(Language::Python, Protocol::Json);
 }
 
 #[test]
-fn the_python_sdk_delivers_metrics_and_traces() {
-    let Some(python) = python() else { return };
+fn python_delivers_logs_metrics_and_traces_by_protobuf() {
+    deliver(Language::Python, Protocol::Protobuf);
+}
+
+#[test]
+fn python_delivers_logs_metrics_and_traces_by_grpc() {
+    deliver(Language::Python, Protocol::Grpc);
+}
+
+#[test]
+fn javascript_delivers_logs_metrics_and_traces_by_json() {
+    deliver(Language::JavaScript, Protocol::Json);
+}
+
+#[test]
+fn javascript_delivers_logs_metrics_and_traces_by_protobuf() {
+    deliver(Language::JavaScript, Protocol::Protobuf);
+}
+
+#[test]
+fn javascript_delivers_logs_metrics_and_traces_by_grpc() {
+    deliver(Language::JavaScript, Protocol::Grpc);
+}
+
+/// Whatever the SDK and the protocol: the same rows.
+fn deliver(language: Language, protocol: Protocol) {
+    let Some(sdk) = Sdk::find(language, protocol) else { return };
     let world = world();
     let service = world.serve();
-    let refused = send(&python, &service, "wrong");
-    assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("401"));
+    let endpoint = format!("http://{}", service.address());
+    let refusal = if sdk.is_grpc() { "UNAUTHENTICATED" } else { "401" };
+    sdk.batches(&endpoint, "", 2, 2).refused(refusal);
+    sdk.signals(&endpoint, "wrong", 2).refused(refusal);
+    assert_eq!(world.account(), [(0, 0); 3], "{sdk}");
     service.consent(&["sdk-01"], "given");
-    let delivered = send(&python, &service, DEVICE);
-    assert!(delivered.status.success(), "{}", String::from_utf8_lossy(&delivered.stderr));
+    sdk.batches(&endpoint, DEVICE, SENT, 50).delivered();
+    sdk.signals(&endpoint, DEVICE, SENT).delivered();
 
     for when in ["pending", "sealed"] {
-        check_load(&world, when);
-        check_calls(&world, when);
+        let when = format!("{sdk}, {when}");
+        check_apps(&world, &when);
+        check_load(&world, &when);
+        check_calls(&world, &when);
         service.flush();
     }
     let totals = world.totals();
-    let of = |stream: Option<&str>| {
-        let mut lines = totals.iter().filter(|line| line.purpose == "diagnostics" && line.stream.as_deref() == stream);
+    let of = |purpose: &str, stream: Option<&str>| {
+        let mut lines = totals.iter().filter(|line| line.purpose == purpose && line.stream.as_deref() == stream);
         let line = lines.next().unwrap();
         assert_eq!(lines.next(), None);
         (line.offered, line.stored, line.dropped.clone())
     };
-    assert_eq!(of(Some("phone.load")), (5, 5, vec![]));
-    assert_eq!(of(Some("phone.calls")), (SENT, SENT, vec![]));
+    assert_eq!(of("analytics", Some("phone.app")), (SENT, SENT, vec![]));
+    assert_eq!(of("diagnostics", Some("phone.load")), (5, 5, vec![]));
+    assert_eq!(of("diagnostics", Some("phone.calls")), (SENT, SENT, vec![]));
     // The counter and the span around the others, which nobody declared.
-    assert_eq!(of(None), (2, 0, vec![("undeclared_event".to_owned(), 2)]));
+    assert_eq!(of("diagnostics", None), (2, 0, vec![("undeclared_event".to_owned(), 2)]));
+}
+
+fn check_apps(world: &World, when: &str) {
+    let rows = world.query("select * from analytics.\"phone.app\"");
+    let mut packages: Vec<&str> = rows.iter().map(|row| row["app_package"].as_str().unwrap()).collect();
+    packages.sort_unstable();
+    let mut sent: Vec<String> = (0..SENT).map(|number| format!("org.example.n{number}")).collect();
+    sent.sort();
+    assert_eq!(packages, sent, "{when}");
+    for row in &rows {
+        let [screen, duration, born] = ["screen", "duration_ms", "birth_year"].map(|column| &row[column]);
+        assert_eq!((screen, duration, born), (&json!("home"), &json!(1000), &json!(1980)), "{when}");
+        assert!(row["time"].as_str().unwrap().ends_with(":00:00Z"), "{when}: {}", row["time"]);
+    }
 }
 
 fn check_load(world: &World, when: &str) {

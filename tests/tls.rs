@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::clients::python;
 use crate::grpc::{Grpc, LOGS, OK, runtime, tls};
 use crate::otlp::{Event, encode};
-use crate::sdk::{Sdk, send};
+use crate::sdk::Sdk;
 use crate::world::{DEVICE, Service, Start, World};
 
 /// A certificate of `localhost` and its key in files, and the authority that signed it.
@@ -69,17 +68,15 @@ fn http_and_grpc_speak_tls_and_nobody_speaks_plain_text() {
 }
 
 #[test]
-fn the_python_sdk_delivers_over_tls() {
-    let Some(python) = python() else { return };
+fn the_sdks_deliver_over_tls() {
     let world = World::new();
     let files = certificate(&world);
     let service = world.start(&Start { environment: &files.environment(), ..Start::default() }).unwrap();
     let endpoint = format!("https://localhost:{}", service.address().port());
-    for (at, protocol) in ["http", "grpc"].into_iter().enumerate() {
-        let sdk = Sdk { protocol, events: 20, batch: 10, certificate: Some(&files.paths[2]) };
-        let sent = send(&python, &sdk, &endpoint, DEVICE);
-        assert!(sent.status.success(), "{protocol}: {}", String::from_utf8_lossy(&sent.stderr));
-        assert_eq!(world.account()[0].0, 20 * (at as u64 + 1), "{protocol}");
+    for (at, mut sdk) in Sdk::all().into_iter().enumerate() {
+        sdk.certificate = Some(files.paths[2].clone());
+        sdk.batches(&endpoint, DEVICE, 20, 10).delivered();
+        assert_eq!(world.account()[0].0, 20 * (at as u64 + 1), "{sdk}");
     }
 }
 

@@ -1,79 +1,51 @@
-"""Sends three log records, three data points and three spans through the real OpenTelemetry SDK.
+"""Sends metrics and spans through the real OpenTelemetry SDK, the same ones as `../js/send_signals.js`.
 
-    send_signals.py http|grpc ENDPOINT TOKEN
+    send_signals.py http/json|http/protobuf|grpc ENDPOINT TOKEN SPANS
 
-Ends with 0 only if every exporter says that it delivered.
+TOKEN is "" for none. Ends with 0 only if everything was delivered.
 """
-import logging
 import sys
-import time
 
-from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from sdk import RESOURCE, exporter, finish
 
-protocol, endpoint, token = sys.argv[1:4]
-logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-if protocol == "grpc":
-    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+*to, count = sys.argv[1:5]
 
-    def make(exporter, path):
-        return exporter(endpoint=endpoint, insecure=True, headers=(("authorization", f"Bearer {token}"),), timeout=20)
-else:
-    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    def make(exporter, path):
-        return exporter(endpoint=endpoint + path, headers={"authorization": f"Bearer {token}"}, timeout=20)
-
-results = []
-
-
-def noted(exporter):
-    """The exporter as it is, with its results noted."""
-    export = exporter.export
-
-    def noting(*arguments, **named):
-        results.append(export(*arguments, **named))
-        return results[-1]
-
-    exporter.export = noting
-    return exporter
-
-
-resource = Resource.create({"service.name": "phone-fleet", "device.id": "sdk-01", "region": "US-CA", "gpc": False})
-
-logs = LoggerProvider(resource=resource)
-logs.add_log_record_processor(SimpleLogRecordProcessor(noted(make(OTLPLogExporter, "/v1/logs"))))
-for number in range(3):
-    logs.get_logger("fleet").emit(LogRecord(
-        timestamp=time.time_ns(), severity_number=SeverityNumber.INFO, event_name="phone.app.opened",
-        attributes={"app.package": f"org.example.n{number}", "screen": "home"},
-    ))
-logs.shutdown()
-
-reader = PeriodicExportingMetricReader(noted(make(OTLPMetricExporter, "/v1/metrics")), export_interval_millis=600_000)
-meters = MeterProvider(resource=resource, metric_readers=[reader])
-counter = meters.get_meter("fleet").create_counter("phone.launches")
-for app in ("mail", "maps", "music"):
-    counter.add(7, {"app": app})
-# Exports what there is, once.
+reader = PeriodicExportingMetricReader(exporter("metrics", *to), 3_600_000)
+exponential = View(instrument_type=Histogram, instrument_name="frame.time", aggregation=ExponentialBucketHistogramAggregation())
+meters = MeterProvider(resource=RESOURCE, metric_readers=[reader], views=[exponential])
+meter = meters.get_meter("fleet.load", "3.1")
+bytes_sent = meter.create_counter("network.sent", unit="By")
+bytes_sent.add(700, {"network.type": "wifi"})
+bytes_sent.add(300, {"network.type": "wifi"})
+bytes_sent.add(50, {"network.type": "cell"})
+meter.create_gauge("battery.level").set(0.25)
+durations = meter.create_histogram("request.duration", unit="ms", explicit_bucket_boundaries_advisory=[10.0, 100.0])
+for value in (5, 7, 50, 5000):
+    durations.record(value)
+frames = meter.create_histogram("frame.time", unit="ms")
+for value in (0, 1, 2, 4, 8):
+    frames.record(value)
+meter.create_counter("nobody.declared.this").add(1)
 meters.shutdown()
 
-traces = TracerProvider(resource=resource)
-traces.add_span_processor(SimpleSpanProcessor(noted(make(OTLPSpanExporter, "/v1/traces"))))
-for number in range(3):
-    with traces.get_tracer("fleet").start_as_current_span("phone.call"):
-        pass
-traces.shutdown()
-
-print(results)
-sys.exit(0 if len(results) == 7 and all(result.name == "SUCCESS" for result in results) else 1)
+tracers = TracerProvider(resource=RESOURCE)
+tracers.add_span_processor(BatchSpanProcessor(exporter("traces", *to), max_export_batch_size=50))
+tracer = tracers.get_tracer("fleet.calls", "1.2")
+with tracer.start_as_current_span("sync") as parent:
+    for number in range(int(count)):
+        with tracer.start_as_current_span(
+            "http.request", kind=SpanKind.CLIENT, links=[Link(parent.get_span_context(), {"why": "retry"})],
+            attributes={"http.request.method": "GET", "http.response.status_code": 200 + number % 2, "url.path": f"/orders/{number}"},
+        ) as span:
+            if number % 2:
+                span.add_event("exception", {"exception.type": "Timeout", "exception.message": "late"})
+                span.add_event("retry")
+                span.set_status(Status(StatusCode.ERROR, "late"))
+tracers.shutdown()
+finish()
