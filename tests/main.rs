@@ -9,8 +9,10 @@
 mod alerts;
 mod clients;
 mod consent;
+mod core;
 mod crash;
 mod doors;
+mod explain;
 mod flow;
 mod grpc;
 mod hostile;
@@ -27,6 +29,7 @@ mod order;
 mod otlp;
 mod privacy;
 mod random;
+mod repeats;
 mod roles;
 mod rpc;
 mod scan;
