@@ -19,7 +19,7 @@ fn alerts_and_dashboard_name_metrics_that_there_are() {
     for device in ["phone-1", "phone-1", "phone-2"] {
         service.device().logs(&encode(&[Event::numbered(device, 1)])).unwrap().expect_status(200);
     }
-    let there = metrics(&service.client(None).get("/metrics").unwrap().expect_status(200).text());
+    let there = metrics(&service.metrics());
     assert!(there.contains("candor_events_stored_total") && there.contains("candor_request_seconds_bucket"));
     for (file, text) in [("alerts.yml", read("alerts.yml")), ("dashboard", expressions().join("\n"))] {
         let named = names(&text);

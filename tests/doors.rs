@@ -97,12 +97,6 @@ fn give(service: &Service, subjects: impl IntoIterator<Item = String>) {
     service.state(&subjects.into_iter().map(of).collect::<Vec<_>>());
 }
 
-fn metric(service: &Service, name: &str) -> u64 {
-    let text = service.client(None).get("/metrics").unwrap().text();
-    let lines = text.lines().filter(|line| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
-}
-
 /// A request as it was captured: its path, its headers but for those that a connection has of its own, its bytes.
 struct Captured {
     path: String,
@@ -199,8 +193,8 @@ fn captured_batches_of_segment_are_stored_byte_for_byte_and_once() {
         lines(given.map(row), &columns)
     );
     assert!(all.len() > 15, "{}", all.len());
-    assert_eq!(metric(&service, "candor_repeats_total"), captured.len() as u64);
-    assert!(metric(&service, "candor_undeclared_attributes_total") > 0);
+    assert_eq!(service.metric("candor_repeats_total"), captured.len() as u64);
+    assert!(service.metric("candor_undeclared_attributes_total") > 0);
     world.totals();
 }
 
@@ -228,7 +222,7 @@ fn captured_pings_of_glean_are_stored_byte_for_byte_and_once() {
     let expected = lines(rows, &columns);
     assert_eq!(lines(world.query("select * from diagnostics.doors"), &columns), expected);
     assert_eq!(expected.len(), 3);
-    assert_eq!(metric(&service, "candor_repeats_total"), captured.len() as u64);
+    assert_eq!(service.metric("candor_repeats_total"), captured.len() as u64);
     world.totals();
 }
 
@@ -355,7 +349,7 @@ fn half_of_mozillas_examples_are_accepted_stored_as_declared_and_counted() {
         assert_eq!(dropped("no_subject"), fates["without a subject"]);
         assert_eq!(dropped("undeclared_event"), fates["undeclared"]);
     }
-    assert!(metric(&service, "candor_undeclared_attributes_total") > 100);
+    assert!(service.metric("candor_undeclared_attributes_total") > 100);
 }
 
 /// Runs `send_by_doors.py`; whether the client is there. It must deliver everything.
@@ -387,7 +381,7 @@ fn the_cloudevents_sdk_delivers_in_every_mode() {
     let expected: Vec<String> = (1..=5).map(|number| format!("com.example.order|{number}|/shop")).collect();
     assert_eq!(lines(world.query("select * from analytics.doors"), &["event", "total", "origin"]), expected);
     // The second time, each event had another time, and the id that it has.
-    assert_eq!(metric(&service, "candor_repeats_total"), 4);
+    assert_eq!(service.metric("candor_repeats_total"), 4);
     world.totals();
 }
 
@@ -429,10 +423,10 @@ fn the_glean_sdk_delivers_and_opting_out_is_a_withdrawal() {
     let rows = world.query("select * from diagnostics.doors");
     let client = rows[0]["client"].as_str().unwrap().to_owned();
     assert!(rows.len() >= 3 && rows.iter().all(|row| row["client"] == client.as_str()), "{rows:?}");
-    assert_eq!(metric(&service, "candor_consent_statements_total"), 0);
+    assert_eq!(service.metric("candor_consent_statements_total"), 0);
 
     assert!(deliver(&python, &["opt-out", &url, folder]));
-    assert_eq!(metric(&service, "candor_consent_statements_total"), 1);
+    assert_eq!(service.metric("candor_consent_statements_total"), 1);
     let late = json!({ "client_info": { "client_id": client, "os": "Linux" }, "ping_info": { "seq": 9 } }).to_string();
     let path =
         format!("/glean/{}/submit/org-example-hub/baseline/1/167466aa-5334-44d9-a217-f91f3396a4df", token("hub"));
@@ -460,7 +454,7 @@ fn tokens_are_in_no_log_line_whatever_is_logged() {
     }
     let key = [("authorization", "Basic ZXhhbXBsZS13cml0ZS1rZXk6")];
     client.send("POST", "/v1/batch", &key, br#"{"batch":[],"writeKey":"body-canary"}"#).unwrap().expect_status(200);
-    let metrics = client.get("/metrics").unwrap().text();
+    let metrics = service.metrics();
     let log = service.log();
     assert!(log.contains("/glean/{token}/submit/{app}/{ping}/{version}/{uuid}"), "the route is named");
     for secret in [token("hub").as_str(), "example-write-key", "ZXhhbXBsZS13cml0ZS1rZXk6", "canary", uuid] {

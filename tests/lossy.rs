@@ -46,9 +46,7 @@ fn a_lost_reply_makes_no_second_row_for_the_python_sdk_over_http_and_grpc() {
 
 fn assert_one_row_each(world: &World, service: &Service, proxy: &Proxy, events: u64, what: &str) {
     let lost = proxy.lost.load(Ordering::Relaxed);
-    let metrics = service.client(None).get("/metrics").unwrap().expect_status(200).text();
-    let repeats = metrics.lines().find_map(|line| line.strip_prefix("candor_repeats_total{source=\"devices\"} "));
-    let repeats: u64 = repeats.expect("repeats are counted").parse().unwrap();
+    let repeats = service.metric("candor_repeats_total");
     figure(&format!("lossy: {what}: {events} events, {lost} replies lost, {repeats} requests recognised as repeats"));
     assert!(lost >= 2, "the proxy lost {lost} replies only");
     assert_eq!(repeats, lost, "each request whose reply was lost came again, once");

@@ -17,20 +17,20 @@ fn the_same_request_again_adds_no_row_however_little_memory_there_is() {
     let refused = send(&service);
     assert!(refused > 0, "nothing was one too many: {REQUESTS} requests are too few");
     assert_eq!(world.account()[1], (REQUESTS, REQUESTS));
-    let held = metric(&service, "candor_store_repeats_held");
+    let held = service.metric("candor_store_repeats_held");
     assert!(held <= 1_024, "{held} requests are held");
 
     // Some of them are held, some are in the ledger; then all are in the ledger; then memory is filled from there.
     assert_eq!(send(&service), 0, "repeats are not refused");
     service.flush();
-    assert_eq!(metric(&service, "candor_store_repeats_held"), 0);
+    assert_eq!(service.metric("candor_store_repeats_held"), 0);
     send(&service);
-    let asked = metric(&service, "candor_store_repeats_lookups");
+    let asked = service.metric("candor_store_repeats_lookups");
     assert!(asked >= REQUESTS, "the ledger was asked {asked} times");
     assert!(service.stop().success());
     let service = little();
     send(&service);
-    assert_eq!(metric(&service, "candor_repeats_total{source=\"devices\"}"), REQUESTS);
+    assert_eq!(service.metric("candor_repeats_total"), REQUESTS);
     assert_eq!(world.account()[1], (REQUESTS, REQUESTS));
     assert_eq!(world.count("select count(*) from analytics.\"phone.app\""), REQUESTS);
     figure(&format!(
@@ -55,10 +55,4 @@ fn send(service: &Service) -> u64 {
         }
     }
     refused
-}
-
-fn metric(service: &Service, name: &str) -> u64 {
-    let text = service.client(None).get("/metrics").unwrap().expect_status(200).text();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no metric {name}")).parse().unwrap()
 }
