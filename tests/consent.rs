@@ -122,7 +122,7 @@ fn must_be_stored(event: &Sent, changes: &[Change], granted: Instant) -> Option<
 
 /// Each reason's drops for `analytics` are the same in both; gives those at the append.
 fn metrics_agree_with_the_totals(service: &Service, world: &World) -> u64 {
-    let text = service.client(None).get("/metrics").unwrap().expect_status(200).text();
+    let text = service.metrics();
     let counter = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok());
     let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("candor_events_dropped_total{")) {

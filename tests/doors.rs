@@ -193,8 +193,8 @@ fn captured_batches_of_segment_are_stored_byte_for_byte_and_once() {
         lines(given.map(row), &columns)
     );
     assert!(all.len() > 15, "{}", all.len());
-    assert_eq!(service.client(None).metric("candor_repeats_total"), captured.len() as u64);
-    assert!(service.client(None).metric("candor_undeclared_attributes_total") > 0);
+    assert_eq!(service.metric("candor_repeats_total"), captured.len() as u64);
+    assert!(service.metric("candor_undeclared_attributes_total") > 0);
     world.totals();
 }
 
@@ -222,7 +222,7 @@ fn captured_pings_of_glean_are_stored_byte_for_byte_and_once() {
     let expected = lines(rows, &columns);
     assert_eq!(lines(world.query("select * from diagnostics.doors"), &columns), expected);
     assert_eq!(expected.len(), 3);
-    assert_eq!(service.client(None).metric("candor_repeats_total"), captured.len() as u64);
+    assert_eq!(service.metric("candor_repeats_total"), captured.len() as u64);
     world.totals();
 }
 
@@ -359,12 +359,12 @@ fn all_of_mozillas_examples_are_accepted_stored_as_declared_and_counted() {
         assert_eq!(dropped("no_subject"), fates["without a subject"]);
         assert_eq!(dropped("undeclared_event"), fates["undeclared"]);
     }
-    assert!(client.metric("candor_undeclared_attributes_total") > 100);
-    let statements = client.metric("candor_consent_statements_total");
+    assert!(service.metric("candor_undeclared_attributes_total") > 100);
+    let statements = service.metric("candor_consent_statements_total");
     for (number, example) in (examples.len()..).zip(&opting_out) {
         example.send(&mut client, number);
     }
-    let withdrawn = client.metric("candor_consent_statements_total") - statements;
+    let withdrawn = service.metric("candor_consent_statements_total") - statements;
     assert_eq!((withdrawn, opting_out.len()), (1, 1), "Mozilla has one example of it");
 }
 
@@ -397,7 +397,7 @@ fn the_cloudevents_sdk_delivers_in_every_mode() {
     let expected: Vec<String> = (1..=5).map(|number| format!("com.example.order|{number}|/shop")).collect();
     assert_eq!(lines(world.query("select * from analytics.doors"), &["event", "total", "origin"]), expected);
     // The second time, each event had another time, and the id that it has.
-    assert_eq!(service.client(None).metric("candor_repeats_total"), 4);
+    assert_eq!(service.metric("candor_repeats_total"), 4);
     world.totals();
 }
 
@@ -455,7 +455,7 @@ fn the_glean_sdk_delivers_and_opting_out_is_a_withdrawal() {
     let rows = world.query("select * from diagnostics.doors");
     let client = rows[0]["client"].as_str().unwrap().to_owned();
     assert!(rows.len() >= 3 && rows.iter().all(|row| row["client"] == client.as_str()), "{rows:?}");
-    assert_eq!(service.client(None).metric("candor_consent_statements_total"), 0);
+    assert_eq!(service.metric("candor_consent_statements_total"), 0);
     // Until now analytics lacked a consent, and diagnostics needed none.
     give(&service, [client.clone()]);
     let ping = |number: u64| {
@@ -469,7 +469,7 @@ fn the_glean_sdk_delivers_and_opting_out_is_a_withdrawal() {
     assert_eq!(before, [rows.len() as u64 + 1, 1]);
 
     assert!(deliver(&python, &["opt-out", &url, folder]));
-    assert_eq!(service.client(None).metric("candor_consent_statements_total"), 2);
+    assert_eq!(service.metric("candor_consent_statements_total"), 2);
     let states = world.json(&["consent", "show", &client]);
     let states: Vec<_> = states["rows"].as_array().unwrap().iter().map(|row| row["state"].as_str()).collect();
     assert_eq!(states, [Some("withdrawn"), Some("withdrawn")], "of every purpose");

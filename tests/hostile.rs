@@ -79,7 +79,7 @@ fn a_million_distinct_values_do_not_grow_metrics_or_memory() {
     };
     // What a busy service needs anyway.
     (0..5).for_each(|batch| send(&mut client, batch));
-    let lines = || service.client(None).get("/metrics").unwrap().expect_status(200).text().lines().count();
+    let lines = || service.metrics().lines().count();
     let (before, lines_before) = (service.peak_memory(), lines());
     (5..DISTINCT / AT_ONCE).for_each(|batch| send(&mut client, batch));
     for number in 0..2_000 {
@@ -95,7 +95,7 @@ fn a_million_distinct_values_do_not_grow_metrics_or_memory() {
         "labels: {DISTINCT} values: /metrics {lines_before} -> {lines_after} lines, memory +{} MB",
         grown >> 20
     ));
-    let text = service.client(None).get("/metrics").unwrap().text();
+    let text = service.metrics();
     assert!(!text.contains(MARK), "a value became a label");
     // Two answers that were not given before (401, 404) have a line and a histogram each.
     assert!(lines_after <= lines_before + 60, "/metrics grew from {lines_before} to {lines_after} lines");

@@ -47,20 +47,6 @@ impl Client {
         self.send("GET", path, &[], &[])
     }
 
-    /// A metric of the service, summed over its labels.
-    pub(crate) fn metric(&mut self, name: &str) -> u64 {
-        self.metric_of(name, "")
-    }
-
-    /// The same over the series whose labels hold `label`.
-    pub(crate) fn metric_of(&mut self, name: &str, label: &str) -> u64 {
-        let text = self.get("/metrics").expect("an answer").expect_status(200).text();
-        let series =
-            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        let series = series.filter(|line| line.contains(label));
-        series.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().expect("a count")).sum()
-    }
-
     /// Any request. An error leaves the client usable: the next request connects again.
     pub(crate) fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
         let mut connection = match self.connection.take() {

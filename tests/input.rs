@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::http::Answer;
 use crate::otlp::{Event, encode, gzip, key_value, partial_success, request};
 use crate::random::Random;
-use crate::world::{OFFICER, Service, World, figure};
+use crate::world::{OFFICER, World, figure};
 
 /// Stands in every bad request; no answer and no log line may hold it.
 const SECRET: &str = "s3cr3t-value-of-a-person";
@@ -170,12 +170,6 @@ fn mutated_bodies_never_end_the_process_and_memory_stays_bounded() {
     assert!(service.is_alive());
     world.totals();
     assert!(service.stop().success());
-}
-
-impl Service {
-    fn metrics(&self) -> String {
-        self.client(None).get("/metrics").unwrap().expect_status(200).text()
-    }
 }
 
 fn event() -> Event {

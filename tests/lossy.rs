@@ -74,7 +74,7 @@ fn lose(language: Language, protocol: Protocol) {
 }
 
 fn repeats(service: &Service) -> u64 {
-    service.client(None).metric("candor_repeats_total")
+    service.metric("candor_repeats_total")
 }
 
 fn assert_one_row_each(world: &World, service: &Service, events: u64, lost: u64, what: &str) {

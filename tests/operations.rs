@@ -80,6 +80,22 @@ fn tokens_and_keys_may_be_credentials() {
 }
 
 #[test]
+fn a_key_that_the_policy_names_is_made_or_the_service_does_not_start() {
+    let world = World::new();
+    assert!(world.serve().stop().success());
+    let (own, elsewhere) = (world.data().join("keys/ring.toml"), world.path("ring.toml"));
+    world.edit("policy.toml", |text| text.replace(r#"key = "marketing""#, r#"key = "offers""#));
+    std::fs::copy(&own, &elsewhere).unwrap();
+    let environment = [("CANDOR_STORE_KEY_RING", elsewhere.to_str().unwrap())];
+    let ended = world.start(&Start { environment: &environment, ..Start::default() });
+    let ended = ended.err().expect("a ring that is kept elsewhere is not changed");
+    assert!(ended.contains("has no key `offers`, which the policy names"), "{ended}");
+    assert!(world.serve().stop().success());
+    assert!(std::fs::read_to_string(&own).unwrap().contains("[named.offers]"));
+    assert!(!std::fs::read_to_string(&elsewhere).unwrap().contains("offers"));
+}
+
+#[test]
 fn top_measures_what_comes_in() {
     let world = World::new();
     let service = world.serve();

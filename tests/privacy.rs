@@ -114,8 +114,7 @@ fn assert_clean(needles: &Needles, world: &World, service: Service) {
     service.flush();
     read += needles.folder(&world.data(), &mut hits);
     needles.deleted_files(service.pid(), &mut hits);
-    let metrics = service.client(None).get("/metrics").unwrap();
-    needles.text("/metrics", &metrics.text(), &mut hits);
+    needles.text("/metrics", &service.metrics(), &mut hits);
     needles.text("standard error", &service.log(), &mut hits);
     let totals = world.json(&["audit", "totals"]).to_string();
     needles.text("audit totals", &totals, &mut hits);

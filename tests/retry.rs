@@ -85,7 +85,7 @@ fn a_source_over_its_rate_loses_nothing_of_sdks_that_come_again() {
         let service = world.start(&Start { environment: &environment, ..Start::default() }).unwrap();
         service.consent(&["sdk-01"], "given");
         let sent = sdk.batches(&format!("http://{}", service.address()), DEVICE, 5, 1);
-        let refused = service.client(None).metric_of("candor_requests_total", "status=\"429\"");
+        let refused = service.metric_of("candor_requests_total", "status=\"429\"");
         let failed = sent.results.iter().filter(|delivered| !**delivered).count() as u64;
         figure(&format!("over its rate: {sdk}: 5 exports, {refused} refused, {failed} given up"));
         assert_eq!(sent.results.len(), 5, "{sdk}: {}", sent.complaint);
@@ -114,7 +114,7 @@ fn assert_stored(world: &World, service: &Service, delivered: &[bool], sdk: &Sdk
     want.sort();
     assert_eq!(have, want, "{sdk}");
     assert_eq!(world.account()[1].1, want.len() as u64, "{sdk}");
-    assert_eq!(service.client(None).metric("candor_repeats_total"), 0, "{sdk}: what was refused was not stored");
+    assert_eq!(service.metric("candor_repeats_total"), 0, "{sdk}: what was refused was not stored");
 }
 
 /// How the requests came: what `tests/limits.rs` and the readers of JSON take these clients to send.

@@ -254,6 +254,24 @@ impl Service {
         assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
     }
 
+    /// What `GET /metrics` answers.
+    pub(crate) fn metrics(&self) -> String {
+        self.client(None).get("/metrics").unwrap().expect_status(200).text()
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        self.metric_of(name, "")
+    }
+
+    /// The same over the series whose labels hold `label`.
+    pub(crate) fn metric_of(&self, name: &str, label: &str) -> u64 {
+        let text = self.metrics();
+        let lines = text.lines().filter(|line| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']));
+        let lines = lines.filter(|line| line.contains(label));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
     /// Highest resident memory so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process is alive");

@@ -212,15 +212,16 @@ Exit code 3 if something is wrong.")]
 Examples:
   head -1 seeds/events/sample.jsonl |
       candor policy explain --fleet seeds/fleet --event - --consent '*=given' --age-from 30
-  candor policy explain --fleet seeds/fleet --event event.json --consent analytics=given
+  candor policy explain --fleet seeds/fleet --event seeds/events/span.json --consent '*=given'
 
-The event is one JSON object: {\"time\", \"event\", \"resource\": {..}, \"attributes\": {..}}.
-It takes the way that a real one takes, and is not kept. Pseudonyms are made with an example key,
-so they are not those of a service.")]
+The event is one JSON object: {\"time\", \"event\", \"resource\": {..}, \"attributes\": {..}}; or a
+request of OTLP in JSON, as POST /v1/logs, /v1/metrics and /v1/traces take it, with one log record,
+data point or span. It takes the way that a real one takes, and is not kept. Pseudonyms are made
+with an example key, so they are not those of a service.")]
 pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) fleet: FleetArg,
-    /// File with one event as JSON, or - for stdin
+    /// File with one event as JSON or OTLP, or - for stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) event: PathBuf,
     /// Consent of its subject: PURPOSE=STATE, or '*=given' for all; unknown if not said

@@ -26,6 +26,12 @@ pub(crate) fn rows(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, Arrow
         .collect()
 }
 
+/// One cell.
+pub(crate) fn value(column: &dyn Array, row: usize) -> Result<Value, ArrowError> {
+    let options = FormatOptions::default().with_display_error(false);
+    cell(column, row, &ArrayFormatter::try_new(column, &options)?)
+}
+
 fn cell(column: &dyn Array, row: usize, text: &ArrayFormatter<'_>) -> Result<Value, ArrowError> {
     if column.is_null(row) {
         return Ok(Value::Null);

@@ -5,21 +5,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candor_agent::encode::request_body;
-use candor_agent::event::Event;
-use candor_policy::batch::{Cleared, Evidence};
-use candor_policy::catalogue::{FieldPath, Place, Signal, Stream};
+use candor_policy::batch::{Cleared, Evidence, Received};
+use candor_policy::catalogue::FieldPath;
 use candor_policy::consent::{ConsentSnapshot, ConsentState, SubjectConsent};
 use candor_policy::explain::{Explanation, SampleEvent};
 use candor_policy::keys::{HmacKey, Keys};
 use candor_policy::plan::Plan;
 use candor_policy::reason::Reason;
 use candor_store::clock::Clock;
-use candor_wire::otlp::DecodeLimits;
-use candor_wire::otlp::protobuf::decode_logs;
+use candor_wire::otlp::DecodeError;
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::sample::{Came, Request};
 
 /// Not a secret: pseudonyms made with it are examples.
 const EXAMPLE_KEY: [u8; 32] = *b"candor policy explain: no secret";
@@ -31,7 +29,7 @@ const MOST_SOURCES_BYTES: u64 = 4 << 20;
 /// What is asked about: an event, and what is known of its subject.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
-    pub(crate) event: &'a Event,
+    pub(crate) request: &'a Request,
     pub(crate) consent: BTreeMap<String, ConsentState>,
     pub(crate) age_from: Option<u8>,
     pub(crate) gpc: bool,
@@ -39,10 +37,13 @@ pub(crate) struct Question<'a> {
     pub(crate) subject: FieldPath,
 }
 
-/// The answer.
-#[derive(Debug)]
+/// The answer. It holds raw values: do not print it whole.
 pub(crate) struct Answer {
     pub(crate) explanation: Explanation,
+    /// Whether the catalogue has the event. Without that nobody looks at the rest of it, the jurisdiction included.
+    pub(crate) declared: bool,
+    /// By catalogue column, and `time`.
+    came: BTreeMap<String, Value>,
     /// Attributes that no field of the event declares.
     pub(crate) undeclared: u64,
     /// By purpose.
@@ -58,11 +59,26 @@ pub(crate) struct Outcome {
     pub(crate) values: Map<String, Value>,
 }
 
+impl Answer {
+    /// What the event has for a field of its stream, `time` included; null if nothing.
+    pub(crate) fn came_in(&self, field: &str) -> Value {
+        self.came.get(field).cloned().unwrap_or_default()
+    }
+}
+
 /// Explains one event under a plan.
 pub(crate) fn explain(plan: &Plan, question: &Question<'_>, clock: &dyn Clock) -> Result<Answer, Failure> {
     let now = clock.now();
-    let explanation = plan.explain(&sample(plan, question, now));
-    let cleared = clear(plan, question, now)?;
+    let cannot = |e: DecodeError| Failure::usage(format!("the event cannot be sent: {e}"));
+    let keys = plan.key_index(&question.subject);
+    let received = question.request.decode(&keys).map_err(cannot)?;
+    if received.records() != 1 {
+        return Err(Failure::usage(format!("it holds {} records, not one", received.records()))
+            .mend("give a request with one log record, one data point or one span"));
+    }
+    let came = question.request.came(plan, keys).map_err(cannot)?;
+    let explanation = plan.explain(&sample(question, &came, now));
+    let cleared = clear(plan, received, question, now);
     let mut outcomes: BTreeMap<String, Outcome> = BTreeMap::new();
     for count in cleared.counts() {
         let outcome = outcomes.entry(count.purpose.clone()).or_default();
@@ -75,30 +91,8 @@ pub(crate) fn explain(plan: &Plan, question: &Question<'_>, clock: &dyn Clock) -
         values.retain(|column, value| !OWN_COLUMNS.contains(&column.as_str()) && !value.is_null());
         outcomes.entry(table.purpose_name.to_string()).or_default().values = values;
     }
-    Ok(Answer { explanation, undeclared: cleared.rejected().undeclared_attributes, outcomes })
-}
-
-/// What the event has at a path, if anything: the attribute of that dotted key, or the way through nested objects.
-pub(crate) fn value_at<'a>(event: &'a Event, path: &FieldPath) -> Option<&'a Value> {
-    let found = match path {
-        FieldPath::Attribute(key) => nested(&event.attributes, key),
-        FieldPath::Resource(key) => nested(&event.resource, key),
-        FieldPath::Place(Place::Body) => event.body.as_ref(),
-        FieldPath::BodyKey(key) => event.body.as_ref().and_then(Value::as_object).and_then(|body| nested(body, key)),
-        // The others are no JSON value of a log event as people write it.
-        _ => None,
-    };
-    found.filter(|value| !value.is_null())
-}
-
-/// What the event has for a field of its stream, `time` included.
-pub(crate) fn came_in(event: &Event, stream: Option<&Stream>, field: &str) -> Value {
-    if field == "time" {
-        let time = jiff::Timestamp::from_nanosecond(i128::from(event.time_unix_nano)).ok();
-        return json!(time.filter(|_| event.time_unix_nano > 0).map(|time| time.to_string()));
-    }
-    let declared = stream.and_then(|stream| stream.fields.iter().find(|declared| declared.column == field));
-    declared.map(|declared| value_of(event, &declared.from)).unwrap_or_default()
+    let undeclared = cleared.rejected().undeclared_attributes;
+    Ok(Answer { explanation, declared: came.declared, came: came.values, undeclared, outcomes })
 }
 
 /// Where a source of a fleet folder finds its subjects: the one of that name, or the first that has any.
@@ -131,47 +125,20 @@ pub(crate) const fn sentence(reason: Reason) -> &'static str {
         Reason::UnderAge => "the subject's age is unknown or too low",
         Reason::OptedOut => "Global Privacy Control opts out of this purpose",
         Reason::NoConsent => "consent is not given",
+        Reason::EvaluationFailed => "an operator of this purpose cannot run on it",
         Reason::WithdrawnAtAppend => "consent was withdrawn on the way",
     }
 }
 
-fn value_of(event: &Event, path: &FieldPath) -> Value {
-    match path {
-        FieldPath::Position { lat, lon } => match (value_at(event, lat), value_at(event, lon)) {
-            (None, None) => Value::Null,
-            (lat, lon) => json!({ "lat": lat, "lon": lon }),
-        },
-        FieldPath::Place(Place::SeverityNumber) if event.severity_number != 0 => json!(event.severity_number),
-        FieldPath::Place(Place::SeverityText) if !event.severity_text.is_empty() => json!(event.severity_text),
-        _ => value_at(event, path).cloned().unwrap_or_default(),
-    }
-}
-
-fn nested<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    map.get(key).or_else(|| {
-        key.match_indices('.').find_map(|(dot, _)| nested(map.get(&key[..dot])?.as_object()?, &key[dot + 1..]))
-    })
-}
-
-fn sample(plan: &Plan, question: &Question<'_>, now: i64) -> SampleEvent {
-    let event = question.event;
-    let policy = plan.policy();
-    let at = |path: Option<&FieldPath>| path.and_then(|path| value_at(event, path));
-    let gpc = at(policy.gpc.from.as_ref());
-    let stream = stream_of(plan, &event.name);
-    let declared = stream.and_then(|stream| Some((stream, stream.events.iter().find(|e| e.name == event.name)?)));
-    let mut fields = Map::new();
-    if let Some((stream, declared)) = declared {
-        for field in declared.fields.iter().filter_map(|number| stream.fields.get(usize::from(*number))) {
-            fields.insert(field.column.clone(), value_of(event, &field.from));
-        }
-    }
+fn sample(question: &Question<'_>, came: &Came, now: i64) -> SampleEvent {
+    let mut fields: Map<String, Value> =
+        came.values.iter().filter(|(column, _)| *column != "time").map(|(c, v)| (c.clone(), v.clone())).collect();
+    fields.extend(came.bad.iter().map(|column| (column.clone(), of_no_type())));
     SampleEvent {
-        event: event.name.clone(),
-        signal: Signal::Logs,
-        jurisdiction: at(policy.jurisdictions.from.as_ref()).and_then(Value::as_str).map(str::to_owned),
-        gpc: question.gpc
-            || gpc.is_some_and(|value| [json!(true), json!(1), json!("1"), json!("true")].contains(value)),
+        event: question.request.name().to_owned(),
+        signal: question.request.signal(),
+        jurisdiction: came.jurisdiction.clone(),
+        gpc: question.gpc || came.gpc,
         fields,
         consent: question.consent.clone(),
         age_from: question.age_from,
@@ -179,16 +146,12 @@ fn sample(plan: &Plan, question: &Question<'_>, now: i64) -> SampleEvent {
     }
 }
 
-/// The stream that declares an event.
-pub(crate) fn stream_of<'a>(plan: &'a Plan, event: &str) -> Option<&'a Stream> {
-    let mut logs = plan.catalogue().streams.iter().filter(|stream| stream.signal == Signal::Logs);
-    logs.find(|stream| stream.events.iter().any(|declared| declared.name == event))
+/// A value that no field can have.
+fn of_no_type() -> Value {
+    json!([[]])
 }
 
-fn clear(plan: &Plan, question: &Question<'_>, now: i64) -> Result<Cleared, Failure> {
-    let body = request_body(std::slice::from_ref(question.event));
-    let received = decode_logs(&body, &plan.key_index(&question.subject), &DecodeLimits::default())
-        .map_err(|e| Failure::usage(format!("the event cannot be sent: {e}")))?;
+fn clear(plan: &Plan, received: Received, question: &Question<'_>, now: i64) -> Cleared {
     let keys = example_keys(plan);
     let evidence = Evidence { source: "explain".into(), received_at: now, gpc: question.gpc };
     let admitted = received.admit(evidence, &keys);
@@ -197,29 +160,10 @@ fn clear(plan: &Plan, question: &Question<'_>, now: i64) -> Result<Cleared, Fail
         consent = consent.with(number, question.consent.get(&purpose.name).copied().unwrap_or_default());
     }
     let snapshot = ConsentSnapshot::new(0, vec![consent; admitted.subjects().len()]);
-    Ok(plan.clear(admitted, &snapshot, &keys))
+    plan.clear(admitted, &snapshot, &keys)
 }
 
 fn example_keys(plan: &Plan) -> Keys {
     let key = || HmacKey::new(1, &EXAMPLE_KEY);
-    let operators = plan.tables().iter().flat_map(|table| &table.columns).flat_map(|column| &column.operators);
-    let named = operators.filter_map(|operator| Some((operator.key()?.to_owned(), key())));
-    Keys::new(key(), key(), named.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use candor_agent::event::EventLimits;
-
-    use super::*;
-
-    #[test]
-    fn a_dotted_key_wins_over_the_nested_way() {
-        let text = r#"{"event":"e","attributes":{"a":{"b":{"c":1},"d.e":2},"a.b.c":3,"n":null}}"#;
-        let event = Event::parse(text, &EventLimits::default()).unwrap();
-        let at = |key: &str| value_at(&event, &FieldPath::Attribute(key.to_owned())).cloned();
-        assert_eq!(at("a.b.c"), Some(json!(3)));
-        assert_eq!(at("a.d.e"), Some(json!(2)));
-        assert_eq!((at("a.b.x"), at("n")), (None, None));
-    }
+    Keys::new(key(), key(), plan.named_keys().into_iter().map(|name| (name, key())).collect())
 }

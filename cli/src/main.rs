@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod progress;
 mod render;
+mod sample;
 mod service;
 mod settings;
 mod supervisor;

@@ -64,7 +64,7 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 11] = [
+const STORE: [(&str, &str, FigureOf); 14] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
@@ -72,6 +72,9 @@ const STORE: [(&str, &str, FigureOf); 11] = [
     ("candor_store_segments", "Segments on disk", |f| f.segments),
     ("candor_store_set_aside", "Damaged segments set aside, ever", |f| f.set_aside),
     ("candor_store_repeats", "Requests recognised as repeats since the start", |f| f.repeats),
+    ("candor_store_repeats_held", "Requests held one by one until the ledger has them", |f| f.repeats_held),
+    ("candor_store_repeats_filter_bytes", "Memory of the filter that knows those it has", |f| f.repeats_filter_bytes),
+    ("candor_store_repeats_lookups", "Questions to the ledger whether it has a request", |f| f.repeats_lookups),
     ("candor_store_lsn", "Highest log sequence number appended", |f| f.lsn),
     ("candor_store_flushed_lsn", "Highest log sequence number in tables", |f| f.flushed_lsn),
     ("candor_store_subjects", "Subjects with a consent statement", |f| f.subjects),

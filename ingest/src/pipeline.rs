@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candor_policy::batch::{Cleared, Evidence};
 use candor_store::store::{Appended, BatchDigest, Reply};
 use candor_wire::identified::{Identified, ids_of_all};
+use tokio::runtime::Handle;
 
 use crate::body::Sent;
 use crate::error::Refusal;
@@ -72,7 +73,7 @@ fn prepare(service: &Service, source: &Source, form: Form, sent: Sent, evidence:
 
     let plain = sent.decompress(limits.decompressed_bytes)?;
     let mut digest = form.digest(&service.store, &source.name, &plain.bytes);
-    if let Some(reply) = service.store.repeat_of(&digest) {
+    if let Some(reply) = repeat_of(service, &digest)? {
         return Ok(Step::Known(reply));
     }
     let (signal, by_events) = (form.signal(), form.known_by_events());
@@ -85,7 +86,7 @@ fn prepare(service: &Service, source: &Source, form: Form, sent: Sent, evidence:
     let admitted = received.admit(evidence, &keys);
     if let (Some(protocol), Some(ids)) = (by_events, ids_of_all(&event_ids)) {
         digest = digest_of_events(&service.store, (&source.name, protocol), records, &ids, admitted.subjects());
-        if let Some(reply) = service.store.repeat_of(&digest) {
+        if let Some(reply) = repeat_of(service, &digest)? {
             return Ok(Step::Known(reply));
         }
     }
@@ -93,6 +94,11 @@ fn prepare(service: &Service, source: &Source, form: Form, sent: Sent, evidence:
     let cleared = service.plan.clear(admitted, &consent, &keys);
     let reply = otlp::reply(signal, cleared.rejected());
     Ok(Step::Cleared { cleared: Box::new(cleared), digest, reply, lease: plain.lease })
+}
+
+/// What a request was told that is durable already. The ledger may have to be read, for which a worker may wait.
+fn repeat_of(service: &Service, digest: &BatchDigest) -> Result<Option<Reply>, Refusal> {
+    Ok(Handle::current().block_on(service.store.repeat_of(digest))?)
 }
 
 fn repeated(service: &Service, source: &Source, reply: Reply) -> Done {

@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use arrow_schema::ArrowError;
-
 use crate::batch::{Admitted, Cleared, ClearedTable, DecodeTally, NO_SUBJECT, Rejected, subject_ids};
 use crate::consent::ConsentSnapshot;
 use crate::keys::Keys;
@@ -27,7 +25,7 @@ mod reference;
 mod tests;
 
 use account::{Account, Tally};
-use columns::{Selection, SubjectNames};
+use columns::{Failed, Selection, SubjectNames};
 use facts::{Gate, GroupFacts};
 
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -97,14 +95,17 @@ fn clear_group(
     let Some(table) = table.filter(|_| !rows.is_empty()) else {
         return (tally, None);
     };
-    let selection = Selection { table, facts, rows, decisions };
-    let cleared = cleared_table(&selection, gate.consent, names, keys).ok();
-    match &cleared {
-        Some(cleared) => tally.stored = cleared.rows.num_rows() as u64,
-        // The columns are made to fit the schema, so that this is a fault of ours: nothing may be stored then, and the
-        // account must still balance.
-        None => tally.drop_rows(Reason::NoRule, selection.rows.len() as u64),
+    let mut selection = Selection { table, facts, rows, decisions };
+    let mut cleared = None;
+    // Each round takes rows out or is the last one. Rows on which an operator fails are dropped whole and counted: a cell
+    // that is empty without a reason would be a drop that no counter holds.
+    while cleared.is_none() && !selection.rows.is_empty() {
+        match cleared_table(&selection, gate.consent, names, keys) {
+            Ok(table) => cleared = Some(table),
+            Err(failed) => tally.drop_rows(Reason::EvaluationFailed, selection.take_out(&failed)),
+        }
     }
+    tally.stored = cleared.as_ref().map_or(0, |cleared| cleared.rows.num_rows() as u64);
     (tally, cleared)
 }
 
@@ -148,7 +149,7 @@ fn cleared_table(
     consent: &ConsentSnapshot,
     names: &mut SubjectNames<'_>,
     keys: &Keys,
-) -> Result<ClearedTable, ArrowError> {
+) -> Result<ClearedTable, Failed> {
     Ok(ClearedTable {
         purpose: selection.table.purpose,
         purpose_name: selection.table.purpose_name.clone(),

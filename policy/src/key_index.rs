@@ -118,6 +118,16 @@ impl KeyIndex {
         self.events[signal as usize].get(name).copied()
     }
 
+    /// The same with a field that no event may carry: its values count as undeclared.
+    #[must_use]
+    pub fn without(mut self, stream: u16, field: u16) -> Self {
+        let events = self.streams.get_mut(usize::from(stream)).map(|stream| stream.event_fields.as_mut_slice());
+        for allowed in events.unwrap_or_default().iter_mut().filter_map(|fields| fields.get_mut(usize::from(field))) {
+            *allowed = false;
+        }
+        self
+    }
+
     /// Keys of a stream by its number.
     #[must_use]
     pub fn stream(&self, stream: u16) -> Option<&StreamKeys> {

@@ -22,13 +22,15 @@ pub enum Reason {
     OptedOut,
     /// The purpose needs a consent that is not given.
     NoConsent,
+    /// An operator failed on it: it lacks its key, or is given what it was not compiled for. Nothing of the record is stored.
+    EvaluationFailed,
     /// Consent was withdrawn between clearing and the append.
     WithdrawnAtAppend,
 }
 
 impl Reason {
     /// All reasons, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UndeclaredEvent,
         Self::BadValue,
         Self::NoSubject,
@@ -37,6 +39,7 @@ impl Reason {
         Self::UnderAge,
         Self::OptedOut,
         Self::NoConsent,
+        Self::EvaluationFailed,
         Self::WithdrawnAtAppend,
     ];
 
@@ -52,6 +55,7 @@ impl Reason {
             Self::UnderAge => "under_age",
             Self::OptedOut => "opted_out",
             Self::NoConsent => "no_consent",
+            Self::EvaluationFailed => "evaluation_failed",
             Self::WithdrawnAtAppend => "withdrawn_at_append",
         }
     }

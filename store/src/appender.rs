@@ -54,7 +54,6 @@ struct Group {
 #[derive(Debug)]
 struct WrittenBatch {
     claim: Claim,
-    received_at: i64,
     reply: Reply,
     answer: oneshot::Sender<BatchAnswer>,
 }
@@ -110,8 +109,8 @@ impl Appender {
         let refused = match self.changes.verdict(job.generation, &job.concerned) {
             Verdict::Unchanged => match self.write(&job.encoded) {
                 Ok(_) => {
-                    let BatchJob { claim, received_at, reply, answer, .. } = job;
-                    self.group.batches.push(WrittenBatch { claim, received_at, reply, answer });
+                    let BatchJob { claim, reply, answer, .. } = job;
+                    self.group.batches.push(WrittenBatch { claim, reply, answer });
                     return;
                 }
                 Err(error) => BatchAnswer::Refused(error),
@@ -186,7 +185,7 @@ impl Appender {
         }
         self.put_in_force(group.statements);
         for batch in group.batches {
-            batch.claim.keep(batch.received_at, batch.reply);
+            batch.claim.keep(batch.reply);
             let _ = batch.answer.send(BatchAnswer::Durable);
         }
         for answer in group.superseded {

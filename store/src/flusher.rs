@@ -100,6 +100,8 @@ impl Flusher {
     fn release(&self, frames: Vec<Frame>, segment: &ClosedSegment) -> Result<(), Error> {
         let release = release_of(frames, segment.last_lsn, self.shared.horizon())?;
         self.runtime.block_on(self.ledger.release(&release))?;
+        let known = release.repeats.iter().map(|(digest, received_at, _)| (*digest, *received_at));
+        self.shared.repeats.release(known);
         let gauges = &self.shared.gauges;
         gauges.flushed_lsn.store(segment.last_lsn, Ordering::Relaxed);
         gauges.pending_rows.fetch_sub(segment.rows, Ordering::Relaxed);

@@ -20,9 +20,8 @@ use crate::shared::{Gauges, Shared};
 pub(crate) async fn load(shared: &Shared, ledger: &Ledger) -> Result<u64, Error> {
     let released = ledger.released_lsn().await?;
     ledger.each_newest_statement(|statement| put_in_force(shared, &statement).map(drop)).await?;
-    for (digest, received_at, reply) in ledger.repeats_since(shared.horizon()).await? {
-        shared.repeats.insert(digest, received_at, reply);
-    }
+    let enter = |digest, received_at| shared.repeats.release([(digest, received_at)]);
+    ledger.each_repeat_since(shared.horizon(), enter).await?;
     let recovered = recover(&shared.settings.data)?;
     for path in &recovered.segments {
         shared.closed.push(replay(shared, path, released)?);
@@ -47,7 +46,7 @@ fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, 
         match frame.account()? {
             Account::Batch(header) => {
                 segment.rows += header.tables.iter().map(|table| table.rows).sum::<u64>();
-                shared.repeats.insert(digest_of(&header)?, header.received_at, header.reply);
+                shared.repeats.hold(digest_of(&header)?, header.reply);
             }
             Account::Statement(statement) => {
                 let subject = put_in_force(shared, &statement)?;

@@ -33,7 +33,6 @@ pub(crate) struct BatchJob {
     pub(crate) generation: u64,
     pub(crate) concerned: Vec<Concerned>,
     pub(crate) claim: Claim,
-    pub(crate) received_at: i64,
     pub(crate) reply: Reply,
     pub(crate) answer: oneshot::Sender<BatchAnswer>,
 }

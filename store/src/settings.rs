@@ -23,6 +23,8 @@ pub struct Settings {
     pub queue_bytes: u64,
     /// Hours for which a repeat of the same request is recognised.
     pub repeat_hours: u64,
+    /// Memory for recognising repeats: half for requests that are not in the ledger yet, half for the filter of those that are.
+    pub repeat_bytes: u64,
 }
 
 impl Default for Settings {
@@ -35,6 +37,7 @@ impl Default for Settings {
             flush_seconds: 60,
             queue_bytes: 64 << 20,
             repeat_hours: 48,
+            repeat_bytes: 64 << 20,
         }
     }
 }

@@ -51,11 +51,11 @@ impl Shared {
     pub(crate) fn new(settings: Settings, clock: Arc<dyn Clock>, purposes: Purposes) -> Self {
         Self {
             queue: Queue::new(settings.queue_bytes),
+            repeats: Arc::new(Repeats::new(&settings)),
             settings,
             clock,
             purposes,
             consent: ConsentMap::new(),
-            repeats: Arc::new(Repeats::new()),
             recent: RecentStatements::default(),
             closed: ClosedSegments::default(),
             gauges: Gauges::default(),

@@ -27,7 +27,7 @@ use crate::ledger::Ledger;
 use crate::load::load;
 use crate::lock::Lock;
 use crate::queue::{BatchAnswer, BatchJob, Job, StatementAnswer, StatementJob};
-use crate::repeats::Claimed;
+use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::segment::codec::encode_statement;
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
@@ -41,7 +41,7 @@ mod prepare;
 mod tests;
 
 use encode::{concerned, encode};
-use prepare::{keep_documents, make_folder, named_keys};
+use prepare::{keep_documents, make_folder};
 
 /// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body, or of its events' ids, under a
 /// key of the ring, first 16 bytes.
@@ -120,7 +120,7 @@ impl Store {
         for name in [FOLDER, SET_ASIDE, "documents"] {
             make_folder(&data.join(name))?;
         }
-        let ring = KeyRing::of_service(&settings, &named_keys(&plan))?;
+        let ring = KeyRing::of_service(&settings, &plan.named_keys())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let swept = crate::table::sweep(&data).await?;
@@ -167,17 +167,21 @@ impl Store {
     }
 
     /// What the same request was told within the horizon, if it is durable already.
-    #[must_use]
-    pub fn repeat_of(&self, digest: &BatchDigest) -> Option<Reply> {
-        let reply = self.shared.repeats.known(digest)?;
-        Gauges::add(&self.shared.gauges.repeats, 1);
-        Some(reply)
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn repeat_of(&self, digest: &BatchDigest) -> Result<Option<Reply>, Error> {
+        let reply = self.known(digest).await?;
+        Gauges::add(&self.shared.gauges.repeats, u64::from(reply.is_some()));
+        Ok(reply)
     }
 
     /// Whether the same request is durable already; asking counts nothing.
-    #[must_use]
-    pub fn is_known(&self, digest: &BatchDigest) -> bool {
-        self.shared.repeats.known(digest).is_some()
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn is_known(&self, digest: &BatchDigest) -> Result<bool, Error> {
+        Ok(self.known(digest).await?.is_some())
     }
 
     /// Consent of these subjects, at a generation read before the states.
@@ -194,9 +198,9 @@ impl Store {
     /// # Errors
     /// `Retry` when the queue is full or the disk is; `Stop` after a failed fsync (the process ends).
     pub async fn append(&self, cleared: Cleared, digest: BatchDigest, reply: Reply) -> Result<Appended, Error> {
-        let mut claim = match self.shared.repeats.claim(digest).await {
-            Claimed::Ours(claim) => claim,
-            Claimed::Known(reply) => {
+        let mut claim = match self.claim(digest).await? {
+            Ok(claim) => claim,
+            Err(reply) => {
                 Gauges::add(&self.shared.gauges.repeats, 1);
                 return Ok(Appended::Repeat(reply));
             }
@@ -211,7 +215,6 @@ impl Store {
                 generation: cleared.generation(),
                 concerned: concerned(&cleared),
                 claim,
-                received_at: cleared.received_at(),
                 reply: reply.clone(),
                 answer,
             }))?;
@@ -303,6 +306,7 @@ impl Store {
         let pending_rows = gauges.pending_rows.load(Ordering::Relaxed);
         // A segment that was opened and has no row yet waits for nothing.
         let since = oldest.or(open.filter(|_| pending_rows > 0));
+        let repeats = self.shared.repeats.figures();
         Figures {
             frames: gauges.frames.load(Ordering::Relaxed),
             syncs: gauges.syncs.load(Ordering::Relaxed),
@@ -311,6 +315,9 @@ impl Store {
             segments: self.shared.closed.len() as u64 + u64::from(open.is_some()),
             set_aside: gauges.set_aside.load(Ordering::Relaxed),
             repeats: gauges.repeats.load(Ordering::Relaxed),
+            repeats_held: repeats.held,
+            repeats_filter_bytes: repeats.filter_bytes,
+            repeats_lookups: repeats.lookups,
             lsn: gauges.lsn.load(Ordering::Relaxed),
             flushed_lsn: gauges.flushed_lsn.load(Ordering::Relaxed),
             subjects: self.shared.consent.subjects(),
@@ -330,6 +337,30 @@ impl Store {
         joined.await.map_err(|error| Error::new(Kind::Stop, "the store did not close", error, "start it again"))?;
         self.ledger.clone().close().await?;
         flushed
+    }
+
+    /// The right to append a request, or what it was told when it was stored before.
+    async fn claim(&self, digest: BatchDigest) -> Result<Result<Claim, Reply>, Error> {
+        match self.shared.repeats.claim(digest).await {
+            Claimed::Known(reply) => Ok(Err(reply)),
+            Claimed::Full => Err(too_many_held()),
+            Claimed::Ours(claim) => Ok(self.released(&digest).await?.map_or(Ok(claim), Err)),
+        }
+    }
+
+    async fn known(&self, digest: &BatchDigest) -> Result<Option<Reply>, Error> {
+        match self.shared.repeats.held(digest) {
+            Some(reply) => Ok(Some(reply)),
+            None => self.released(digest).await,
+        }
+    }
+
+    /// What a request that is not held was told, if the ledger has it.
+    async fn released(&self, digest: &BatchDigest) -> Result<Option<Reply>, Error> {
+        if !self.shared.repeats.may_be_released(digest) {
+            return Ok(None);
+        }
+        self.ledger.repeat(digest, self.shared.horizon()).await
     }
 
     fn stop(&self) {
@@ -382,6 +413,12 @@ pub struct Figures {
     pub set_aside: u64,
     /// Requests recognised as repeats since start.
     pub repeats: u64,
+    /// Requests that are durable and not in the ledger yet, held one by one to recognise repeats.
+    pub repeats_held: u64,
+    /// Bytes of the filter that knows the others.
+    pub repeats_filter_bytes: u64,
+    /// How often the ledger was asked whether it has a request.
+    pub repeats_lookups: u64,
     /// Highest lsn appended.
     pub lsn: u64,
     /// Highest lsn in tables.

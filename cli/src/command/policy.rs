@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use candor_agent::event::{Event, EventLimits};
+use candor_agent::event::EventLimits;
 use candor_ingest::fleet::Fleet;
 use candor_policy::explain::{FieldExplanation, PurposeExplanation};
-use candor_policy::plan::Plan;
 use candor_policy::problem::{Problem, Problems};
 use candor_store::clock::SystemClock;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, SourceSpan};
@@ -15,8 +14,9 @@ use serde_json::{Value, json};
 use crate::args::Explain;
 use crate::command::{catalogue, consent};
 use crate::exit::{Exit, Failure};
-use crate::explain::{Answer, Outcome, Question, came_in, explain as explain_event, sentence, stream_of, subject_path};
+use crate::explain::{Answer, Outcome, Question, explain as explain_event, sentence, subject_path};
 use crate::render::{Report, Width, cell_text, counted, grid, printable, shorten};
+use crate::sample::Request;
 use crate::service;
 use crate::settings::Settings;
 
@@ -69,16 +69,16 @@ pub(crate) fn explain(args: &Explain, settings: &Settings) -> Result<Exit, Failu
     let folder = settings.fleet()?;
     let plan = catalogue::plan(folder)?;
     let names: Vec<&str> = plan.policy().purposes.iter().map(|purpose| purpose.name.as_str()).collect();
-    let event = read_event(&args.event)?;
+    let request = read_request(&args.event)?;
     let question = Question {
-        event: &event,
+        request: &request,
         consent: consent::assignments(&args.consent, Some(&names))?,
         age_from: args.age_from,
         gpc: args.gpc,
         subject: subject_path(folder, args.source.as_deref())?,
     };
     let answer = explain_event(&plan, &question, &SystemClock)?;
-    report(&plan, &event, &answer).print(&settings.answer)?;
+    report(&answer).print(&settings.answer)?;
     Ok(Exit::Done)
 }
 
@@ -136,7 +136,7 @@ fn draw(problem: &Problem) -> Result<String, Failure> {
     Ok(out)
 }
 
-fn read_event(path: &Path) -> Result<Event, Failure> {
+fn read_request(path: &Path) -> Result<Request, Failure> {
     let limits = EventLimits::default();
     let text = if path == Path::new("-") {
         service::stdin("event")?
@@ -148,16 +148,17 @@ fn read_event(path: &Path) -> Result<Event, Failure> {
         }
         std::fs::read_to_string(path).map_err(|e| failure(format!("cannot be read: {e}")))?
     };
-    Event::parse(text.trim(), &limits)
-        .map_err(|why| Failure::usage(format!("this is no event: {why}")).mend("give one JSON object"))
+    Request::parse(text.trim(), &limits).map_err(|why| {
+        Failure::usage(format!("this is no event: {why}"))
+            .mend("give one JSON object, or a request of OTLP in JSON with one record")
+    })
 }
 
-fn report(plan: &Plan, event: &Event, answer: &Answer) -> Report {
+fn report(answer: &Answer) -> Report {
     let mut report = Report::new("policy.explain");
     for key in ["purpose", "outcome", "field", "came_in", "column", "stored", "rule", "operator", "matched", "why"] {
         report = report.column(key, key);
     }
-    let stream = stream_of(plan, &event.name);
     let told = &answer.explanation;
     for purpose in &told.purposes {
         let outcome = answer.outcomes.get(&purpose.purpose);
@@ -167,7 +168,7 @@ fn report(plan: &Plan, event: &Event, answer: &Answer) -> Report {
                 json!(purpose.purpose),
                 json!(outcome_name(outcome)),
                 json!(field.field),
-                came_in(event, stream, &field.field),
+                answer.came_in(&field.field),
                 json!(field.column.as_deref().filter(|_| stored.is_some())),
                 stored.cloned().unwrap_or_default(),
                 json!(field.winner.as_ref().map(|winner| &winner.rule)),
@@ -179,27 +180,29 @@ fn report(plan: &Plan, event: &Event, answer: &Answer) -> Report {
     }
     report.fact("event", told.event.as_str());
     report.fact("stream", told.stream.clone());
-    report.fact("jurisdiction", told.jurisdiction.as_str());
+    report.fact("jurisdiction", answer.declared.then_some(told.jurisdiction.as_str()));
     report.fact("gpc", told.gpc);
     report.fact("bad_values", told.bad_values.clone());
     report.fact("undeclared_attributes", answer.undeclared);
     let purposes = told.purposes.iter().map(|p| {
         let reason = answer.outcomes.get(&p.purpose).and_then(|outcome| outcome.reason);
         json!({
-            "purpose": p.purpose, "stored": reason.is_none(), "reason": reason, "basis": p.basis,
+            "purpose": p.purpose, "stored": reason.is_none(), "reason": reason,
+            "basis": p.basis.filter(|_| answer.declared),
             "consent": p.consent, "decision": p.decision,
         })
     });
     report.fact("purposes", purposes.collect::<Vec<_>>());
-    report.text(text(event, stream, answer));
+    report.text(text(answer));
     report
 }
 
-fn text(event: &Event, stream: Option<&candor_policy::catalogue::Stream>, answer: &Answer) -> String {
+fn text(answer: &Answer) -> String {
     let told = &answer.explanation;
     let gpc = if told.gpc { ", Global Privacy Control on" } else { "" };
     let place = told.stream.as_deref().unwrap_or("no stream declares it");
-    let mut out = format!("{} ({place}), jurisdiction {}{gpc}\n", printable(&told.event), told.jurisdiction);
+    let jurisdiction = if answer.declared { format!(", jurisdiction {}", told.jurisdiction) } else { String::new() };
+    let mut out = format!("{} ({place}){jurisdiction}{gpc}\n", printable(&told.event));
     for field in &told.bad_values {
         let _ = writeln!(out, "  {field} has a value of another type than the catalogue declares");
     }
@@ -210,11 +213,11 @@ fn text(event: &Event, stream: Option<&candor_policy::catalogue::Stream>, answer
     let titles = [("  field", false), ("came in", false), ("stored", false), ("by", false), ("because", false)];
     for purpose in &told.purposes {
         let outcome = answer.outcomes.get(&purpose.purpose);
-        let _ = writeln!(out, "\n{}: {}", purpose.purpose, heading(purpose, outcome));
+        let _ = writeln!(out, "\n{}: {}", purpose.purpose, heading(purpose, outcome, answer.declared));
         let fields = purpose.fields.iter().filter(|field| field.present);
         let rows: Vec<_> = fields
             .map(|field| {
-                let value = cell_text(Some(&came_in(event, stream, &field.field)));
+                let value = cell_text(Some(&answer.came_in(&field.field)));
                 let winner = field.winner.as_ref();
                 vec![
                     format!("  {}", field.field),
@@ -232,11 +235,12 @@ fn text(event: &Event, stream: Option<&candor_policy::catalogue::Stream>, answer
     out
 }
 
-fn heading(purpose: &PurposeExplanation, outcome: Option<&Outcome>) -> String {
+fn heading(purpose: &PurposeExplanation, outcome: Option<&Outcome>, declared: bool) -> String {
     let basis = purpose.basis.map_or("none", candor_policy::policy::LegalBasis::name);
     let basis = format!("legal basis {basis}, consent {}", consent::state_name(purpose.consent));
     match outcome.and_then(|outcome| outcome.reason) {
         None => format!("a row is stored ({basis})"),
+        Some(reason) if !declared => format!("nothing is stored, {reason}: {}", sentence(reason)),
         Some(reason) => format!("nothing is stored, {reason}: {} ({basis})", sentence(reason)),
     }
 }

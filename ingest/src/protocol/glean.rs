@@ -52,7 +52,7 @@ pub(crate) async fn submit(call: Call<'_>) -> Result<Response, Refusal> {
     if ping == DELETION_REQUEST {
         let source = call.source()?;
         // A ping that comes again after its answer was lost must not undo what the user said since.
-        if !service.store.is_known(&form.digest(&service.store, &source.name, &[])) {
+        if !service.store.is_known(&form.digest(&service.store, &source.name, &[])).await? {
             withdraw(service, source, sent.copy(service.budget.lease())?).await?;
         }
     }

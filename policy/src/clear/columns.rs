@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array};
-use arrow_schema::ArrowError;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 
@@ -24,6 +23,14 @@ pub(super) struct Selection<'a> {
     pub(super) facts: &'a GroupFacts<'a>,
     pub(super) rows: Vec<u32>,
     pub(super) decisions: Vec<u32>,
+}
+
+/// Rows of a selection for which no column could be made.
+pub(super) enum Failed {
+    /// Those at these places.
+    Rows(Vec<u32>),
+    /// All of them.
+    All,
 }
 
 /// What the tables of one purpose call the batch's subjects, hashed once per subject that has rows.
@@ -55,32 +62,57 @@ impl Selection<'_> {
         self.rows.iter().map(|row| self.facts.group.subject[*row as usize])
     }
 
+    /// Takes rows out; says how many.
+    pub(super) fn take_out(&mut self, failed: &Failed) -> u64 {
+        let before = self.rows.len();
+        match failed {
+            Failed::Rows(places) if !places.is_empty() => {
+                let mut gone = vec![false; before];
+                for place in places {
+                    gone[*place as usize] = true;
+                }
+                let kept = |values: &[u32]| {
+                    let stay = values.iter().zip(&gone).filter(|(_, gone)| !**gone);
+                    stay.map(|(value, _)| *value).collect::<Vec<u32>>()
+                };
+                (self.rows, self.decisions) = (kept(&self.rows), kept(&self.decisions));
+            }
+            _ => self.rows.clear(),
+        }
+        (before - self.rows.len()) as u64
+    }
+
     /// The batch in the table's schema: `event`, `time` where a rule emits it, `subject`, `consent_seq`, `decision`, fields.
+    ///
+    /// # Errors
+    /// The rows of the first column that cannot be made, with the operators that their decisions ask for.
     pub(super) fn record_batch(
         &self,
         consent: &ConsentSnapshot,
         names: &mut SubjectNames<'_>,
         keys: &Keys,
-    ) -> Result<RecordBatch, ArrowError> {
+    ) -> Result<RecordBatch, Failed> {
         let maker = ColumnMaker::new(self, keys);
         let mut fields = self.table.columns.iter().enumerate().map(|(number, column)| maker.column(number, column));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.table.schema.fields().len());
-        columns.push(self.events()?);
+        columns.push(self.events().ok_or(Failed::All)?);
         if self.table.columns.first().is_some_and(|column| column.input == Input::Time) {
-            columns.extend(fields.next());
+            columns.extend(fields.next().transpose()?);
         }
         columns.push(names.column(self.subjects()));
         columns.push(self.sequences(consent));
         columns.push(Arc::new(self.decisions.iter().map(|decision| *decision as i32).collect::<Int32Array>()));
-        columns.extend(fields);
-        RecordBatch::try_new(self.table.schema.clone(), columns)
+        for column in fields {
+            columns.push(column?);
+        }
+        RecordBatch::try_new(self.table.schema.clone(), columns).map_err(|_| Failed::All)
     }
 
-    fn events(&self) -> Result<ArrayRef, ArrowError> {
+    fn events(&self) -> Option<ArrayRef> {
         let facts = self.facts;
         let names: StringArray = facts.stream.events.iter().map(|event| Some(event.name.as_str())).collect();
         let numbers = self.rows.iter().map(|row| u32::from(facts.group.raw.event.value(*row as usize)));
-        take(&names, &UInt32Array::from_iter_values(numbers), None)
+        take(&names, &UInt32Array::from_iter_values(numbers), None).ok()
     }
 
     /// Null for a subject that never said anything.
@@ -133,21 +165,23 @@ impl<'a> ColumnMaker<'a> {
         Self { selection, keys, writers, writer_of, rows, resources: OnceCell::new() }
     }
 
-    /// The column, of its declared type and with a cell for each row, whatever an operator did.
-    fn column(&self, number: usize, column: &OutputColumn) -> ArrayRef {
-        let made = self.selection.facts.values(column.input).and_then(|values| {
-            let operators: Vec<Option<u16>> = self.writers.iter().map(|writers| writers[number]).collect();
-            match operators.split_first() {
-                Some((Some(first), rest)) if rest.iter().all(|operator| operator == &Some(*first)) => {
-                    self.by_one(&values, column.operators.get(usize::from(*first))?, column)
-                }
-                _ if operators.iter().all(Option::is_none) => None,
-                _ => self.by_several(&values, &operators, column),
+    /// The column, of its declared type and with a cell for each row; empty where the field has expired or no decision
+    /// writes it.
+    fn column(&self, number: usize, column: &OutputColumn) -> Result<ArrayRef, Failed> {
+        let operators: Vec<Option<u16>> = self.writers.iter().map(|writers| writers[number]).collect();
+        let values = self.selection.facts.values(column.input);
+        let Some(values) = values.filter(|_| operators.iter().any(Option::is_some)) else {
+            return Ok(new_null_array(&column.data_type, self.rows.len()));
+        };
+        let made = match operators.split_first() {
+            Some((Some(first), rest)) if rest.iter().all(|operator| operator == &Some(*first)) => {
+                let operator = column.operators.get(usize::from(*first)).ok_or(Failed::All)?;
+                self.by_one(&values, operator, column).ok_or(Failed::All)?
             }
-        });
-        made.and_then(|made| clean(&made))
-            .filter(|made| made.data_type() == &column.data_type && made.len() == self.rows.len())
-            .unwrap_or_else(|| new_null_array(&column.data_type, self.rows.len()))
+            _ => self.by_several(&values, &operators, column)?,
+        };
+        let fits = |made: &ArrayRef| made.data_type() == &column.data_type && made.len() == self.rows.len();
+        clean(&made).filter(fits).ok_or(Failed::All)
     }
 
     /// All rows by one operator; values that come once a resource are worked on once a resource.
@@ -168,8 +202,8 @@ impl<'a> ColumnMaker<'a> {
         values: &FieldValues<'_>,
         operators: &[Option<u16>],
         column: &OutputColumn,
-    ) -> Option<ArrayRef> {
-        // Source 0 is one null: for rows whose decision writes nothing here, and for operators that fail.
+    ) -> Result<ArrayRef, Failed> {
+        // Source 0 is one null: for rows whose decision writes nothing here.
         let mut sources = vec![new_null_array(&column.data_type, 1)];
         let mut places = vec![(0, 0); self.rows.len()];
         for (number, operator) in (0..).zip(&column.operators) {
@@ -186,16 +220,16 @@ impl<'a> ColumnMaker<'a> {
                 .and_then(|input| self.apply(operator, &input, column));
             let Some(made) = made.filter(|made| made.data_type() == &column.data_type && made.len() == mine.len())
             else {
-                continue;
+                return Err(Failed::Rows(mine));
             };
             mine.iter().enumerate().for_each(|(at, row)| places[*row as usize] = (sources.len(), at));
             sources.push(made);
         }
         let sources: Vec<&dyn Array> = sources.iter().map(AsRef::as_ref).collect();
-        interleave(&sources, &places).ok()
+        interleave(&sources, &places).map_err(|_| Failed::All)
     }
 
-    /// `None` if the operator fails: its values are dropped then, never let through.
+    /// `None` if the operator fails: its rows are dropped then, never let through.
     fn apply(&self, operator: &OperatorRef, values: &ArrayRef, column: &OutputColumn) -> Option<ArrayRef> {
         let stream = self.selection.facts.stream;
         let name = match column.input {

@@ -200,8 +200,14 @@ emit.vin = { op = "suppress" }
 "#;
 
 pub(super) fn plan() -> Plan {
+    plan_with("")
+}
+
+/// The plan with more rules.
+pub(super) fn plan_with(rules: &str) -> Plan {
     let catalogue = Catalogue::parse(CATALOGUE, "catalogue.toml").unwrap();
-    Plan::compile(catalogue, Policy::parse(POLICY, "policy.toml").unwrap()).unwrap()
+    let policy = Policy::parse(&format!("{POLICY}{rules}"), "policy.toml").unwrap();
+    Plan::compile(catalogue, policy).unwrap()
 }
 
 pub(super) fn keys() -> Keys {

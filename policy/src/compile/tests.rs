@@ -374,10 +374,11 @@ fn ten_thousand_rules_compile() {
 #[test]
 fn the_sample_fleet_compiles() {
     let catalogue = Catalogue::parse(include_str!("../../../seeds/fleet/catalogue.toml"), "catalogue.toml");
-    let policy = Policy::parse(include_str!("../../../seeds/fleet/policy.toml"), "policy.toml");
+    let cities = |_: &str| Ok(include_str!("../../../seeds/fleet/hierarchies/city.csv").to_owned());
+    let policy = Policy::parse_with(include_str!("../../../seeds/fleet/policy.toml"), "policy.toml", &cities);
     let (catalogue, policy) = (catalogue.unwrap_or_else(|p| panic!("{p}")), policy.unwrap_or_else(|p| panic!("{p}")));
     let plan = Plan::compile(catalogue, policy).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(plan.tables().len(), 9);
+    assert_eq!(plan.tables().len(), 11);
     assert_eq!(plan.named_keys(), ["analytics", "diagnostics", "marketing"]);
     assert_eq!(plan.policy().digest, Digest::of_bytes(plan.policy().canonical.as_bytes()));
 }

@@ -74,7 +74,7 @@ impl World {
     async fn claim(&self, number: u64) -> Claim {
         match self.shared.repeats.claim(digest(number)).await {
             Claimed::Ours(claim) => claim,
-            Claimed::Known(_) => panic!("number {number} is not new"),
+            Claimed::Known(_) | Claimed::Full => panic!("number {number} cannot be claimed"),
         }
     }
 
@@ -89,7 +89,6 @@ impl World {
             generation,
             concerned: vec![Concerned { key: key_of(id), subject: 0, purposes: 1 }],
             claim: self.claim(1).await,
-            received_at: 0,
             reply: Reply::default(),
             answer,
         };
@@ -116,7 +115,7 @@ impl World {
             let concerned = Vec::from_iter(stored.then_some(Concerned { key: key_of(&id), subject: 0, purposes: 1 }));
             let (answer, told) = oneshot::channel();
             let reply = Reply::default();
-            let job = BatchJob { encoded, generation, concerned, claim, received_at: 0, reply, answer };
+            let job = BatchJob { encoded, generation, concerned, claim, reply, answer };
             self.shared.queue.push(Job::Batch(job)).unwrap();
             match told.await.unwrap() {
                 BatchAnswer::Durable => return stored,

@@ -131,15 +131,31 @@ impl Ledger {
         rows.iter().map(|json| parse_statement(json)).collect()
     }
 
-    /// All repeats received at or after `since` (µs).
+    /// Hands over each request received at or after `since` (µs), by digest and time of receipt, in the order of time.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub async fn repeats_since(&self, since: i64) -> Result<Vec<(BatchDigest, i64, Reply)>, Error> {
-        let select =
-            "SELECT digest, received_at, rejected, message FROM repeats WHERE received_at >= ? ORDER BY received_at";
-        let rows = sqlx::query(select).bind(since).fetch_all(&self.pool).await.map_err(unreadable)?;
-        rows.iter().map(repeat).collect()
+    pub async fn each_repeat_since(&self, since: i64, mut each: impl FnMut(BatchDigest, i64)) -> Result<(), Error> {
+        let select = "SELECT digest, received_at FROM repeats WHERE received_at >= ? ORDER BY received_at";
+        let mut rows = sqlx::query(select).bind(since).fetch(&self.pool);
+        while let Some(row) = rows.try_next().await.map_err(unreadable)? {
+            each(digest(&row)?, row.try_get(1).map_err(unreadable)?);
+        }
+        Ok(())
+    }
+
+    /// What a request received at or after `since` (µs) was told.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn repeat(&self, digest: &BatchDigest, since: i64) -> Result<Option<Reply>, Error> {
+        let row = sqlx::query("SELECT rejected, message FROM repeats WHERE digest = ? AND received_at >= ?")
+            .bind(digest.0.to_vec())
+            .bind(since)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(unreadable)?;
+        row.as_ref().map(reply).transpose()
     }
 
     /// Totals per (source, stream, purpose) of released frames.
@@ -342,12 +358,14 @@ fn account(row: &SqliteRow) -> Result<(String, Count), Error> {
 const OFFERED: &str = "offered";
 const STORED: &str = "stored";
 
-fn repeat(row: &SqliteRow) -> Result<(BatchDigest, i64, Reply), Error> {
-    let digest: Vec<u8> = row.try_get(0).map_err(unreadable)?;
-    let digest = digest.try_into().map_err(|_| damaged("a digest has not 16 bytes"))?;
-    let rejected: i64 = row.try_get(2).map_err(unreadable)?;
-    let reply = Reply { rejected: rejected as u64, message: row.try_get(3).map_err(unreadable)? };
-    Ok((BatchDigest(digest), row.try_get(1).map_err(unreadable)?, reply))
+fn digest(row: &SqliteRow) -> Result<BatchDigest, Error> {
+    let digest: &[u8] = row.try_get(0).map_err(unreadable)?;
+    digest.try_into().map(BatchDigest).map_err(|_| damaged("a digest has not 16 bytes"))
+}
+
+fn reply(row: &SqliteRow) -> Result<Reply, Error> {
+    let rejected: i64 = row.try_get(0).map_err(unreadable)?;
+    Ok(Reply { rejected: rejected as u64, message: row.try_get(1).map_err(unreadable)? })
 }
 
 fn parse_statement(json: &str) -> Result<Statement, Error> {
@@ -462,10 +480,15 @@ mod tests {
         let history = ledger.history(&LedgerId::from_bytes([1; 32])).await.unwrap();
         assert_eq!(history, [statement(1, 1), statement(1, 2)]);
 
-        let reply = Reply { rejected: 2, message: "two".to_owned() };
-        assert_eq!(ledger.repeats_since(1_000).await.unwrap(), [(BatchDigest([7; 16]), 1_000, reply)]);
+        let (digest, reply) = (BatchDigest([7; 16]), Reply { rejected: 2, message: "two".to_owned() });
+        assert_eq!(ledger.repeat(&digest, 1_000).await.unwrap(), Some(reply));
+        assert_eq!(ledger.repeat(&digest, 1_001).await.unwrap(), None, "beyond the horizon");
+        assert_eq!(ledger.repeat(&BatchDigest([8; 16]), 0).await.unwrap(), None);
+        let mut known = Vec::new();
+        ledger.each_repeat_since(1_000, |digest, received_at| known.push((digest, received_at))).await.unwrap();
+        assert_eq!(known, [(digest, 1_000)]);
         ledger.release(&Release { up_to_lsn: 6, forget_before: 1_001, ..Release::default() }).await.unwrap();
-        assert!(ledger.repeats_since(0).await.unwrap().is_empty());
+        assert_eq!(ledger.repeat(&digest, 0).await.unwrap(), None);
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a data folder needs before the store opens: folders, documents, and the names of the keys to make.
+//! What a data folder needs before the store opens: folders and documents.
 
 use std::path::Path;
 
@@ -12,13 +12,6 @@ use crate::storage;
 pub(super) fn make_folder(folder: &Path) -> Result<(), Error> {
     storage::make_folder(folder)
         .map_err(|error| Error::io(format!("cannot make the folder {}", folder.display()), &error))
-}
-
-/// The keys that the policy's operators name.
-pub(super) fn named_keys(plan: &Plan) -> Vec<String> {
-    let operators = plan.tables().iter().flat_map(|table| &table.columns).flat_map(|column| &column.operators);
-    let names: std::collections::BTreeSet<&str> = operators.filter_map(|operator| operator.key()).collect();
-    names.into_iter().map(str::to_owned).collect()
 }
 
 /// Keeps what rows will point to: a row names the digest of the policy and the catalogue that it was cleared under.

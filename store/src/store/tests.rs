@@ -104,7 +104,7 @@ async fn a_repeat_adds_nothing_in_flight_later_and_after_restarts() {
     for other in [parts("device", &[b"a", b"b"]), parts("devices", &[b"ab"]), parts("devices", &[b"", b"ab"])] {
         assert_ne!(other, parts("devices", &[b"a", b"b"]));
     }
-    assert!(!store.is_known(&digest));
+    assert!(!store.is_known(&digest).await.unwrap());
     let (one, two) = tokio::join!(
         store.append(world.cleared(&store, "a", 10), digest, told(3)),
         store.append(world.cleared(&store, "a", 10), digest, told(4)),
@@ -113,21 +113,51 @@ async fn a_repeat_adds_nothing_in_flight_later_and_after_restarts() {
     outcomes.sort_by_key(|outcome| matches!(outcome, Appended::Repeat(_)));
     let [Appended::Stored { reply: stored, .. }, Appended::Repeat(repeat)] = outcomes else { panic!("{outcomes:?}") };
     assert_eq!(stored, repeat);
-    assert_eq!(store.repeat_of(&digest), Some(stored.clone()));
-    assert_eq!((store.is_known(&digest), store.figures().repeats), (true, 2), "asking counts nothing");
+    assert_eq!(store.repeat_of(&digest).await.unwrap(), Some(stored.clone()));
+    assert!(store.is_known(&digest).await.unwrap());
+    assert_eq!(store.figures().repeats, 2, "asking counts nothing");
     assert_eq!(store.figures().pending_rows, 3);
 
     // A crash: what is in segments is found; then a graceful end: what is in the ledger is.
     drop(store);
     let store = world.open().await;
-    assert_eq!(store.repeat_of(&digest), Some(stored.clone()));
+    assert_eq!(store.repeat_of(&digest).await.unwrap(), Some(stored.clone()));
     let again = store.append(world.cleared(&store, "a", 10), digest, told(9)).await.unwrap();
     assert_eq!(again, Appended::Repeat(stored.clone()));
     store.close().await.unwrap();
     assert!(read_all(world.folder.path()).unwrap().is_empty());
     let store = world.open().await;
-    assert_eq!(store.repeat_of(&digest), Some(stored));
+    assert_eq!(store.repeat_of(&digest).await.unwrap(), Some(stored.clone()));
+    let again = store.append(world.cleared(&store, "a", 10), digest, told(9)).await.unwrap();
+    assert_eq!(again, Appended::Repeat(stored));
+    let figures = store.figures();
+    assert_eq!((figures.repeats_held, figures.repeats_lookups), (0, 2), "it is in the ledger alone");
     store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_is_told_what_the_first_was_while_the_first_moves_to_the_ledger() {
+    let world = World::new();
+    let store = Arc::new(world.open().await);
+    store.record_consent(request("a", ConsentState::Given), "backend").await.unwrap();
+    let digest = |number: u8| BatchDigest([number; 16]);
+    for number in 0..200 {
+        store.append(world.cleared(&store, "a", 1), digest(number), told(u64::from(number))).await.unwrap();
+        let asking = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move {
+                for _ in 0..20 {
+                    assert_eq!(store.repeat_of(&digest(number)).await.unwrap(), Some(told(u64::from(number))));
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        if number % 20 == 0 {
+            store.flush().await.unwrap();
+        }
+        asking.await.unwrap();
+    }
+    Arc::into_inner(store).unwrap().close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,12 +15,13 @@ const DEVICE_TOKEN: &str = include_str!("../../../../seeds/fleet/tokens/devices.
 const BACKEND_TOKEN: &str = include_str!("../../../../seeds/fleet/tokens/backend.token");
 const SAMPLE: &str = include_str!("../../../../seeds/events/sample.jsonl");
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("catalogue.toml", include_str!("../../../../seeds/fleet/catalogue.toml")),
     ("policy.toml", include_str!("../../../../seeds/fleet/policy.toml")),
     ("sources.toml", include_str!("../../../../seeds/fleet/sources.toml")),
     ("parties.toml", include_str!("../../../../seeds/fleet/parties.toml")),
     ("consent.jsonl", include_str!("../../../../seeds/fleet/consent.jsonl")),
+    ("hierarchies/city.csv", include_str!("../../../../seeds/fleet/hierarchies/city.csv")),
     ("tokens/devices.token", DEVICE_TOKEN),
     ("tokens/backend.token", BACKEND_TOKEN),
     (EVENTS, SAMPLE),

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::{BEFORE, DEVICE, Places, SHOWN, device, fleet};
 use crate::command::audit;
 use crate::exit::Failure;
-use crate::explain::{Answer, Question, came_in, explain, sentence, stream_of};
+use crate::explain::{Answer, Question, explain, sentence};
 use crate::render::{Report, Text, Tone, Width, cell_text, grid, shorten};
+use crate::sample::Request;
 
 /// Columns that the story takes.
 const WIDTH: u16 = 100;
@@ -100,8 +101,9 @@ impl Story<'_> {
 
     fn explain(&self, event: &Event) -> Result<Answer, Failure> {
         let purposes = &self.plan.policy().purposes;
+        let request = Request::of_event(event);
         let question = Question {
-            event,
+            request: &request,
             consent: purposes.iter().map(|purpose| (purpose.name.clone(), ConsentState::Given)).collect(),
             age_from: Some(AGE),
             gpc: false,
@@ -135,10 +137,9 @@ impl Story<'_> {
     }
 
     fn rows(&self, event: &Event, answer: &Answer, report: &mut Report) {
-        let stream = stream_of(self.plan, &event.name);
         for (purpose, fields) in self.fates(event, answer) {
             for (field, fate) in fields {
-                let came = came_in(event, stream, &field);
+                let came = answer.came_in(&field);
                 let (outcome, stored, rule, operator) = match &fate {
                     Fate::Stored(held) if held.value == came => {
                         ("kept", held.value.clone(), Some(&held.rule), Some(&held.operator))
@@ -163,7 +164,6 @@ impl Story<'_> {
 
     /// A table with a column for each purpose that stores something of it.
     fn one_event(&self, event: &Event, answer: &Answer) -> String {
-        let stream = stream_of(self.plan, &event.name);
         let fates = self.fates(event, answer);
         let (storing, idle): (Vec<_>, Vec<_>) =
             fates.iter().partition(|(_, fields)| fields.iter().any(|(_, fate)| matches!(fate, Fate::Stored(_))));
@@ -175,7 +175,7 @@ impl Story<'_> {
         titles.extend(heads.iter().map(|head| (head.as_str(), false)));
         let mut rows = Vec::new();
         for (at, (field, _)) in storing.first().map(|(_, fields)| fields.iter().enumerate()).into_iter().flatten() {
-            let came = came_in(event, stream, field);
+            let came = answer.came_in(field);
             let mut row = vec![Text::from(field.clone()), shorten(&shown(&came, field), CAME_IN).into()];
             for ((_, fields), rule) in storing.iter().zip(&rules) {
                 row.extend(fields.get(at).map(|(field, fate)| told(field, fate, &came, rule)));
@@ -296,7 +296,7 @@ fn shown(value: &Value, field: &str) -> String {
 fn short(operator: &str) -> String {
     let Some((name, parameters)) = operator.trim_end_matches(')').split_once('(') else { return operator.to_owned() };
     let parameter = |wanted: &str| parameters.split(' ').find_map(|text| text.strip_prefix(wanted)?.strip_prefix('='));
-    match parameter("width").or_else(|| parameter("unit")) {
+    match ["width", "unit", "level", "max", "n"].into_iter().find_map(parameter) {
         Some(value) if name == "time_floor" => value.to_owned(),
         Some(value) => format!("{name} {value}"),
         None => name.to_owned(),
@@ -317,6 +317,7 @@ mod tests {
     fn operators_and_paths_are_short_and_safe() {
         assert_eq!(short("bin(width=5 origin=0)"), "bin 5");
         assert_eq!(short("time_floor(unit=hour)"), "hour");
+        assert_eq!(short("hierarchy(file=hierarchies/city.csv level=1)"), "hierarchy 1");
         assert_eq!((short("hmac(key=analytics)"), short("keep")), ("hmac".to_owned(), "keep".to_owned()));
         assert_eq!(shown(&json!("2026-11-16T00:19:20.507Z"), "time"), "2026-11-16 00:19:20");
         assert_eq!(shown(&json!("2026-11-16T22:45:00Z"), "time"), "2026-11-16 22:45");
