@@ -165,7 +165,7 @@ impl KeyTable {
     #[must_use]
     pub fn slots_near(&self, key: &str, guess: &mut u32) -> Option<&[Slot]> {
         if let Some((known, slots)) = self.entries.get(*guess as usize)
-            && (std::ptr::eq::<str>(&**known, key) || **known == *key)
+            && (std::ptr::eq::<str>(&raw const **known, key) || **known == *key)
         {
             return Some(slots);
         }

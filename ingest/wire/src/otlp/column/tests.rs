@@ -93,7 +93,9 @@ fn lists_keep_their_elements_apart() {
     let mut column = Column::new(FieldType::String, true);
     let list = |texts: &'static [Option<&str>]| {
         move |list: &mut NewList<'_>| {
-            texts.iter().for_each(|text| _ = list.push(&text.map_or(Scalar::Absent, Scalar::text)));
+            for text in texts {
+                _ = list.push(&text.map_or(Scalar::Absent, Scalar::text));
+            }
         }
     };
     column.put_list(0, 2, list(&[Some("a"), None])).unwrap();
