@@ -7,10 +7,27 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        text.extend(digits(*byte).map(char::from));
     }
     text
+}
+
+/// The same behind the ASCII that is there already.
+pub fn append(text: &mut Vec<u8>, bytes: &[u8]) {
+    let start = text.len();
+    text.resize(start + bytes.len() * 2, b'0');
+    write(&mut text[start..], bytes);
+}
+
+/// Writes as many bytes as there is room for.
+fn write(text: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = digits(*byte);
+    }
+}
+
+const fn digits(byte: u8) -> [u8; 2] {
+    [DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]
 }
 
 /// Half of a SHA-256 as text: 32 digits, without an allocation.
@@ -22,9 +39,7 @@ impl Hex16 {
     #[must_use]
     pub fn of_first(bytes: &[u8; 32]) -> Self {
         let mut digits = [0; 32];
-        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-        }
+        write(&mut digits, bytes);
         Self(digits)
     }
 
@@ -79,6 +94,10 @@ mod tests {
         assert_eq!(decode("001fff"), Some(vec![0, 0x1f, 0xff]));
         let bytes: [u8; 32] = std::array::from_fn(|at| (at * 37) as u8);
         assert_eq!(Hex16::of_first(&bytes).as_str(), encode(&bytes[..16]));
+        let mut text = b"0x".to_vec();
+        append(&mut text, &bytes);
+        append(&mut text, &[]);
+        assert_eq!(text, [b"0x", encode(&bytes).as_bytes()].concat());
         assert_eq!(decode("0"), None);
         assert_eq!(decode("0G"), None);
     }

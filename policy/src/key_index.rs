@@ -118,7 +118,13 @@ impl KeyIndex {
         self.events[signal as usize].get(name).copied()
     }
 
-    /// The same with a field that no event may carry: its values count as undeclared.
+    /// The same with the name as the catalogue has it, for whoever remembers it.
+    #[must_use]
+    pub fn declared_event(&self, signal: Signal, name: &str) -> Option<(&str, (u16, u16))> {
+        self.events[signal as usize].get_key_value(name).map(|(name, place)| (&**name, *place))
+    }
+
+    /// The same index with a field that no event may carry: its values count as undeclared.
     #[must_use]
     pub fn without(mut self, stream: u16, field: u16) -> Self {
         let events = self.streams.get_mut(usize::from(stream)).map(|stream| stream.event_fields.as_mut_slice());
@@ -165,16 +171,25 @@ impl KeyTable {
 
     /// The same. `guess` is what this left behind for the attribute that stood here in the record before: records of one
     /// sender are much alike, and a look is cheaper than a hash.
+    #[inline]
     #[must_use]
     pub fn slots_near(&self, key: &str, guess: &mut u32) -> Option<&[Slot]> {
         if let Some((known, slots)) = self.entries.get(*guess as usize)
-            && **known == *key
+            && (std::ptr::eq::<str>(&raw const **known, key) || **known == *key)
         {
             return Some(slots);
         }
         let number = *self.keys.get(key)?;
         *guess = number;
         self.entries.get(number as usize).map(|(_, slots)| slots.as_slice())
+    }
+
+    /// The key that a guess stands for. Whoever finds that a key is this one hands this one in, and no more than where
+    /// it is will be compared.
+    #[inline]
+    #[must_use]
+    pub fn likely_key(&self, guess: u32) -> Option<&str> {
+        self.entries.get(guess as usize).map(|(key, _)| &**key)
     }
 
     /// Whether a key-value list under this key may hold declared keys.
@@ -206,12 +221,14 @@ impl PlaceTable {
     }
 
     /// What a place feeds.
+    #[inline]
     #[must_use]
     pub fn slots(&self, place: Place) -> &[Slot] {
         self.slots.iter().find(|(known, _)| *known == place).map_or(&[], |(_, slots)| slots.as_slice())
     }
 
     /// The places that feed something, in their order, with what they feed.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (Place, &[Slot])> {
         self.slots.iter().map(|(place, slots)| (*place, slots.as_slice()))
     }

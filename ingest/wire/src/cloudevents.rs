@@ -132,10 +132,10 @@ impl<'w, 'b, 'k> Reading<'w, 'b, 'k> {
             "source" => (&mut self.required.source, 3),
             "type" => (&mut self.required.name, 4),
             "time" => (&mut self.time, 5),
-            _ => return self.attributes.push(name, Value::Text(text)).map(|()| 0),
+            _ => return self.attributes.push(name, Value::Text(text.into())).map(|()| 0),
         };
         *place = text;
-        self.attributes.push(name, Value::Text(text)).map(|()| field)
+        self.attributes.push(name, Value::Text(text.into())).map(|()| field)
     }
 
     fn finish(&mut self) -> Result<(), DecodeError> {

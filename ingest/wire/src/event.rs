@@ -112,5 +112,5 @@ impl<'b> Record<'b, Json<'b>> for Event<'_, 'b> {
 
 /// The text that a value is; nothing for a value of another kind.
 pub(crate) fn text<'b, N>(value: &Value<'b, N>) -> &'b str {
-    if let Value::Text(text) = value { text } else { "" }
+    if let Value::Text(text) = value { text.as_str() } else { "" }
 }

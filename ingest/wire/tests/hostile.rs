@@ -176,6 +176,23 @@ fn rows_cost_what_the_limit_on_records_allows_however_sparse_they_are() {
     assert!(peak < 24 << 20, "{peak} bytes");
 }
 
+/// The first records say how much room the others will take: no more than the rest of the body could hold.
+#[test]
+fn records_that_promise_much_cost_no_more_than_the_body() {
+    let _guard = alone();
+    let record = |text: &[u8]| {
+        let pair = [message(1, b"a.b.c.f0"), message(2, &message(1, text))].concat();
+        message(2, &[message(12, b"e"), message(6, &pair)].concat())
+    };
+    let undeclared = message(2, &message(12, &vec![b'x'; 8 << 20]));
+    for text in [1, 100, 10_000] {
+        let body = message(1, &message(2, &[record(&vec![b'v'; text]).repeat(17), undeclared.clone()].concat()));
+        let (received, peak) = measured(&body);
+        assert_eq!(received.unwrap().tally().undeclared_events, 1);
+        assert!(peak < body.len() * 5 / 4, "{peak} bytes for {} of {text} each", body.len());
+    }
+}
+
 #[test]
 fn resources_without_rows_cost_nothing() {
     let _guard = alone();

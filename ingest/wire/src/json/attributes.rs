@@ -37,7 +37,7 @@ impl<'b> Context<'b> {
         Ok(match text.as_bytes().first() {
             Some(b'{') => Value::List(Json { context: self, text }),
             Some(b'[') => Value::Array(Json { context: self, text }),
-            Some(b'"') => Value::Text(self.string(text)?),
+            Some(b'"') => Value::Text(self.string(text)?.into()),
             Some(b't') => Value::Bool(true),
             Some(b'f') => Value::Bool(false),
             Some(b'-' | b'0'..=b'9') => self.number(text)?,

@@ -1,280 +1,321 @@
-//! One raw column under construction: it lags behind the rows and fills the gap with nulls when a value comes.
+//! One raw column under construction: values go straight into the buffers of its array. It lags behind the rows and fills
+//! the gap with nulls when a value comes, and a row that turns out to be none is taken back.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    ArrayBuilder, BooleanBuilder, FixedSizeListBuilder, Float64Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
-};
-use arrow_array::{ArrayRef, ListArray, new_null_array};
-use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
-use arrow_schema::DataType;
-use candor_policy::batch::RawColumn;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, new_null_array};
+use arrow_buffer::BooleanBufferBuilder;
+use arrow_schema::{ArrowError, DataType};
 use candor_policy::catalogue::FieldType;
-use candor_policy::operator::{arrow_type, raw_type};
+use candor_policy::operator::raw_type;
 
-use super::value::Cell;
+use super::DecodeError;
+use super::value::{BadValue, KeyValues, Value, double, integer, microseconds};
+
+mod list;
+mod position;
+mod text;
+mod validity;
+
+use list::Lists;
+pub(super) use list::NewList;
+use position::Positions;
+use text::Texts;
+use validity::Validity;
 
 /// Rows for which a column has room at first; most requests are small.
-const ROOM: usize = 32;
+pub(super) const ROOM: usize = 32;
 
-/// A column and how its values are counted.
+/// A column. That it has a row says that a value was offered for it, an absent one included.
 #[derive(Debug)]
 pub(super) struct Column {
-    builder: Builder,
-    /// One value a resource instead of one a row.
-    pub(super) per_resource: bool,
+    values: Values,
+    /// Which rows hold a value; those of positions are known at the end.
+    nulls: Validity,
 }
 
 #[derive(Debug)]
-enum Builder {
-    Bool(BooleanBuilder),
-    I64(Int64Builder),
-    F64(Float64Builder),
-    Text(StringBuilder),
-    Time(TimestampMicrosecondBuilder),
-    Position(FixedSizeListBuilder<Float64Builder>),
+enum Values {
+    Bool(BooleanBufferBuilder),
+    I64(Vec<i64>),
+    F64(Vec<f64>),
+    Text(Texts),
+    Time(Vec<i64>),
+    Position(Positions),
     List(Box<Lists>),
 }
 
-/// Lists of one kind of element.
-#[derive(Debug)]
-struct Lists {
-    kind: FieldType,
-    elements: Builder,
-    /// Where each list begins; the last one is where the next begins.
-    offsets: Vec<i32>,
-    nulls: NullBufferBuilder,
+/// How much is still to come: as much as `done` bytes made, for each `done` of `left` bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) done: usize,
+    pub(super) left: usize,
+}
+
+/// Half of a position.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Half {
+    Latitude,
+    Longitude,
+}
+
+impl Share {
+    /// What will be added to something that has `have` so far, and a bit, because records differ.
+    pub(super) fn of(self, have: usize) -> usize {
+        let more = (have as u128 * self.left as u128 / self.done.max(1) as u128) as usize;
+        more + more / 16
+    }
 }
 
 impl Column {
     /// An empty column of a declared type.
-    pub(super) fn new(kind: FieldType, list: bool, per_resource: bool) -> Self {
-        let builder = if list { Builder::List(Box::new(Lists::new(kind))) } else { Builder::new(kind) };
-        Self { builder, per_resource }
+    pub(super) fn new(kind: FieldType, list: bool) -> Self {
+        let values = if list { Values::List(Box::new(Lists::new(kind))) } else { Values::new(kind) };
+        Self { values, nulls: Validity::new() }
     }
 
-    /// Writes the value of row (or resource) number `row`, which must not lie before the last one written; `elements` are
-    /// those of the row's lists.
-    pub(super) fn write(&mut self, row: usize, cell: Cell<'_>, elements: &[Option<Cell<'_>>]) {
+    /// Rows so far.
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
+        self.nulls.len()
+    }
+
+    pub(super) const fn is_list(&self) -> bool {
+        matches!(self.values, Values::List(_))
+    }
+
+    /// Writes what the declared type takes of a value as row number `row`, which the column must not have.
+    #[inline]
+    pub(super) fn put<N>(&mut self, row: usize, value: &Value<'_, N>) -> Result<(), BadValue> {
         self.fill(row);
-        match (&mut self.builder, cell) {
-            (Builder::List(lists), Cell::List(from, to)) => match elements.get(from as usize..to as usize) {
-                Some(elements) => lists.append(elements),
-                None => lists.append_nulls(1),
-            },
-            (builder, cell) => builder.append(cell),
-        }
-    }
-
-    /// The finished column of `rows` rows and `resources` resources.
-    pub(super) fn finish(mut self, rows: usize, resources: usize) -> RawColumn {
-        if self.per_resource {
-            self.fill(resources);
-            RawColumn::PerResource(self.builder.finish())
+        let fits = match (&mut self.values, value) {
+            (Values::Text(texts), Value::Text(text)) => texts.push(text.bytes()),
+            (_, Value::Absent) => false,
+            (Values::I64(integers), value) => {
+                integers.push(integer(value)?);
+                true
+            }
+            (Values::F64(doubles), value) => {
+                doubles.push(double(value)?);
+                true
+            }
+            (Values::Bool(bits), Value::Bool(bit)) => {
+                bits.append(*bit);
+                true
+            }
+            (Values::Time(times), value) => {
+                times.push(microseconds(value)?);
+                true
+            }
+            (Values::Text(texts), Value::Id(bytes)) => texts.push_hex(bytes),
+            _ => return Err(BadValue),
+        };
+        if fits {
+            self.nulls.append(true);
         } else {
-            self.fill(rows);
-            RawColumn::PerRow(self.builder.finish())
+            self.fill(row + 1);
+        }
+        Ok(())
+    }
+
+    /// Writes an integer in decimal.
+    pub(super) fn put_decimal(&mut self, row: usize, integer: i64) {
+        self.fill(row);
+        if let Values::Text(texts) = &mut self.values
+            && texts.push(integer.to_string().as_bytes())
+        {
+            self.nulls.append(true);
         }
     }
 
-    fn fill(&mut self, rows: usize) {
-        let missing = rows.saturating_sub(self.builder.len());
-        if missing > 0 {
-            self.builder.nulls(missing);
+    /// Writes one half of a position, unless that half was offered for the row before.
+    pub(super) fn put_half<N>(&mut self, row: usize, half: Half, value: &Value<'_, N>) -> Result<(), BadValue> {
+        let Values::Position(positions) = &mut self.values else { return Err(BadValue) };
+        if !positions.offer(row, half) || matches!(value, Value::Absent) {
+            return Ok(());
         }
-    }
-}
-
-impl Builder {
-    fn new(kind: FieldType) -> Self {
-        match kind {
-            FieldType::Bool => Self::Bool(BooleanBuilder::with_capacity(ROOM)),
-            FieldType::I64 => Self::I64(Int64Builder::with_capacity(ROOM)),
-            FieldType::F64 => Self::F64(Float64Builder::with_capacity(ROOM)),
-            FieldType::String => Self::Text(StringBuilder::with_capacity(ROOM, ROOM * 16)),
-            FieldType::Timestamp => Self::Time(time_builder()),
-            FieldType::Position => Self::Position(position_builder()),
+        let degrees = double(value)?;
+        self.fill(row + 1);
+        if let Values::Position(positions) = &mut self.values {
+            positions.set_last(half, degrees);
         }
+        Ok(())
     }
 
-    fn append(&mut self, cell: Cell<'_>) {
-        match (self, cell) {
-            (Self::Bool(builder), Cell::Bool(value)) => builder.append_value(value),
-            (Self::I64(builder), Cell::I64(value)) => builder.append_value(value),
-            (Self::F64(builder), Cell::F64(value)) => builder.append_value(value),
-            (Self::Text(builder), Cell::Text(value)) => builder.append_value(value),
-            (Self::Text(builder), Cell::Decimal(value)) => builder.append_value(value.to_string()),
-            (Self::Text(builder), Cell::Id(bytes)) => append_hex(builder, bytes),
-            (Self::Time(builder), Cell::Time(value)) => builder.append_value(value),
-            (Self::Position(builder), Cell::Position(lat, lon)) if is_position(lat, lon) => {
-                builder.values().append_slice(&[lat, lon]);
-                builder.append(true);
-            }
-            // Half a position is none. Other cells are made by the column's type; should that ever fail, a null keeps the
-            // columns aligned.
-            (builder, _) => builder.nulls(1),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Bool(builder) => builder.len(),
-            Self::I64(builder) => builder.len(),
-            Self::F64(builder) => builder.len(),
-            Self::Text(builder) => builder.len(),
-            Self::Time(builder) => builder.len(),
-            Self::Position(builder) => builder.len(),
-            Self::List(lists) => lists.offsets.len() - 1,
-        }
-    }
-
-    fn nulls(&mut self, count: usize) {
-        match self {
-            Self::Bool(builder) => builder.append_nulls(count),
-            Self::I64(builder) => builder.append_nulls(count),
-            Self::F64(builder) => builder.append_nulls(count),
-            Self::Text(builder) => builder.append_nulls(count),
-            Self::Time(builder) => builder.append_nulls(count),
-            Self::Position(builder) => {
-                for _ in 0..count {
-                    builder.values().append_slice(&[0.0; 2]);
-                    builder.append(false);
+    /// Writes an array of values that the declared type can hold, no more of them than `most`. An element without a value
+    /// is a null.
+    pub(super) fn put_array<'v, N: KeyValues<'v>>(
+        &mut self,
+        row: usize,
+        value: &Value<'v, N>,
+        most: usize,
+    ) -> Result<Result<(), BadValue>, DecodeError> {
+        self.fill(row);
+        match (&mut self.values, value) {
+            (Values::List(lists), Value::Array(array)) => {
+                let mut list = lists.begin(most);
+                array.elements(&mut |element| list.push(&element))?;
+                if list.finish().is_err() {
+                    return Ok(Err(BadValue));
                 }
+                self.nulls.append(lists.end());
             }
-            Self::List(lists) => lists.append_nulls(count),
+            (_, Value::Absent) => self.fill(row + 1),
+            _ => return Ok(Err(BadValue)),
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes the list that `make` makes, no longer than `most`; one without elements is none.
+    pub(super) fn put_list(
+        &mut self,
+        row: usize,
+        most: usize,
+        make: impl FnOnce(&mut NewList<'_>),
+    ) -> Result<(), BadValue> {
+        self.fill(row);
+        let Values::List(lists) = &mut self.values else { return Err(BadValue) };
+        let mut list = lists.begin(most);
+        make(&mut list);
+        if list.finish()? > 0 {
+            self.nulls.append(lists.end());
+        }
+        Ok(())
+    }
+
+    /// Elements that all lists have so far.
+    pub(super) fn elements(&self) -> usize {
+        if let Values::List(lists) = &self.values { lists.elements.len() } else { 0 }
+    }
+
+    /// Writes an element of a list that [`Self::end_elements`] will end, unless it has come before.
+    pub(super) fn put_element<N>(&mut self, element: usize, value: &Value<'_, N>) -> Result<(), BadValue> {
+        match &mut self.values {
+            Values::List(lists) if lists.elements.len() <= element => lists.elements.put(element, value),
+            _ => Ok(()),
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Bool(builder) => Arc::new(builder.finish()),
-            Self::I64(builder) => Arc::new(builder.finish()),
-            Self::F64(builder) => Arc::new(builder.finish()),
-            Self::Text(builder) => Arc::new(builder.finish()),
-            Self::Time(builder) => Arc::new(builder.finish()),
-            Self::Position(builder) => Arc::new(builder.finish()),
-            Self::List(lists) => lists.finish(),
+    /// Ends the list of row number `row` before element number `end`.
+    pub(super) fn end_elements(&mut self, row: usize, end: usize) {
+        self.fill(row);
+        if let Values::List(lists) = &mut self.values {
+            lists.elements.fill(end);
+            self.nulls.append(lists.end());
         }
     }
-}
 
-impl Lists {
-    fn new(kind: FieldType) -> Self {
-        Self { kind, elements: Builder::new(kind), offsets: vec![0], nulls: NullBufferBuilder::new(ROOM) }
+    /// Adds integers that all fit, or none; true if it did.
+    pub(super) fn extend_integers(&mut self, integers: &[u64]) -> bool {
+        let Values::I64(values) = &mut self.values else { return false };
+        let fit = integers.iter().all(|integer| i64::try_from(*integer).is_ok());
+        if fit {
+            values.extend(integers.iter().map(|integer| *integer as i64));
+            self.nulls.append_many(integers.len(), true);
+        }
+        fit
     }
 
-    fn append(&mut self, elements: &[Option<Cell<'_>>]) {
-        let Ok(end) = i32::try_from(self.elements.len() + elements.len()) else { return self.append_nulls(1) };
-        for element in elements {
-            match element {
-                Some(cell) => self.elements.append(*cell),
-                None => self.elements.nulls(1),
-            }
+    /// The same of doubles.
+    pub(super) fn extend_doubles(&mut self, doubles: &[f64]) -> bool {
+        let Values::F64(values) = &mut self.values else { return false };
+        values.extend_from_slice(doubles);
+        self.nulls.append_many(doubles.len(), true);
+        true
+    }
+
+    /// Takes back what was written behind the first `rows` rows.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.nulls.truncate(rows);
+        match &mut self.values {
+            Values::Bool(bits) => bits.truncate(rows),
+            Values::I64(values) | Values::Time(values) => values.truncate(rows),
+            Values::F64(values) => values.truncate(rows),
+            Values::Text(texts) => texts.truncate(rows),
+            Values::Position(positions) => positions.truncate(rows),
+            Values::List(lists) => lists.truncate(rows),
         }
-        self.offsets.push(end);
-        self.nulls.append_non_null();
+    }
+
+    /// Makes room for what is still to come.
+    pub(super) fn reserve(&mut self, share: Share) {
+        let rows = share.of(self.len());
+        match &mut self.values {
+            Values::Bool(bits) => bits.reserve(rows),
+            Values::I64(values) | Values::Time(values) => values.reserve(rows),
+            Values::F64(values) => values.reserve(rows),
+            Values::Text(texts) => texts.reserve(share, rows),
+            Values::Position(positions) => positions.reserve(rows),
+            Values::List(lists) => lists.reserve(rows),
+        }
+    }
+
+    /// Adds nulls until there are as many rows.
+    #[inline]
+    pub(super) fn fill(&mut self, rows: usize) {
+        let missing = rows.saturating_sub(self.nulls.len());
+        if missing > 0 {
+            self.append_nulls(missing);
+        }
     }
 
     fn append_nulls(&mut self, count: usize) {
-        let end = self.offsets.last().copied().unwrap_or(0);
-        self.offsets.resize(self.offsets.len() + count, end);
-        self.nulls.append_n_nulls(count);
+        self.nulls.append_many(count, false);
+        let rows = self.nulls.len();
+        match &mut self.values {
+            Values::Bool(bits) => bits.append_n(count, false),
+            Values::I64(values) | Values::Time(values) => values.resize(rows, 0),
+            Values::F64(values) => values.resize(rows, 0.0),
+            Values::Text(texts) => texts.fill(rows),
+            Values::Position(positions) => positions.fill(rows),
+            Values::List(lists) => lists.append_nulls(count),
+        }
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        let rows = self.offsets.len() - 1;
-        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
-        let data_type = raw_type(self.kind, true);
-        let DataType::List(element) = &data_type else { return new_null_array(&data_type, rows) };
-        let lists = ListArray::try_new(Arc::clone(element), offsets, self.elements.finish(), self.nulls.finish());
-        // The parts are made for each other; should that ever fail, nulls keep the columns aligned.
-        lists.map_or_else(|_| new_null_array(&data_type, rows), |lists| Arc::new(lists))
+    /// The finished column of `rows` values.
+    pub(super) fn finish(mut self, rows: usize) -> ArrayRef {
+        self.fill(rows);
+        self.into_array()
+    }
+
+    /// The array of what was written.
+    pub(super) fn into_array(mut self) -> ArrayRef {
+        let (rows, nulls) = (self.len(), self.nulls.finish());
+        match self.values {
+            Values::Bool(mut bits) => Arc::new(BooleanArray::new(bits.finish(), nulls)),
+            Values::I64(values) => Arc::new(PrimitiveArray::<Int64Type>::new(values.into(), nulls)),
+            Values::F64(values) => Arc::new(PrimitiveArray::<Float64Type>::new(values.into(), nulls)),
+            Values::Time(values) => {
+                Arc::new(PrimitiveArray::<TimestampMicrosecondType>::new(values.into(), nulls).with_timezone("UTC"))
+            }
+            Values::Text(texts) => array(texts.finish(nulls), &DataType::Utf8, rows),
+            Values::Position(positions) => array(positions.finish(), &raw_type(FieldType::Position, false), rows),
+            Values::List(lists) => {
+                let kind = raw_type(lists.kind, true);
+                array(lists.finish(nulls, &kind), &kind, rows)
+            }
+        }
     }
 }
 
-fn append_hex(builder: &mut StringBuilder, bytes: &[u8]) {
-    for byte in bytes {
-        // Text takes any text: this cannot fail.
-        let _ = write!(builder, "{byte:02x}");
-    }
-    builder.append_value("");
-}
-
-/// Whether both halves have come and lie on the globe.
-fn is_position(lat: f64, lon: f64) -> bool {
-    (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon)
-}
-
-fn position_builder() -> FixedSizeListBuilder<Float64Builder> {
-    let builder = FixedSizeListBuilder::new(Float64Builder::with_capacity(ROOM * 2), 2);
-    match arrow_type(FieldType::Position) {
-        DataType::FixedSizeList(degrees, _) => builder.with_field(degrees),
-        _ => builder,
+impl Values {
+    fn new(kind: FieldType) -> Self {
+        match kind {
+            FieldType::Bool => Self::Bool(BooleanBufferBuilder::new(ROOM)),
+            FieldType::I64 => Self::I64(Vec::with_capacity(ROOM)),
+            FieldType::F64 => Self::F64(Vec::with_capacity(ROOM)),
+            FieldType::String => Self::Text(Texts::new()),
+            FieldType::Timestamp => Self::Time(Vec::with_capacity(ROOM)),
+            FieldType::Position => Self::Position(Positions::default()),
+        }
     }
 }
 
-/// Timestamps in UTC, as tables have them.
-pub(super) fn time_builder() -> TimestampMicrosecondBuilder {
-    TimestampMicrosecondBuilder::with_capacity(ROOM).with_timezone("UTC")
+/// The parts are made for each other; should that ever fail, nulls keep the columns aligned.
+fn array<A: Array + 'static>(made: Result<A, ArrowError>, kind: &DataType, rows: usize) -> ArrayRef {
+    made.map_or_else(|_| new_null_array(kind, rows), |made| Arc::new(made))
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow_array::cast::AsArray;
-
-    use super::*;
-
-    const KINDS: [FieldType; 6] =
-        [FieldType::Bool, FieldType::I64, FieldType::F64, FieldType::String, FieldType::Timestamp, FieldType::Position];
-
-    #[test]
-    fn gaps_are_nulls_and_types_are_the_declared_ones() {
-        for (kind, list) in KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
-            let mut column = Column::new(kind, list, false);
-            column.write(2, Cell::Text("x"), &[]);
-            let RawColumn::PerRow(array) = column.finish(5, 1) else { panic!("per row") };
-            assert_eq!(*array.data_type(), raw_type(kind, list));
-            let is_text = kind == FieldType::String && !list;
-            assert_eq!((array.len(), array.null_count()), (5, if is_text { 4 } else { 5 }));
-        }
-        let mut column = Column::new(FieldType::String, false, true);
-        column.write(0, Cell::Decimal(-12), &[]);
-        let RawColumn::PerResource(array) = column.finish(5, 2) else { panic!("per resource") };
-        assert_eq!(array.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("-12"), None]);
-    }
-
-    #[test]
-    fn lists_keep_their_elements_apart() {
-        let elements = [Some(Cell::Text("a")), None, Some(Cell::Text("c")), Some(Cell::Text("d"))];
-        let mut column = Column::new(FieldType::String, true, false);
-        column.write(0, Cell::List(0, 2), &elements);
-        column.write(2, Cell::List(2, 2), &elements);
-        column.write(3, Cell::List(2, 4), &elements);
-        let RawColumn::PerRow(array) = column.finish(5, 1) else { panic!("per row") };
-        let lists: Vec<_> = array
-            .as_list::<i32>()
-            .iter()
-            .map(|list| list.map(|list| list.as_string::<i32>().iter().map(|e| e.map(str::to_owned)).collect()))
-            .collect::<Vec<Option<Vec<Option<String>>>>>();
-        let text = |text: &str| Some(text.to_owned());
-        let expected = [Some(vec![text("a"), None]), None, Some(vec![]), Some(vec![text("c"), text("d")]), None];
-        assert_eq!(lists, expected);
-    }
-
-    #[test]
-    fn a_position_is_on_the_globe_or_null() {
-        let good = [(90.0, -180.0), (-90.0, 180.0), (0.0, 0.0)];
-        let bad = [(f64::NAN, 0.0), (0.0, f64::NAN), (90.1, 0.0), (0.0, 180.1), (f64::INFINITY, 0.0), (0.0, -1e300)];
-        let mut column = Column::new(FieldType::Position, false, false);
-        for (row, (lat, lon)) in good.into_iter().chain(bad).enumerate() {
-            column.write(row, Cell::Position(lat, lon), &[]);
-        }
-        let RawColumn::PerRow(array) = column.finish(9, 1) else { panic!("per row") };
-        let valid: Vec<bool> = (0..9).map(|row| array.is_valid(row)).collect();
-        assert_eq!(valid, [true, true, true, false, false, false, false, false, false]);
-        let first = array.as_fixed_size_list().value(0);
-        assert_eq!(first.as_primitive::<arrow_array::types::Float64Type>().values().to_vec(), [90.0, -180.0]);
-    }
-}
+mod tests;

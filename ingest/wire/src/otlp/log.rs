@@ -32,7 +32,7 @@ impl<'v, N: Copy> Record<'v, N> for LogRecord<'_, 'v, N> {
             return self.event_name;
         }
         match self.attributes.iter().find(|(key, _)| *key == EVENT_NAME) {
-            Some((_, Value::Text(name))) => name,
+            Some((_, Value::Text(name))) => name.as_str(),
             _ => "",
         }
     }

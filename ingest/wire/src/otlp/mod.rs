@@ -9,6 +9,7 @@ pub mod protobuf;
 mod resolve;
 pub(crate) mod rows;
 mod span;
+pub(crate) mod text;
 pub(crate) mod value;
 
 /// Limits that are met before an allocation is.

@@ -2,6 +2,7 @@
 
 use candor_policy::catalogue::{Place, Signal};
 
+use super::column::NewList;
 use super::rows::{Attribute, Record, microseconds};
 use super::value::Value;
 
@@ -100,8 +101,8 @@ impl<'v, N: Copy> Record<'v, N> for Point<'_, 'v, N> {
             Place::StartTime => Value::time(self.start_time),
             Place::Unit => Value::text(self.metric.unit),
             Place::Temporality => match self.metric.temporality {
-                1 => Value::Text("delta"),
-                2 => Value::Text("cumulative"),
+                1 => Value::text("delta"),
+                2 => Value::text("cumulative"),
                 _ => Value::Absent,
             },
             Place::Monotonic => self.metric.monotonic.map_or(Value::Absent, Value::Bool),
@@ -110,10 +111,10 @@ impl<'v, N: Copy> Record<'v, N> for Point<'_, 'v, N> {
         }
     }
 
-    fn elements(&self, place: Place, mut push: impl FnMut(Value<'v, N>)) {
+    fn elements(&self, place: Place, list: &mut NewList<'_>) {
         let data = self.data();
-        data.integers(place).iter().for_each(|count| push(Value::count(*count)));
-        data.doubles(place).iter().for_each(|double| push(Value::Double(*double)));
+        list.counts(data.integers(place));
+        list.doubles(data.doubles(place));
     }
 }
 

@@ -6,10 +6,11 @@
 
 use candor_policy::batch::{DecodeTally, Received};
 use candor_policy::catalogue::{Place, Signal};
-use candor_policy::key_index::KeyIndex;
+use candor_policy::key_index::{KeyIndex, KeyTable, StreamKeys};
 
-use super::group::{Group, Owner, Side, State};
-use super::resolve::{Buffers, Resolving};
+use super::column::{NewList, Share};
+use super::group::{Group, Shared, Side};
+use super::resolve::Scratch;
 use super::value::{KeyValues, Value};
 use super::{DecodeError, DecodeLimits};
 
@@ -47,8 +48,8 @@ pub(crate) trait Record<'v, N> {
     /// What stands at a place of one value.
     fn value(&self, place: Place) -> Value<'v, N>;
 
-    /// What stands at a place that is a list.
-    fn elements(&self, _place: Place, _push: impl FnMut(Value<'v, N>)) {}
+    /// What stands at a place that is a list, element by element.
+    fn elements(&self, _place: Place, _list: &mut NewList<'_>) {}
 
     /// How many events or links it has: those of a span.
     fn parts(&self, _part: Part) -> usize {
@@ -85,15 +86,32 @@ pub(crate) struct Rows<'k> {
     tally: DecodeTally,
     resource: u64,
     scope: u64,
-    scratch: Scratch,
+    last: Option<Declared<'k>>,
 }
 
-/// Buffers that outlive a record, so that none is allocated for one.
-#[derive(Default)]
-struct Scratch {
-    resource: Buffers,
-    scope: Buffers,
-    record: Buffers,
+/// A declared event.
+#[derive(Clone, Copy)]
+struct Declared<'k> {
+    signal: Signal,
+    name: &'k str,
+    stream: u16,
+    event: u16,
+    keys: &'k StreamKeys,
+}
+
+/// The keys of a list of attributes, if it is like the one before of its kind.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LikelyKeys<'k, 'r> {
+    table: Option<&'k KeyTable>,
+    guesses: &'r [u32],
+}
+
+impl<'k> LikelyKeys<'k, '_> {
+    /// The key that stood at a place.
+    #[inline]
+    pub(crate) fn at(&self, place: usize) -> Option<&'k str> {
+        self.table?.likely_key(*self.guesses.get(place)?)
+    }
 }
 
 /// A time that tables have, of nanoseconds of which 0 says that there are none.
@@ -130,7 +148,7 @@ impl<'k> Rows<'k> {
             tally: DecodeTally::default(),
             resource: 0,
             scope: 0,
-            scratch: Scratch::default(),
+            last: None,
         }
     }
 
@@ -152,48 +170,81 @@ impl<'k> Rows<'k> {
         scope: &Scope<'v, N>,
         record: &R,
     ) -> Result<Option<u16>, DecodeError> {
-        let place = self.keys.event(R::SIGNAL, record.name());
-        let Some((stream, event, keys)) = place.and_then(|(s, e)| Some((s, e, self.keys.stream(s)?))) else {
+        let Some(Declared { stream, event, keys, .. }) = self.event(R::SIGNAL, record.name()) else {
             self.tally.undeclared_events += 1;
             return Ok(None);
         };
         let Some(group) = self.groups.get_mut(usize::from(stream)) else { return Ok(None) };
         let group = group.get_or_insert_with(|| Group::new(stream, keys));
-        let (tally, scratch, most) = (&mut self.tally, &mut self.scratch, self.most_elements);
+        let (tally, most) = (&mut self.tally, self.most_elements);
 
-        let mut of_resource = Resolving::new(&mut scratch.resource, keys, event, most);
-        let mut look = |it: &mut Resolving<'_, '_, 'v>| it.attributes(&keys.resource, resource);
-        judge(&mut group.resource, self.resource, event, &mut of_resource, tally, &mut look)?;
-        let mut of_scope = Resolving::new(&mut scratch.scope, keys, event, most);
-        let mut look = |it: &mut Resolving<'_, '_, 'v>| it.scope(scope);
-        judge(&mut group.scope, self.scope, event, &mut of_scope, tally, &mut look)?;
-        let mut of_record = Resolving::new(&mut scratch.record, keys, event, most);
-        of_record.record(record)?;
+        let resource = Shared::Resource(self.resource, resource);
+        let scope = Shared::Scope(self.scope, scope);
+        let written = group.written(&resource, event).zip(group.written(&scope, event));
+        let mut bad = None;
+        if written.is_none() {
+            for shared in [&resource, &scope] {
+                let found = group.judge(shared, event, most)?;
+                tally.undeclared_attributes += found.undeclared;
+                bad = bad.or(found.bad);
+            }
+        }
+        let mut row = group.next_row(Side::Record, event, most);
+        row.record(record)?;
+        let of_record = row.found;
         tally.undeclared_attributes += of_record.undeclared;
         self.aligned += of_record.aligned;
         if self.aligned > self.most_aligned {
             return Err(DecodeError::TooMany { what: "elements in the lists of spans", limit: self.most_aligned });
         }
 
-        let bad = group.resource.bad(event).or(group.scope.bad(event)).or(of_record.bad);
-        if let Some(field) = bad {
+        if let Some(field) = bad.or(of_record.bad) {
+            group.take_back();
             count_bad(tally, stream, field);
-        } else {
-            // Looked at for an earlier record, which was bad: the cells are gone.
-            if group.resource.state(event) == State::Counted && of_resource.is_empty() {
-                of_resource.attributes(&keys.resource, resource)?;
-            }
-            if group.scope.state(event) == State::Counted && of_scope.is_empty() {
-                of_scope.scope(scope)?;
-            }
-            let resource = group.shared_row(Side::Resource, event, &of_resource.cells);
-            let scope = group.shared_row(Side::Scope, event, &of_scope.cells);
-            group.write(event, record.microseconds(), resource, scope, &of_record.cells);
+            return Ok(None);
         }
-        of_resource.recycle();
-        of_scope.recycle();
-        of_record.recycle();
-        Ok(bad.is_none().then_some(stream))
+        let (resource, scope) = match written {
+            Some(rows) => rows,
+            None => (group.shared_row(&resource, event, most)?, group.shared_row(&scope, event, most)?),
+        };
+        group.end_row(event, record.microseconds(), resource, scope);
+        Ok(Some(stream))
+    }
+
+    /// The keys that the attributes of the next record may well have, and the name of its event.
+    pub(crate) fn likely(&self) -> (Option<&'k str>, LikelyKeys<'k, '_>) {
+        let Some(last) = self.last else { return Default::default() };
+        let scratch = self.groups.get(usize::from(last.stream)).and_then(Option::as_ref).map(|group| &group.scratch);
+        let guesses = scratch.map(Scratch::guesses_of_record).unwrap_or_default();
+        (Some(last.name), LikelyKeys { table: Some(&last.keys.attributes), guesses })
+    }
+
+    /// The keys that the attributes of the next resource may well have.
+    pub(crate) fn likely_of_resource(&self) -> LikelyKeys<'k, '_> {
+        let Some(last) = self.last else { return LikelyKeys::default() };
+        let scratch = self.groups.get(usize::from(last.stream)).and_then(Option::as_ref).map(|group| &group.scratch);
+        let guesses = scratch.map(Scratch::guesses_of_resource).unwrap_or_default();
+        LikelyKeys { table: Some(&last.keys.resource), guesses }
+    }
+
+    /// Says that `done` bytes of the body made the rows so far and that `left` bytes follow, which are probably alike:
+    /// there will be room for as many rows as they can hold, and no more than the limit on records.
+    pub(crate) fn expect(&mut self, records: usize, done: usize, left: usize, limits: &DecodeLimits) {
+        let most = limits.records.saturating_sub(records).saturating_mul(done) / records.max(1);
+        let share = Share { done, left: left.min(most) };
+        self.groups.iter_mut().flatten().for_each(|group| group.reserve(share));
+    }
+
+    /// The declared event of a name; one sender's records are much alike, and a look is cheaper than a hash.
+    fn event(&mut self, signal: Signal, name: &str) -> Option<Declared<'k>> {
+        let last = self.last.filter(|last| last.name == name && last.signal == signal);
+        if last.is_some() {
+            return last;
+        }
+        let keys = self.keys;
+        let (name, (stream, event)) = keys.declared_event(signal, name)?;
+        self.last = Some(Declared { signal, name, stream, event, keys: keys.stream(stream)? });
+        self.last
     }
 
     /// All rows, by stream.
@@ -209,24 +260,6 @@ impl std::fmt::Debug for Rows<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Rows({} streams)", self.groups.iter().flatten().count())
     }
-}
-
-/// Looks at a resource or scope, unless an earlier record of the same class of events had it looked at.
-fn judge<'s, 'k, 'v>(
-    owner: &mut Owner,
-    number: u64,
-    event: u16,
-    resolving: &mut Resolving<'s, 'k, 'v>,
-    tally: &mut DecodeTally,
-    look: &mut dyn FnMut(&mut Resolving<'s, 'k, 'v>) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
-    owner.enter(number);
-    if owner.state(event) == State::New {
-        look(resolving)?;
-        tally.undeclared_attributes += resolving.undeclared;
-        owner.set_state(event, resolving.bad.map_or(State::Counted, State::Bad));
-    }
-    Ok(())
 }
 
 fn count_bad(tally: &mut DecodeTally, stream: u16, field: u16) {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use candor_policy::catalogue::{Place, Signal};
 
+use super::column::NewList;
 use super::rows::{Attribute, Part, Record, microseconds};
 use super::value::Value;
 
@@ -82,16 +83,16 @@ impl<'v, N: Copy> Record<'v, N> for Span<'_, 'v, N> {
             Place::ParentSpanId => Value::id(self.plain.parent_span_id),
             Place::TraceState => Value::text(self.plain.trace_state),
             Place::Kind => match self.plain.kind {
-                1 => Value::Text("internal"),
-                2 => Value::Text("server"),
-                3 => Value::Text("client"),
-                4 => Value::Text("producer"),
-                5 => Value::Text("consumer"),
+                1 => Value::text("internal"),
+                2 => Value::text("server"),
+                3 => Value::text("client"),
+                4 => Value::text("producer"),
+                5 => Value::text("consumer"),
                 _ => Value::Absent,
             },
             Place::StatusCode => match self.plain.status_code {
-                1 => Value::Text("ok"),
-                2 => Value::Text("error"),
+                1 => Value::text("ok"),
+                2 => Value::text("error"),
                 _ => Value::Absent,
             },
             Place::StatusMessage => Value::text(self.plain.status_message),
@@ -101,12 +102,13 @@ impl<'v, N: Copy> Record<'v, N> for Span<'_, 'v, N> {
         }
     }
 
-    fn elements(&self, place: Place, push: impl FnMut(Value<'v, N>)) {
+    fn elements(&self, place: Place, list: &mut NewList<'_>) {
+        let mut push = |value: Value<'v, N>| _ = list.push(&value);
         match place {
-            Place::SpanEventsName => self.events.iter().map(|event| Value::text(event.name)).for_each(push),
-            Place::SpanEventsTime => self.events.iter().map(|event| Value::time(event.time)).for_each(push),
-            Place::LinksTraceId => self.links.iter().map(|link| Value::id(link.trace_id)).for_each(push),
-            Place::LinksSpanId => self.links.iter().map(|link| Value::id(link.span_id)).for_each(push),
+            Place::SpanEventsName => self.events.iter().for_each(|event| push(Value::text(event.name))),
+            Place::SpanEventsTime => self.events.iter().for_each(|event| push(Value::time(event.time))),
+            Place::LinksTraceId => self.links.iter().for_each(|link| push(Value::id(link.trace_id))),
+            Place::LinksSpanId => self.links.iter().for_each(|link| push(Value::id(link.span_id))),
             _ => {}
         }
     }

@@ -2,16 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use candor_policy::catalogue::FieldType;
-
 use super::DecodeError;
+use super::text::Text;
 
 /// An attribute's value; `N` is how an encoding holds a key-value list or an array.
 #[derive(Clone, Copy)]
 pub(crate) enum Value<'v, N> {
     /// No value set: as good as absent.
     Absent,
-    Text(&'v str),
+    Text(Text<'v>),
     Bool(bool),
     Int(i64),
     Double(f64),
@@ -35,32 +34,6 @@ pub(crate) trait KeyValues<'v>: Copy {
 
     /// Visits each element of an array in order, until `visit` says that it has seen enough.
     fn elements(self, visit: &mut dyn FnMut(Value<'v, Self>) -> ControlFlow<()>) -> Result<(), DecodeError>;
-}
-
-/// What a column takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Cell<'v> {
-    Bool(bool),
-    I64(i64),
-    F64(f64),
-    Text(&'v str),
-    /// An integer that names a subject, to be written in decimal.
-    Decimal(i64),
-    /// Bytes to be written in lower-case hex.
-    Id(&'v [u8]),
-    /// Microseconds since 1970-01-01 UTC.
-    Time(i64),
-    /// Latitude and longitude in degrees; NaN where that half did not come.
-    Position(f64, f64),
-    /// From which element of [`Cells::elements`] up to, but not including, which other.
-    List(u32, u32),
-}
-
-/// A scratch row: cells by column, and the elements of those that are lists.
-#[derive(Debug, Default)]
-pub(super) struct Cells<'v> {
-    pub(super) cells: Vec<(usize, Cell<'v>)>,
-    pub(super) elements: Vec<Option<Cell<'v>>>,
 }
 
 /// A value that the declared type cannot hold without loss.
@@ -87,8 +60,8 @@ impl<'v, N> Value<'v, N> {
 
 impl<'v, N> Value<'v, N> {
     /// Text; none where it is empty, as protobuf has it.
-    pub(super) const fn text(text: &'v str) -> Self {
-        if text.is_empty() { Self::Absent } else { Self::Text(text) }
+    pub(super) fn text(text: &'v str) -> Self {
+        if text.is_empty() { Self::Absent } else { Self::Text(text.into()) }
     }
 
     /// A time; none where it is 0.
@@ -112,131 +85,72 @@ impl<'v, N> Value<'v, N> {
     }
 }
 
-/// The cell of a declared field, or none where the value is absent.
-pub(super) fn field_cell<'v, N>(kind: FieldType, value: &Value<'v, N>) -> Result<Option<Cell<'v>>, BadValue> {
-    let cell = match (kind, value) {
-        (_, Value::Absent) => return Ok(None),
-        (FieldType::Bool, Value::Bool(value)) => Cell::Bool(*value),
-        (FieldType::I64, Value::Int(value)) => Cell::I64(*value),
-        (FieldType::I64, Value::Double(value)) => Cell::I64(whole(*value).ok_or(BadValue)?),
-        (FieldType::F64, Value::Double(value)) => Cell::F64(*value),
-        (FieldType::F64, Value::Int(value)) => Cell::F64(exact(*value).ok_or(BadValue)?),
-        (FieldType::String, Value::Text(value)) => Cell::Text(value),
-        (FieldType::Timestamp, Value::Int(nanoseconds)) => Cell::Time(nanoseconds.div_euclid(1_000)),
-        (FieldType::Timestamp, Value::Time(nanoseconds)) => Cell::Time((nanoseconds / 1_000) as i64),
-        (FieldType::String, Value::Id(bytes)) => Cell::Id(bytes),
-        (FieldType::Timestamp, Value::Text(value)) => Cell::Time(rfc3339_microseconds(value).ok_or(BadValue)?),
-        _ => return Err(BadValue),
-    };
-    Ok(Some(cell))
+/// The integer that a value is, without loss.
+#[inline]
+pub(super) fn integer<N>(value: &Value<'_, N>) -> Result<i64, BadValue> {
+    match value {
+        Value::Int(value) => Ok(*value),
+        Value::Double(value) => whole(*value).ok_or(BadValue),
+        _ => Err(BadValue),
+    }
 }
 
-impl<'v> Cells<'v> {
-    /// Adds the cell of a declared list field: an array of values that the declared type can hold, no more of them than
-    /// `limit`. An element without a value is a null.
-    pub(super) fn push_array<N: KeyValues<'v>>(
-        &mut self,
-        column: usize,
-        kind: FieldType,
-        value: &Value<'v, N>,
-        limit: usize,
-    ) -> Result<Result<(), BadValue>, DecodeError> {
-        let array = match value {
-            Value::Absent => return Ok(Ok(())),
-            Value::Array(array) => *array,
-            _ => return Ok(Err(BadValue)),
-        };
-        let from = self.elements.len();
-        let mut good = true;
-        array.elements(&mut |element| {
-            good = self.elements.len() - from < limit;
-            if good {
-                match field_cell(kind, &element) {
-                    Ok(cell) => self.elements.push(cell),
-                    Err(BadValue) => good = false,
-                }
-            }
-            if good { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        if !good {
-            self.elements.truncate(from);
-            return Ok(Err(BadValue));
-        }
-        self.push_list(column, from);
-        Ok(Ok(()))
+/// The double that a value is, without loss.
+#[inline]
+pub(super) fn double<N>(value: &Value<'_, N>) -> Result<f64, BadValue> {
+    match value {
+        Value::Double(value) => Ok(*value),
+        Value::Int(value) => exact(*value).ok_or(BadValue),
+        _ => Err(BadValue),
     }
+}
 
-    /// Adds the cell of a list whose elements are the last ones, beginning with number `from`.
-    pub(super) fn push_list(&mut self, column: usize, from: usize) {
-        self.cells.push((column, Cell::List(from as u32, self.elements.len() as u32)));
-    }
-
-    /// Adds one half of a position: the cell is complete when the other half has come as well.
-    pub(super) fn push_half<N>(
-        &mut self,
-        column: usize,
-        is_latitude: bool,
-        value: &Value<'v, N>,
-    ) -> Result<(), BadValue> {
-        let Some(Cell::F64(degrees)) = field_cell(FieldType::F64, value)? else { return Ok(()) };
-        let halves = self.cells.iter_mut().rev().find_map(|(known, cell)| match cell {
-            Cell::Position(lat, lon) if *known == column => Some((lat, lon)),
-            _ => None,
-        });
-        match halves {
-            Some((lat, _)) if is_latitude => *lat = degrees,
-            Some((_, lon)) => *lon = degrees,
-            None if is_latitude => self.cells.push((column, Cell::Position(degrees, f64::NAN))),
-            None => self.cells.push((column, Cell::Position(f64::NAN, degrees))),
-        }
-        Ok(())
-    }
-
-    /// An empty row in the same allocations: collecting from an emptied vector keeps its memory and sheds the lifetime.
-    pub(super) fn recycle(mut self) -> Cells<'static> {
-        self.cells.clear();
-        self.elements.clear();
-        Cells {
-            cells: self.cells.into_iter().map_while(|_| None).collect(),
-            elements: self.elements.into_iter().map_while(|_| None).collect(),
-        }
+/// The time that a value is: nanoseconds, rounded down, or text of RFC 3339.
+#[inline]
+pub(super) fn microseconds<N>(value: &Value<'_, N>) -> Result<i64, BadValue> {
+    match value {
+        Value::Int(nanoseconds) => Ok(nanoseconds.div_euclid(1_000)),
+        Value::Time(nanoseconds) => Ok((nanoseconds / 1_000) as i64),
+        Value::Text(text) => rfc3339_microseconds(text.as_str()).ok_or(BadValue),
+        _ => Err(BadValue),
     }
 }
 
 /// What names a subject: text, or an integer in decimal. Anything else names nobody.
-pub(super) fn subject_cell<'v, N>(value: &Value<'v, N>) -> Option<Cell<'v>> {
+pub(super) fn subject<'v, N>(value: &Value<'v, N>) -> Value<'v, ()> {
     match value {
-        Value::Text("") => None,
-        Value::Text(text) => Some(Cell::Text(text)),
-        Value::Int(number) => Some(Cell::Decimal(*number)),
-        Value::Id(bytes) => Some(Cell::Id(bytes)),
-        _ => None,
+        Value::Text(text) if text.bytes().is_empty() => Value::Absent,
+        Value::Text(text) => Value::Text(*text),
+        Value::Int(number) => Value::Int(*number),
+        Value::Id(bytes) => Value::Id(bytes),
+        _ => Value::Absent,
     }
 }
 
 /// The same as text; ids of OTLP's binary form do not come here.
 pub(crate) fn subject_text<N>(value: &Value<'_, N>) -> Option<String> {
-    match subject_cell(value)? {
-        Cell::Text(text) => Some(text.to_owned()),
-        Cell::Decimal(number) => Some(number.to_string()),
+    match subject(value) {
+        Value::Text(text) => Some(text.as_str().to_owned()),
+        Value::Int(number) => Some(number.to_string()),
         _ => None,
     }
 }
 
 /// The jurisdiction's text; anything else is as unknown as none.
-pub(super) fn jurisdiction_cell<'v, N>(value: &Value<'v, N>) -> Option<Cell<'v>> {
+pub(super) const fn jurisdiction<'v, N>(value: &Value<'v, N>) -> Value<'v, ()> {
     match value {
-        Value::Text(text) => Some(Cell::Text(text)),
-        _ => None,
+        Value::Text(text) => Value::Text(*text),
+        _ => Value::Absent,
     }
 }
 
 /// Whether Global Privacy Control is on; none where the attribute is absent.
-pub(super) fn gpc_cell<'v, N>(value: &Value<'v, N>) -> Option<Cell<'v>> {
+pub(super) fn gpc<N>(value: &Value<'_, N>) -> Value<'static, ()> {
     match value {
-        Value::Absent => None,
-        Value::Bool(true) | Value::Int(1) | Value::Text("1" | "true") => Some(Cell::Bool(true)),
-        _ => Some(Cell::Bool(false)),
+        Value::Absent => Value::Absent,
+        Value::Bool(true) | Value::Int(1) => Value::Bool(true),
+        Value::Text(text) => Value::Bool(matches!(text.bytes(), b"1" | b"true")),
+        _ => Value::Bool(false),
     }
 }
 
@@ -277,26 +191,20 @@ mod tests {
 
     type Scalar<'v> = Value<'v, ()>;
 
-    fn cell(kind: FieldType, value: Scalar<'static>) -> Result<Option<Cell<'static>>, BadValue> {
-        field_cell(kind, &value)
-    }
-
     #[test]
     fn numbers_are_coerced_only_without_loss() {
         let million = 1_000_000;
-        assert_eq!(cell(FieldType::F64, Value::Int(million)), Ok(Some(Cell::F64(1e6))));
-        assert_eq!(cell(FieldType::F64, Value::Int((1 << 53) + 1)), Err(BadValue));
-        assert_eq!(cell(FieldType::F64, Value::Int(i64::MAX)), Err(BadValue));
-        assert_eq!(cell(FieldType::F64, Value::Int(i64::MIN)), Ok(Some(Cell::F64(-9_223_372_036_854_775_808.0))));
-        assert_eq!(cell(FieldType::I64, Value::Double(1e6)), Ok(Some(Cell::I64(million))));
+        assert_eq!(double(&Scalar::Int(million)), Ok(1e6));
+        assert_eq!(double(&Scalar::Int((1 << 53) + 1)), Err(BadValue));
+        assert_eq!(double(&Scalar::Int(i64::MAX)), Err(BadValue));
+        assert_eq!(double(&Scalar::Int(i64::MIN)), Ok(-9_223_372_036_854_775_808.0));
+        assert_eq!(integer(&Scalar::Double(1e6)), Ok(million));
         for lossy in [0.5, f64::NAN, f64::INFINITY, 9_223_372_036_854_775_808.0, -1e300] {
-            assert_eq!(cell(FieldType::I64, Value::Double(lossy)), Err(BadValue), "{lossy}");
+            assert_eq!(integer(&Scalar::Double(lossy)), Err(BadValue), "{lossy}");
         }
-        assert_eq!(cell(FieldType::Bool, Value::Int(1)), Err(BadValue));
-        assert_eq!(cell(FieldType::String, Value::Int(1)), Err(BadValue));
-        assert_eq!(cell(FieldType::I64, Value::Text("1")), Err(BadValue));
-        assert_eq!(cell(FieldType::Timestamp, Value::Double(1.0)), Err(BadValue));
-        assert_eq!(cell(FieldType::Bool, Value::Absent), Ok(None));
+        assert_eq!(integer(&Scalar::text("1")), Err(BadValue));
+        assert_eq!(double(&Scalar::Bool(true)), Err(BadValue));
+        assert_eq!(microseconds(&Scalar::Double(1.0)), Err(BadValue));
     }
 
     #[test]
@@ -317,49 +225,25 @@ mod tests {
         ] {
             assert_eq!(rfc3339_microseconds(text), expected, "{text}");
         }
-        assert_eq!(cell(FieldType::Timestamp, Value::Int(-1)), Ok(Some(Cell::Time(-1))));
-        assert_eq!(cell(FieldType::Timestamp, Value::Int(1_999)), Ok(Some(Cell::Time(1))));
+        assert_eq!(microseconds(&Scalar::Int(-1)), Ok(-1));
+        assert_eq!(microseconds(&Scalar::Int(1_999)), Ok(1));
     }
 
     #[test]
     fn subject_jurisdiction_and_gpc_take_what_the_policy_says() {
-        assert_eq!(subject_cell(&Scalar::Text("a")), Some(Cell::Text("a")));
-        assert_eq!(subject_cell(&Scalar::Int(-7)), Some(Cell::Decimal(-7)));
-        for nobody in [Scalar::Text(""), Scalar::Double(1.0), Scalar::Bool(true), Scalar::Other, Scalar::Absent] {
-            assert_eq!(subject_cell(&nobody), None);
+        assert!(matches!(subject(&Scalar::text("a")), Value::Text(text) if text.bytes() == b"a"));
+        assert!(matches!(subject(&Scalar::Int(-7)), Value::Int(-7)));
+        for nobody in [Scalar::Text("".into()), Scalar::Double(1.0), Scalar::Bool(true), Scalar::Other, Scalar::Absent]
+        {
+            assert!(matches!(subject(&nobody), Value::Absent));
         }
-        assert_eq!(jurisdiction_cell(&Scalar::Int(1)), None);
-        for on in [Scalar::Bool(true), Scalar::Int(1), Scalar::Text("1"), Scalar::Text("true")] {
-            assert_eq!(gpc_cell(&on), Some(Cell::Bool(true)));
+        assert!(matches!(jurisdiction(&Scalar::Int(1)), Value::Absent));
+        for on in [Scalar::Bool(true), Scalar::Int(1), Scalar::text("1"), Scalar::text("true")] {
+            assert!(matches!(gpc(&on), Value::Bool(true)));
         }
-        for off in [Scalar::Bool(false), Scalar::Int(2), Scalar::Text("yes"), Scalar::Double(1.0), Scalar::Other] {
-            assert_eq!(gpc_cell(&off), Some(Cell::Bool(false)));
+        for off in [Scalar::Bool(false), Scalar::Int(2), Scalar::text("yes"), Scalar::Double(1.0), Scalar::Other] {
+            assert!(matches!(gpc(&off), Value::Bool(false)));
         }
-        assert_eq!(gpc_cell(&Scalar::Absent), None);
-    }
-
-    #[test]
-    fn a_recycled_row_keeps_its_allocations() {
-        let text = String::from("short-lived");
-        let mut row = Cells { cells: Vec::with_capacity(64), elements: Vec::with_capacity(32) };
-        row.elements.push(Some(Cell::Text(&text)));
-        row.push_list(0, 0);
-        let before = (row.cells.as_ptr() as usize, row.elements.as_ptr() as usize);
-        let again: Cells<'static> = row.recycle();
-        assert!(again.cells.is_empty() && again.elements.is_empty());
-        assert_eq!((again.cells.as_ptr() as usize, again.elements.as_ptr() as usize), before);
-        assert!(again.cells.capacity() >= 64 && again.elements.capacity() >= 32);
-    }
-
-    #[test]
-    fn halves_of_a_position_find_each_other() {
-        let mut row = Cells::default();
-        row.push_half(3, false, &Scalar::Int(8)).unwrap();
-        row.push_half(4, true, &Scalar::Double(1.0)).unwrap();
-        row.push_half(3, true, &Scalar::Double(47.5)).unwrap();
-        row.push_half(5, true, &Scalar::Absent).unwrap();
-        assert_eq!(row.push_half(5, true, &Scalar::Text("47")), Err(BadValue));
-        assert_eq!(row.cells[0], (3, Cell::Position(47.5, 8.0)));
-        assert!(matches!(row.cells[1..], [(4, Cell::Position(1.0, lon))] if lon.is_nan()));
+        assert!(matches!(gpc(&Scalar::Absent), Value::Absent));
     }
 }

@@ -83,7 +83,7 @@ impl<'b> Object<'b> for AnyValue<'b> {
 
     fn member<A: MapAccess<'b>>(&mut self, name: &'b str, value: Member<'_, 'b, A>) -> Result<u32, A::Error> {
         let found = match name {
-            "stringValue" | "string_value" => value.text()?.map(Value::Text),
+            "stringValue" | "string_value" => value.text()?.map(|text| Value::Text(text.into())),
             "boolValue" | "bool_value" => value.boolean()?.map(Value::Bool),
             "intValue" | "int_value" => value.integer()?.map(Value::Int),
             "doubleValue" | "double_value" => value.double()?.map(Value::Double),

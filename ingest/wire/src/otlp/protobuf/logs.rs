@@ -4,8 +4,8 @@ use super::super::DecodeError;
 use super::super::log::LogRecord;
 use super::super::value::Value;
 use super::reader::Reader;
-use super::value::{Nesting, Pieces, any_value, attributes};
-use super::{Items, Walk};
+use super::value::{Nesting, Pieces, any_value};
+use super::{Items, Walk, attribute};
 
 /// Field of a `LogRecord` that holds its body.
 const BODY: u32 = 5;
@@ -14,10 +14,10 @@ const BODY: u32 = 5;
 pub(super) struct Logs;
 
 impl<'b> Items<'b> for Logs {
-    fn item(&mut self, walk: &mut Walk<'b, '_>, message: Reader<'b>) -> Result<(), DecodeError> {
-        walk.count()?;
-        walk.attributes.clear();
+    fn item(&mut self, walk: &mut Walk<'b>, message: Reader<'b>) -> Result<(), DecodeError> {
+        walk.begin(&message)?;
         let nesting = Nesting::new(&walk.limits);
+        let (likely_name, likely) = walk.rows.likely();
         let mut body = Value::Absent;
         let (mut time, mut observed_time, mut severity_number) = (0, 0, 0);
         let (mut severity_text, mut event_name) = ("", "");
@@ -29,13 +29,13 @@ impl<'b> Items<'b> for Logs {
                 2 => severity_number = fields.integer(field)? as i32,
                 3 => severity_text = fields.text(field)?,
                 BODY => any_value(fields.message(field)?, nesting, &mut body)?,
-                6 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
+                6 => attribute(&mut fields, field, &mut walk.attributes, &walk.limits, likely)?,
                 7 => drop(fields.integer(field)?),
                 8 => drop(fields.fixed32(field)?),
                 9 => trace_id = fields.bytes(field)?,
                 10 => span_id = fields.bytes(field)?,
                 11 => observed_time = fields.fixed64(field)?,
-                12 => event_name = fields.text(field)?,
+                12 => event_name = fields.text_like(field, likely_name)?,
                 _ => fields.skip(field)?,
             }
         }

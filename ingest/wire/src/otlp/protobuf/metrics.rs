@@ -1,10 +1,10 @@
 //! Metrics: each of their data points is a record.
 
 use super::super::point::{Buckets, Data, Metric, Point, Summed};
-use super::super::{DecodeError, keep_within};
+use super::super::{DecodeError, DecodeLimits, keep_within};
 use super::reader::Reader;
-use super::value::{Nesting, attributes, key_value};
-use super::{Items, Walk};
+use super::value::{Nesting, key_value};
+use super::{Items, Walk, attribute};
 
 /// Fields of a `Metric` that hold its points, by its kind.
 const GAUGE: u32 = 5;
@@ -47,7 +47,7 @@ struct Plain {
 }
 
 impl<'b> Items<'b> for Metrics {
-    fn item(&mut self, walk: &mut Walk<'b, '_>, message: Reader<'b>) -> Result<(), DecodeError> {
+    fn item(&mut self, walk: &mut Walk<'b>, message: Reader<'b>) -> Result<(), DecodeError> {
         // Name, unit and kind may stand behind the points.
         let mut head = head(message, Nesting::new(&walk.limits))?;
         let mut piece = 0;
@@ -75,13 +75,13 @@ impl Metrics {
     /// Reads a point, and takes it in as a record unless it was replaced.
     fn point<'b>(
         &mut self,
-        walk: &mut Walk<'b, '_>,
+        walk: &mut Walk<'b>,
         point: Reader<'b>,
         kind: u32,
         head: Option<&mut Head<'b>>,
     ) -> Result<(), DecodeError> {
         if head.is_some() {
-            walk.count()?;
+            walk.begin(&point)?;
         }
         walk.attributes.clear();
         self.clear();
@@ -107,22 +107,22 @@ impl Metrics {
 
     fn histogram<'b>(
         &mut self,
-        walk: &mut Walk<'b, '_>,
+        walk: &mut Walk<'b>,
         mut fields: Reader<'b>,
         plain: &mut Plain,
     ) -> Result<Data<'_>, DecodeError> {
         let mut summed = Summed::default();
-        let limit = walk.limits.elements;
+        let (limit, (_, likely)) = (walk.limits.elements, walk.rows.likely());
         while let Some(field) = fields.field()? {
             match field.tag {
                 2 => plain.start_time = fields.fixed64(field)?,
                 3 => plain.time = fields.fixed64(field)?,
                 4 => summed.count = fields.fixed64(field)?,
                 5 => summed.sum = Some(fields.double(field)?),
-                6 => fields.fixed64s(field, |count| keep_within(&mut self.counts, count, limit))?,
-                7 => fields.fixed64s(field, |bits| keep_within(&mut self.bounds, f64::from_bits(bits), limit))?,
-                8 => plain.exemplar(walk, fields.message(field)?)?,
-                9 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
+                6 => fields.fixed64s(field, &mut self.counts, limit, |count| count)?,
+                7 => fields.fixed64s(field, &mut self.bounds, limit, f64::from_bits)?,
+                8 => plain.exemplar(&walk.limits, fields.message(field)?)?,
+                9 => attribute(&mut fields, field, &mut walk.attributes, &walk.limits, likely)?,
                 10 => plain.flags = fields.integer(field)? as u32,
                 11 => summed.min = Some(fields.double(field)?),
                 12 => summed.max = Some(fields.double(field)?),
@@ -134,17 +134,17 @@ impl Metrics {
 
     fn exponential<'b>(
         &mut self,
-        walk: &mut Walk<'b, '_>,
+        walk: &mut Walk<'b>,
         mut fields: Reader<'b>,
         plain: &mut Plain,
     ) -> Result<Data<'_>, DecodeError> {
         let mut summed = Summed::default();
         let (mut scale, mut zero_count, mut zero_threshold) = (0, 0, 0.0);
         let (mut positive, mut negative) = (None, None);
-        let limit = walk.limits.elements;
+        let (limit, (_, likely)) = (walk.limits.elements, walk.rows.likely());
         while let Some(field) = fields.field()? {
             match field.tag {
-                1 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
+                1 => attribute(&mut fields, field, &mut walk.attributes, &walk.limits, likely)?,
                 2 => plain.start_time = fields.fixed64(field)?,
                 3 => plain.time = fields.fixed64(field)?,
                 4 => summed.count = fields.fixed64(field)?,
@@ -154,7 +154,7 @@ impl Metrics {
                 8 => buckets(fields.message(field)?, &mut positive, &mut self.counts, limit)?,
                 9 => buckets(fields.message(field)?, &mut negative, &mut self.negative, limit)?,
                 10 => plain.flags = fields.integer(field)? as u32,
-                11 => plain.exemplar(walk, fields.message(field)?)?,
+                11 => plain.exemplar(&walk.limits, fields.message(field)?)?,
                 12 => summed.min = Some(fields.double(field)?),
                 13 => summed.max = Some(fields.double(field)?),
                 14 => zero_threshold = fields.double(field)?,
@@ -168,13 +168,13 @@ impl Metrics {
 
     fn summary<'b>(
         &mut self,
-        walk: &mut Walk<'b, '_>,
+        walk: &mut Walk<'b>,
         mut fields: Reader<'b>,
         plain: &mut Plain,
     ) -> Result<Data<'_>, DecodeError> {
         // A summary's sum has no way to be absent.
         let mut summed = Summed { sum: Some(0.0), ..Summed::default() };
-        let limit = walk.limits.elements;
+        let (limit, (_, likely)) = (walk.limits.elements, walk.rows.likely());
         while let Some(field) = fields.field()? {
             match field.tag {
                 2 => plain.start_time = fields.fixed64(field)?,
@@ -186,7 +186,7 @@ impl Metrics {
                     keep_within(&mut self.bounds, quantile, limit);
                     keep_within(&mut self.values, value, limit);
                 }
-                7 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
+                7 => attribute(&mut fields, field, &mut walk.attributes, &walk.limits, likely)?,
                 8 => plain.flags = fields.integer(field)? as u32,
                 _ => fields.skip(field)?,
             }
@@ -204,13 +204,13 @@ impl Metrics {
 
 impl Plain {
     /// Counts an exemplar: they are never stored.
-    fn exemplar<'b>(&mut self, walk: &Walk<'b, '_>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
+    fn exemplar(&mut self, limits: &DecodeLimits, mut fields: Reader<'_>) -> Result<(), DecodeError> {
         self.exemplars += 1;
         while let Some(field) = fields.field()? {
             match field.tag {
                 2 | 3 | 6 => drop(fields.fixed64(field)?),
                 4 | 5 => drop(fields.bytes(field)?),
-                7 => _ = key_value(fields.message(field)?, Nesting::new(&walk.limits))?,
+                7 => _ = key_value(fields.message(field)?, Nesting::new(limits), None)?,
                 _ => fields.skip(field)?,
             }
         }
@@ -240,7 +240,7 @@ fn head(mut fields: Reader<'_>, nesting: Nesting) -> Result<Head<'_>, DecodeErro
                 head.data(fields.message(field)?)?;
             }
             12 => {
-                key_value(fields.message(field)?, nesting)?;
+                key_value(fields.message(field)?, nesting, None)?;
                 head.metadata += 1;
             }
             _ => fields.skip(field)?,
@@ -264,20 +264,17 @@ impl<'b> Head<'b> {
     }
 }
 
-fn number<'b>(
-    walk: &mut Walk<'b, '_>,
-    mut fields: Reader<'b>,
-    plain: &mut Plain,
-) -> Result<Data<'static>, DecodeError> {
+fn number<'b>(walk: &mut Walk<'b>, mut fields: Reader<'b>, plain: &mut Plain) -> Result<Data<'static>, DecodeError> {
     let mut data = Data::None;
+    let (_, likely) = walk.rows.likely();
     while let Some(field) = fields.field()? {
         match field.tag {
             2 => plain.start_time = fields.fixed64(field)?,
             3 => plain.time = fields.fixed64(field)?,
             4 => data = Data::Double(fields.double(field)?),
-            5 => plain.exemplar(walk, fields.message(field)?)?,
+            5 => plain.exemplar(&walk.limits, fields.message(field)?)?,
             6 => data = Data::Int(fields.fixed64(field)? as i64),
-            7 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
+            7 => attribute(&mut fields, field, &mut walk.attributes, &walk.limits, likely)?,
             8 => plain.flags = fields.integer(field)? as u32,
             _ => fields.skip(field)?,
         }

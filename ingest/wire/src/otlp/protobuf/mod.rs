@@ -15,10 +15,13 @@ mod value;
 use candor_policy::batch::Received;
 use candor_policy::key_index::KeyIndex;
 
-use self::reader::Reader;
-use self::value::{Pair, Pieces, attributes};
-use super::rows::{Rows, Scope};
-use super::{DecodeError, DecodeLimits};
+use self::reader::{Field, Reader, plain_attribute};
+use self::value::{Nesting, Pair, Pieces, any_key_value, key_value};
+use super::rows::{LikelyKeys, Rows, Scope};
+use super::{DecodeError, DecodeLimits, push_within};
+
+/// Records after which there is room made for the rest.
+const SAMPLE: usize = 16;
 
 /// Decodes the decompressed body of `POST /v1/logs`.
 ///
@@ -49,13 +52,15 @@ pub fn decode_traces(body: &[u8], keys: &KeyIndex, limits: &DecodeLimits) -> Res
 /// What scopes of one kind of request hold, and the buffers that reading them takes.
 trait Items<'b> {
     /// Reads one `LogRecord`, `Metric` or `Span`.
-    fn item(&mut self, walk: &mut Walk<'b, '_>, message: Reader<'b>) -> Result<(), DecodeError>;
+    fn item(&mut self, walk: &mut Walk<'b>, message: Reader<'b>) -> Result<(), DecodeError>;
 }
 
 /// Where a walk is, and what it keeps of the messages around.
-struct Walk<'b, 'k> {
-    rows: Rows<'k>,
+struct Walk<'b> {
+    rows: Rows<'b>,
     limits: DecodeLimits,
+    /// Bytes of the whole body.
+    length: usize,
     records: usize,
     /// Attributes of the current resource.
     resource: Vec<Pair<'b>>,
@@ -66,13 +71,14 @@ struct Walk<'b, 'k> {
 
 fn decode<'b>(
     body: &'b [u8],
-    keys: &KeyIndex,
+    keys: &'b KeyIndex,
     limits: &DecodeLimits,
     mut items: impl Items<'b>,
 ) -> Result<Received, DecodeError> {
     let mut walk = Walk {
         rows: Rows::new(keys, limits),
         limits: *limits,
+        length: body.len(),
         records: 0,
         resource: Vec::new(),
         scope: Scope::default(),
@@ -88,7 +94,7 @@ fn decode<'b>(
     Ok(walk.rows.finish())
 }
 
-impl<'b> Walk<'b, '_> {
+impl<'b> Walk<'b> {
     fn resource_items(&mut self, message: Reader<'b>, items: &mut impl Items<'b>) -> Result<(), DecodeError> {
         self.resource.clear();
         self.rows.next_resource();
@@ -113,9 +119,13 @@ impl<'b> Walk<'b, '_> {
     }
 
     fn resource(&mut self, mut fields: Reader<'b>) -> Result<(), DecodeError> {
+        let (likely, nesting) = (self.rows.likely_of_resource(), Nesting::new(&self.limits));
         while let Some(field) = fields.field()? {
             match field.tag {
-                1 => attributes(&mut fields, field, &mut self.resource, &self.limits, "attributes of one resource")?,
+                1 => {
+                    let attribute = key_value(fields.message(field)?, nesting, likely.at(self.resource.len()))?;
+                    push_within(&mut self.resource, attribute, self.limits.attributes, "attributes of one resource")?;
+                }
                 2 => drop(fields.integer(field)?),
                 3 => entity_ref(fields.message(field)?)?,
                 _ => fields.skip(field)?,
@@ -148,12 +158,15 @@ impl<'b> Walk<'b, '_> {
     }
 
     fn scope(&mut self, mut fields: Reader<'b>) -> Result<(), DecodeError> {
-        let scope = &mut self.scope;
+        let (scope, nesting) = (&mut self.scope, Nesting::new(&self.limits));
         while let Some(field) = fields.field()? {
             match field.tag {
                 1 => scope.name = fields.text(field)?,
                 2 => scope.version = fields.text(field)?,
-                3 => attributes(&mut fields, field, &mut scope.attributes, &self.limits, "attributes of one scope")?,
+                3 => {
+                    let attribute = key_value(fields.message(field)?, nesting, None)?;
+                    push_within(&mut scope.attributes, attribute, self.limits.attributes, "attributes of one scope")?;
+                }
                 4 => drop(fields.integer(field)?),
                 _ => fields.skip(field)?,
             }
@@ -161,14 +174,39 @@ impl<'b> Walk<'b, '_> {
         Ok(())
     }
 
-    /// One more record: a log record, a data point or a span.
-    fn count(&mut self) -> Result<(), DecodeError> {
+    /// One more record begins: a log record, a data point or a span.
+    fn begin(&mut self, message: &Reader<'b>) -> Result<(), DecodeError> {
+        self.attributes.clear();
+        if self.records == SAMPLE {
+            let done = message.offset();
+            self.rows.expect(SAMPLE, done, self.length.saturating_sub(done), &self.limits);
+        }
         self.records += 1;
         if self.records > self.limits.records {
             return Err(DecodeError::TooMany { what: "records", limit: self.limits.records });
         }
         Ok(())
     }
+}
+
+/// Reads one more attribute of the record that is being read.
+#[inline]
+fn attribute<'b>(
+    fields: &mut Reader<'b>,
+    field: Field,
+    into: &mut Vec<Pair<'b>>,
+    limits: &DecodeLimits,
+    likely: LikelyKeys<'b, '_>,
+) -> Result<(), DecodeError> {
+    let message = fields.message(field)?;
+    match plain_attribute(&message, likely.at(into.len())) {
+        Some(attribute) if into.len() < limits.attributes => into.push(attribute),
+        _ => {
+            let attribute = any_key_value(message, Nesting::new(limits))?;
+            push_within(into, attribute, limits.attributes, "attributes of one record")?;
+        }
+    }
+    Ok(())
 }
 
 fn entity_ref(mut fields: Reader<'_>) -> Result<(), DecodeError> {

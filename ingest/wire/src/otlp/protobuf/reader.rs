@@ -4,7 +4,9 @@
 //! its message refuses the same bodies. All else follows it: over-long varints are accepted up to ten bytes, a key must
 //! fit 32 bits, groups of unknown fields are skipped, and the hundredth nested message is one too many.
 
-use super::super::DecodeError;
+use super::super::text::Text;
+use super::super::value::Value;
+use super::super::{DecodeError, keep_within};
 
 /// prost's `RECURSION_LIMIT`: messages and skipped groups nest no deeper.
 const RECURSION_LIMIT: usize = 100;
@@ -113,20 +115,26 @@ impl<'b> Reader<'b> {
         Ok((bits >> 1) as i32 ^ -((bits & 1) as i32))
     }
 
-    /// One element of a repeated `fixed64` or `double`, or a packed run of them.
+    /// One element of a repeated `fixed64` or `double`, or a packed run of them: as many as the limit, and one more, so that
+    /// it shows that they are too many.
     #[inline]
-    pub(super) fn fixed64s(&mut self, field: Field, mut push: impl FnMut(u64)) -> Result<(), DecodeError> {
+    pub(super) fn fixed64s<T>(
+        &mut self,
+        field: Field,
+        into: &mut Vec<T>,
+        limit: usize,
+        element: impl Fn(u64) -> T,
+    ) -> Result<(), DecodeError> {
         if field.wire != Wire::Delimited {
-            push(self.fixed64(field)?);
+            keep_within(into, element(self.fixed64(field)?), limit);
             return Ok(());
         }
         let (elements, rest) = self.bytes(field)?.as_chunks();
         if !rest.is_empty() {
             return Err(self.malformed());
         }
-        for bytes in elements {
-            push(u64::from_le_bytes(*bytes));
-        }
+        let room = limit.saturating_add(1).saturating_sub(into.len());
+        into.extend(elements.iter().take(room).map(|bytes| element(u64::from_le_bytes(*bytes))));
         Ok(())
     }
 
@@ -156,8 +164,21 @@ impl<'b> Reader<'b> {
     /// The same as UTF-8.
     #[inline]
     pub(super) fn text(&mut self, field: Field) -> Result<&'b str, DecodeError> {
+        self.text_like(field, None)
+    }
+
+    /// The same for a text that nobody looks at, most likely.
+    #[inline]
+    pub(super) fn unread_text(&mut self, field: Field) -> Result<Text<'b>, DecodeError> {
         let bytes = self.bytes(field)?;
-        simdutf8::basic::from_utf8(bytes).map_err(|_| self.malformed())
+        Text::new(bytes).ok_or_else(|| self.malformed())
+    }
+
+    /// The same. A text that is what it probably is needs no check, and is handed back.
+    #[inline]
+    pub(super) fn text_like(&mut self, field: Field, likely: Option<&'b str>) -> Result<&'b str, DecodeError> {
+        let bytes = self.bytes(field)?;
+        text(bytes, likely).ok_or_else(|| self.malformed())
     }
 
     /// A message inside this one.
@@ -208,6 +229,10 @@ impl<'b> Reader<'b> {
                 self.rest = rest;
                 Ok(u64::from(*byte))
             }
+            [low, high @ 0..=0x7f, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
+            }
             _ => self.long_varint(),
         }
     }
@@ -246,13 +271,58 @@ impl<'b> Reader<'b> {
         self.levels.checked_sub(1).ok_or_else(too_deep)
     }
 
-    fn offset(&self) -> usize {
+    /// Where in the body the rest begins.
+    pub(super) const fn offset(&self) -> usize {
         self.end - self.rest.len()
     }
 
     #[cold]
     fn malformed(&self) -> DecodeError {
         DecodeError::Malformed { what: WHAT, offset: self.offset() }
+    }
+}
+
+/// An attribute as every SDK writes it, a key and then a scalar, each in one piece; `None` for all others, well-formed or
+/// not. `likely` is what its key probably is.
+#[inline]
+pub(super) fn plain_attribute<'b, N>(message: &Reader<'b>, likely: Option<&'b str>) -> Option<(&'b str, Value<'b, N>)> {
+    let (key, rest) = short(message.rest.strip_prefix(&[0x0a])?)?;
+    let (value, []) = short(rest.strip_prefix(&[0x12])?)? else { return None };
+    let value = match value {
+        [0x0a, rest @ ..] => match short(rest)? {
+            (bytes, []) => Value::Text(Text::new(bytes)?),
+            _ => return None,
+        },
+        [0x18, rest @ ..] => {
+            let mut integer = Reader::new(rest);
+            let value = integer.varint().ok()?;
+            if !integer.rest.is_empty() {
+                return None;
+            }
+            Value::Int(value as i64)
+        }
+        [0x21, rest @ ..] => Value::Double(f64::from_le_bytes(rest.try_into().ok()?)),
+        [0x10, bit @ 0..=1] => Value::Bool(*bit == 1),
+        _ => return None,
+    };
+    Some((text(key, likely)?, value))
+}
+
+/// A length of one or two bytes, and what has that length; then the rest.
+#[inline]
+fn short(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [length @ 0..=0x7f, rest @ ..] => rest.split_at_checked(usize::from(*length)),
+        [low, high @ 0..=0x7f, rest @ ..] => rest.split_at_checked(usize::from(*low & 0x7f) | usize::from(*high) << 7),
+        _ => None,
+    }
+}
+
+#[inline]
+fn text<'b>(bytes: &'b [u8], likely: Option<&'b str>) -> Option<&'b str> {
+    match likely {
+        Some(likely) if likely.as_bytes() == bytes => Some(likely),
+        _ => simdutf8::basic::from_utf8(bytes).ok(),
     }
 }
 
@@ -277,6 +347,8 @@ mod tests {
             vec![],
             vec![0x80],
             vec![0x80, 0x00],
+            vec![0xff, 0x7f],
+            vec![0xff, 0x80],
             vec![0x80, 0x80, 0x80, 0x00],
             vec![0xac, 0x02, 0xff],
             ten(0x00),

@@ -3,8 +3,8 @@
 use super::super::span::{Link, PART_TIMES, Plain, Span, SpanEvent};
 use super::super::{DecodeError, keep_within, push_within};
 use super::reader::{Field, Reader};
-use super::value::{Nesting, Pair, attributes, key_value};
-use super::{Items, Walk};
+use super::value::{Nesting, Pair, key_value};
+use super::{Items, Walk, attribute};
 
 const EVENTS: &str = "attributes of one span's events";
 const LINKS: &str = "attributes of one span's links";
@@ -19,9 +19,9 @@ pub(super) struct Spans<'b> {
 }
 
 impl<'b> Items<'b> for Spans<'b> {
-    fn item(&mut self, walk: &mut Walk<'b, '_>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
-        walk.count()?;
-        walk.attributes.clear();
+    fn item(&mut self, walk: &mut Walk<'b>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
+        walk.begin(&fields)?;
+        let (likely_name, likely) = walk.rows.likely();
         self.events.clear();
         self.event_attributes.clear();
         self.links.clear();
@@ -33,11 +33,11 @@ impl<'b> Items<'b> for Spans<'b> {
                 2 => span.span_id = fields.bytes(field)?,
                 3 => span.trace_state = fields.text(field)?,
                 4 => span.parent_span_id = fields.bytes(field)?,
-                5 => span.name = fields.text(field)?,
+                5 => span.name = fields.text_like(field, likely_name)?,
                 6 => span.kind = fields.integer(field)? as i32,
                 7 => span.start_time = fields.fixed64(field)?,
                 8 => span.end_time = fields.fixed64(field)?,
-                9 => attributes(&mut fields, field, &mut walk.attributes, &walk.limits, "attributes of one record")?,
+                9 => attribute(&mut fields, field, &mut walk.attributes, &walk.limits, likely)?,
                 10 | 12 | 14 => drop(fields.integer(field)?),
                 11 => self.event(walk, fields.message(field)?)?,
                 13 => self.link(walk, fields.message(field)?)?,
@@ -59,14 +59,14 @@ impl<'b> Items<'b> for Spans<'b> {
 }
 
 impl<'b> Spans<'b> {
-    fn event(&mut self, walk: &Walk<'b, '_>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
+    fn event(&mut self, walk: &Walk<'b>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
         let first = self.event_attributes.len();
         let (mut time, mut name) = (0, "");
         while let Some(field) = fields.field()? {
             match field.tag {
                 1 => time = fields.fixed64(field)?,
                 2 => name = fields.text(field)?,
-                3 => attribute(&mut fields, field, &mut self.event_attributes, walk, EVENTS)?,
+                3 => part_attribute(&mut fields, field, &mut self.event_attributes, walk, EVENTS)?,
                 4 => drop(fields.integer(field)?),
                 _ => fields.skip(field)?,
             }
@@ -76,7 +76,7 @@ impl<'b> Spans<'b> {
         Ok(())
     }
 
-    fn link(&mut self, walk: &Walk<'b, '_>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
+    fn link(&mut self, walk: &Walk<'b>, mut fields: Reader<'b>) -> Result<(), DecodeError> {
         let first = self.link_attributes.len();
         let (mut trace_id, mut span_id): (&[u8], &[u8]) = (&[], &[]);
         while let Some(field) = fields.field()? {
@@ -84,7 +84,7 @@ impl<'b> Spans<'b> {
                 1 => trace_id = fields.bytes(field)?,
                 2 => span_id = fields.bytes(field)?,
                 3 => drop(fields.text(field)?),
-                4 => attribute(&mut fields, field, &mut self.link_attributes, walk, LINKS)?,
+                4 => part_attribute(&mut fields, field, &mut self.link_attributes, walk, LINKS)?,
                 5 => drop(fields.integer(field)?),
                 6 => drop(fields.fixed32(field)?),
                 _ => fields.skip(field)?,
@@ -97,14 +97,14 @@ impl<'b> Spans<'b> {
 }
 
 /// Reads one more attribute of one of a span's events or links, all of which share a limit.
-fn attribute<'b>(
+fn part_attribute<'b>(
     fields: &mut Reader<'b>,
     field: Field,
     into: &mut Vec<Pair<'b>>,
-    walk: &Walk<'b, '_>,
+    walk: &Walk<'b>,
     what: &'static str,
 ) -> Result<(), DecodeError> {
-    let attribute = key_value(fields.message(field)?, Nesting::new(&walk.limits))?;
+    let attribute = key_value(fields.message(field)?, Nesting::new(&walk.limits), None)?;
     push_within(into, attribute, walk.limits.attributes.saturating_mul(PART_TIMES), what)
 }
 

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use super::super::rows::Attribute;
 use super::super::value::{KeyValues, Value};
-use super::super::{DecodeError, DecodeLimits, push_within};
-use super::reader::{Field, Reader};
+use super::super::{DecodeError, DecodeLimits};
+use super::reader::{Reader, plain_attribute};
 
 /// An attribute whose value, where it is a list, is walked again only if somebody asks for what is in it.
 pub(super) type Pair<'b> = Attribute<'b, Pieces<'b>>;
@@ -49,7 +49,7 @@ impl<'b> KeyValues<'b> for Pieces<'b> {
         visit: &mut dyn FnMut(&'b str, Value<'b, Self>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         self.last_run(LIST, &mut |pair| {
-            let (key, value) = key_value(pair, Nesting::ANY)?;
+            let (key, value) = key_value(pair, Nesting::ANY, None)?;
             visit(key, value).map(|()| ControlFlow::Continue(()))
         })
     }
@@ -135,20 +135,18 @@ impl<'b> Pieces<'b> {
     }
 }
 
-/// Reads one more attribute of a message; `what` says of what there may be no more than the limit.
-pub(super) fn attributes<'b>(
-    fields: &mut Reader<'b>,
-    field: Field,
-    into: &mut Vec<Pair<'b>>,
-    limits: &DecodeLimits,
-    what: &'static str,
-) -> Result<(), DecodeError> {
-    let attribute = key_value(fields.message(field)?, Nesting::new(limits))?;
-    push_within(into, attribute, limits.attributes, what)
+/// A `KeyValue`, whose key probably is `likely`.
+#[inline]
+pub(super) fn key_value<'b>(
+    message: Reader<'b>,
+    nesting: Nesting,
+    likely: Option<&'b str>,
+) -> Result<Pair<'b>, DecodeError> {
+    plain_attribute(&message, likely).map_or_else(|| any_key_value(message, nesting), Ok)
 }
 
-/// A `KeyValue`.
-pub(super) fn key_value(message: Reader<'_>, nesting: Nesting) -> Result<Pair<'_>, DecodeError> {
+/// A `KeyValue` of any shape.
+pub(super) fn any_key_value(message: Reader<'_>, nesting: Nesting) -> Result<Pair<'_>, DecodeError> {
     let (mut key, mut value) = ("", Value::Absent);
     let mut fields = message;
     while let Some(field) = fields.field()? {
@@ -170,7 +168,7 @@ pub(super) fn any_value<'b>(
 ) -> Result<(), DecodeError> {
     while let Some(field) = fields.field()? {
         match field.tag {
-            1 => *value = Value::Text(fields.text(field)?),
+            1 => *value = Value::Text(fields.unread_text(field)?),
             2 => *value = Value::Bool(fields.integer(field)? != 0),
             3 => *value = Value::Int(fields.integer(field)? as i64),
             4 => *value = Value::Double(f64::from_bits(fields.fixed64(field)?)),
@@ -210,7 +208,7 @@ fn array(mut fields: Reader<'_>, nesting: Nesting) -> Result<(), DecodeError> {
 fn list(mut fields: Reader<'_>, nesting: Nesting) -> Result<(), DecodeError> {
     while let Some(field) = fields.field()? {
         match field.tag {
-            1 => drop(key_value(fields.message(field)?, nesting)?),
+            1 => drop(any_key_value(fields.message(field)?, nesting)?),
             _ => fields.skip(field)?,
         }
     }

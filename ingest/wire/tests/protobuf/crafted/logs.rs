@@ -67,7 +67,62 @@ pub(super) fn bodies() -> Vec<Vec<u8>> {
         [field(7, 3, &[]), field(1, 0, &[1]), field(7, 4, &[])].concat(),
     ];
     bodies.extend(nested());
+    bodies.extend(almost_plain());
     bodies
+}
+
+/// Attributes as every SDK writes them, and almost so, behind a record whose key is guessed for them.
+fn almost_plain() -> Vec<Vec<u8>> {
+    let value = |value: &[u8]| field(2, 2, value);
+    let text = |text: &[u8]| value(&field(1, 2, text));
+    let key = field(1, 2, b"app.package");
+    let after_key = |rest: &[u8]| [key.as_slice(), rest].concat();
+    let long = |length: usize| after_key(&text(&vec![b'x'; length]));
+    let shapes = vec![
+        after_key(&text(b"plain")),
+        after_key(&text("\u{fc}ber".as_bytes())),
+        after_key(&text(b"\xc3")),
+        after_key(&text(b"")),
+        after_key(&value(&[])),
+        after_key(&[]),
+        Vec::new(),
+        [text(b"value first"), key.clone()].concat(),
+        [field(1, 2, b"app.packagE"), text(b"another key")].concat(),
+        [field(1, 2, b"app.packag\xff"), text(b"no key")].concat(),
+        [after_key(&text(b"one")), text(b"two")].concat(),
+        [after_key(&text(b"known")), field(99, 0, &[1])].concat(),
+        // Lengths in more bytes than they need, and lengths that end elsewhere.
+        after_key(&value(&[0x0a, 0x82, 0x00, b'o', b'k'])),
+        after_key(&[0x12, 0x84, 0x00, 0x0a, 0x02, b'o', b'k']),
+        [&[0x0a, 0x8b, 0x00], key.split_at(2).1, &text(b"ok")].concat(),
+        after_key(&[0x12, 0x05, 0x0a, 0x02, b'o', b'k']),
+        after_key(&[0x12, 0x03, 0x0a, 0x02, b'o', b'k']),
+        after_key(&value(&[0x0a, 0x03, b'o', b'k'])),
+        after_key(&value(&[0x0a, 0x01, b'o', b'k'])),
+        after_key(&value(&[0x0a, 0x02, b'o', b'k', 0x18, 0x01])),
+        after_key(&value(&[0x0a])),
+        after_key(&[0x12]),
+        long(125),
+        long(127),
+        long(128),
+        long(16_383),
+        long(16_384),
+        // Numbers for a field of text are bad values, and must be well-formed all the same.
+        after_key(&value(&[0x18, 0x01])),
+        after_key(&value(&[[0x18].as_slice(), &[0xff; 9], &[0x01]].concat())),
+        after_key(&value(&[[0x18].as_slice(), &[0xff; 9], &[0x02]].concat())),
+        after_key(&value(&[0x18])),
+        after_key(&value(&[0x10, 0x01])),
+        after_key(&value(&[0x10, 0x02])),
+        after_key(&value(&field(4, 1, &[0; 8]))),
+        after_key(&value(&field(4, 1, &[0; 7]))),
+        after_key(&value(&field(4, 5, &[0; 4]))),
+    ];
+    let name = || field(12, 2, b"phone.app.opened");
+    let plain = message(2, &[name(), attribute("app.package", &[field(1, 2, b"plain")])]);
+    let second =
+        |shape: &Vec<u8>| message(2, &[name(), field(6, 2, shape), attribute("app.foreground", &[vec![0x10, 1]])]);
+    shapes.iter().map(|shape| message(1, &[message(2, &[plain.clone(), second(shape)])])).collect()
 }
 
 /// Around prost's limit of nesting: groups, arrays and lists.
