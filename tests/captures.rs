@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::flow::{assert_same, canonical, deliver_and_repeat, expected_rows, json_lines, stored_rows};
 use crate::grpc::{Grpc, OK, framed};
-use crate::http::Client;
 use crate::otlp::{Event, encode, partial_success};
 use crate::skip::skipped;
 use crate::world::{PURPOSES, Service, World, expected, figure, shared};
@@ -97,8 +96,7 @@ fn every_request_of_the_fleet_is_taken_as_it_came_counted_once_and_gives_the_row
 /// Sends all, each expected to be a full success, and counted as its summary says unless it is a repeat.
 fn deliver(service: &Service, captures: &[Capture]) {
     let (mut http, mut grpc) = (service.client(None), Grpc::connect(service.address(), None));
-    let mut metrics = service.client(None);
-    let mut before = counted(&mut metrics);
+    let mut before = counted(service);
     for (number, capture) in captures.iter().enumerate() {
         let headers: Vec<(&str, &str)> =
             capture.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -112,7 +110,7 @@ fn deliver(service: &Service, captures: &[Capture]) {
                 _ => assert_eq!(partial_success(&answer.body), (0, String::new()), "request {number}"),
             }
         }
-        let after = counted(&mut metrics);
+        let after = counted(service);
         let [offered, stored, dropped, repeats] = [0, 1, 2, 3].map(|at| after[at] - before[at]);
         let purposes = PURPOSES.len() as u64;
         let expected = if repeats == 0 { capture.items * purposes } else { 0 };
@@ -122,7 +120,7 @@ fn deliver(service: &Service, captures: &[Capture]) {
 }
 
 /// Offered, stored, dropped, over all purposes, and repeats.
-fn counted(metrics: &mut Client) -> [u64; 4] {
+fn counted(service: &Service) -> [u64; 4] {
     ["candor_events_offered_total", "candor_events_stored_total", "candor_events_dropped_total", "candor_repeats_total"]
-        .map(|name| metrics.metric(name))
+        .map(|name| service.metric(name))
 }
