@@ -16,6 +16,7 @@ mod lock;
 mod query;
 mod queue;
 mod repeats;
+pub mod reply;
 pub mod segment;
 pub mod settings;
 mod shared;

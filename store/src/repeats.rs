@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 use tokio::sync::watch;
 
-use crate::store::{BatchDigest, Reply};
+use crate::reply::Reply;
+use crate::store::BatchDigest;
 
 type Shard = HashMap<[u8; 16], Entry, foldhash::fast::FixedState>;
 

@@ -3,7 +3,7 @@
 pub(crate) mod codec;
 pub mod frame;
 pub(crate) mod fresh;
-mod layout;
+pub(crate) mod layout;
 pub(crate) mod read;
 pub(crate) mod recover;
 #[cfg(test)]

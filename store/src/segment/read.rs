@@ -98,8 +98,9 @@ impl SegmentReader {
         if crc32c::crc32c(&payload) != header.payload_crc {
             return Ok(None);
         }
-        self.valid = end;
-        self.next_lsn += 1;
+        // A frame that no other can follow was written by nobody: lsns count requests.
+        let Some(next_lsn) = self.next_lsn.checked_add(1) else { return Ok(None) };
+        (self.valid, self.next_lsn) = (end, next_lsn);
         Ok(Some(RawFrame { kind: header.kind, lsn: header.lsn, payload }))
     }
 
