@@ -17,6 +17,8 @@ mod form;
 mod framing;
 mod guard;
 mod head;
+#[cfg(test)]
+mod law;
 mod limit;
 mod listener;
 mod metrics;
@@ -28,6 +30,9 @@ pub mod process;
 mod protocol;
 mod published;
 mod rate;
+#[cfg(test)]
+#[path = "../../tests/fuzz/replay.rs"]
+mod replay;
 pub mod role;
 pub mod route;
 pub mod serve;

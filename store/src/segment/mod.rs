@@ -3,6 +3,8 @@
 pub(crate) mod codec;
 pub mod frame;
 pub(crate) mod fresh;
+#[cfg(test)]
+mod law;
 pub(crate) mod layout;
 pub(crate) mod read;
 pub(crate) mod recover;
