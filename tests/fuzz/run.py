@@ -7,8 +7,8 @@
 
 A target is one file in `targets/`: the law that it fuzzes is a file of the crate whose code it is about, where an ordinary test holds
 it against `corpus/TARGET`. libFuzzer comes with the crate libfuzzer-sys; Rust's own compiler instruments the code, with the flags
-below, so that the toolchain of the workspace does. What is found lies in `work/TARGET`, a failure as `crash-*`; it belongs into the
-corpus once it is mended. `--keep` takes as few and as small files as reach every edge that was reached.
+below, so that the toolchain of the workspace does. What is found lies in `work/TARGET`, a failure as `work/TARGET-crash-*`; it belongs
+into the corpus as `regression-*` once it is mended. `--keep` takes few and small files that between them reach most edges that were reached.
 """
 import argparse, hashlib, os, pathlib, re, shutil, subprocess, sys
 
@@ -108,7 +108,7 @@ def keep(target):
     covers = edges(control)
     missing, chosen, size = set().union(*covers.values()), [], 0
     while missing and len(chosen) < MOST_FILES:
-        best = max(covers, key=lambda file: (len(covers[file] & missing) / (file.stat().st_size + 64), file.name))
+        best = max(covers, key=lambda file: (len(covers[file] & missing) / (file.stat().st_size + 1_000), file.name))
         gained = covers.pop(best) & missing
         if not gained:
             break
@@ -117,8 +117,9 @@ def keep(target):
             chosen.append(best)
             size += best.stat().st_size
     contents = {file.read_bytes() for file in chosen}
-    shutil.rmtree(CORPUS / target)
-    (CORPUS / target).mkdir()
+    for file in (CORPUS / target).iterdir():
+        if not file.name.startswith("regression-"):
+            file.unlink()
     for content in contents:
         (CORPUS / target / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
     print(f"{target}: {len(contents)} files of {size} bytes kept; {len(missing)} edges are left out")
