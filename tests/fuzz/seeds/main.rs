@@ -82,12 +82,30 @@ fn json(runner: &mut TestRunner) -> Vec<Vec<u8>> {
 
 /// Events of the protocols beside OTLP.
 const DOORS: [(u8, &str); 6] = [
-    (3, r#"{"specversion":"1.0","id":"1","source":"s","type":"com.example.order","time":"2026-11-22T00:00:00Z","subject":"u","sampledrate":3,"data":{"order":{"total":1.5},"items":["a",null],"place":{"lat":1,"lon":-2}}}"#),
-    (3, r#"{"specversion":"1.0","id":"1","source":"s","type":"com.example.order","data_base64":"AAEC","datacontenttype":"image/png"}"#),
-    (4, r#"[{"specversion":"1.0","id":"1","source":"s","type":"com.example.order","data":"text"},{"specversion":"1.0","id":"2","source":"s","type":"other"}]"#),
-    (5, r#"{"client_info":{"client_id":"c","os":"Linux"},"ping_info":{"seq":1,"end_time":"2026-11-22T17:21+01:00"},"metrics":{"string":{"activation.identifier":"i"}},"events":[{"name":"n"}]}"#),
-    (6, r#"{"batch":[{"type":"track","event":"Device Paired","messageId":"m","timestamp":"2026-11-22T00:00:00Z","userId":"u","properties":{"device_type":"watch","rssi":-50},"context":{"ip":"192.0.2.1"}}],"writeKey":"k"}"#),
-    (6, r#"{"batch":[{"type":"identify","userId":"u","traits":{"email":"a@b.example"}},{"type":"page"}],"sentAt":"x"}"#),
+    (
+        3,
+        r#"{"specversion":"1.0","id":"1","source":"s","type":"com.example.order","time":"2026-11-22T00:00:00Z","subject":"u","sampledrate":3,"data":{"order":{"total":1.5},"items":["a",null],"place":{"lat":1,"lon":-2}}}"#,
+    ),
+    (
+        3,
+        r#"{"specversion":"1.0","id":"1","source":"s","type":"com.example.order","data_base64":"AAEC","datacontenttype":"image/png"}"#,
+    ),
+    (
+        4,
+        r#"[{"specversion":"1.0","id":"1","source":"s","type":"com.example.order","data":"text"},{"specversion":"1.0","id":"2","source":"s","type":"other"}]"#,
+    ),
+    (
+        5,
+        r#"{"client_info":{"client_id":"c","os":"Linux"},"ping_info":{"seq":1,"end_time":"2026-11-22T17:21+01:00"},"metrics":{"string":{"activation.identifier":"i"}},"events":[{"name":"n"}]}"#,
+    ),
+    (
+        6,
+        r#"{"batch":[{"type":"track","event":"Device Paired","messageId":"m","timestamp":"2026-11-22T00:00:00Z","userId":"u","properties":{"device_type":"watch","rssi":-50},"context":{"ip":"192.0.2.1"}}],"writeKey":"k"}"#,
+    ),
+    (
+        6,
+        r#"{"batch":[{"type":"identify","userId":"u","traits":{"email":"a@b.example"}},{"type":"page"}],"sentAt":"x"}"#,
+    ),
 ];
 
 /// A fleet's policy whole and in pieces, what a policy of the law's own catalogue can say, and conditions.
