@@ -5,13 +5,14 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::encoding::{Encoding, too_large};
+use crate::encoding::too_large;
 use crate::error::{Kind, Refusal};
+use crate::framing::{Broken, Framing};
+use crate::head::{Encoding, content_encoding, content_length, media_type};
 use crate::limit::Lease;
 use crate::settings::Limits;
 
@@ -22,9 +23,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// Capacity that a `Content-Length` gets before its bytes are there.
 const TRUSTED_LENGTH: usize = 256 << 10;
-
-/// gRPC writes before each message whether it is compressed (1), and its length (4).
-const PREFIX: usize = 5;
 
 /// A body as it was sent.
 #[derive(Debug)]
@@ -62,7 +60,7 @@ impl Sent {
     ) -> Result<Self, Refusal> {
         let encoding = encoding(headers)?;
         let most = limits.body_bytes;
-        let announced = announced(headers);
+        let announced = content_length(headers);
         if announced.is_some_and(|length| length > most as u64) {
             return Err(too_large("as sent", most));
         }
@@ -81,28 +79,16 @@ impl Sent {
         limits: &Limits,
         lease: Lease,
     ) -> Result<Self, Refusal> {
+        let most = limits.body_bytes;
         let mut reading = Reading::new(limits, lease);
-        let mut prefix = Vec::with_capacity(PREFIX);
+        let mut framing = Framing::new(most);
         while let Some(data) = reading.next(body).await? {
-            let of_prefix = (PREFIX - prefix.len()).min(data.len());
-            let (head, rest) = data.split_at(of_prefix);
-            prefix.extend_from_slice(head);
-            let Some(length) = length(&prefix) else { continue };
-            if length > limits.body_bytes {
-                return Err(too_large("as sent", limits.body_bytes));
-            }
-            if rest.len() > length - reading.bytes.len() {
-                return Err(Refusal::malformed("an Export call has one message, and there are bytes after it"));
-            }
-            reading.take(rest)?;
+            reading.take(framing.next(&data).map_err(|why| broken(why, most))?)?;
         }
-        if length(&prefix) != Some(reading.bytes.len()) {
-            return Err(Refusal::malformed("the gRPC message is shorter than it says, or there is none"));
-        }
-        let encoding = match prefix.first() {
-            Some(0) => Encoding::Identity,
-            Some(1) if encoding != Encoding::Identity => encoding,
-            _ => return Err(Refusal::malformed("the message is compressed, and grpc-encoding does not say how")),
+        let encoding = match framing.end().map_err(|why| broken(why, most))? {
+            false => Encoding::Identity,
+            true if encoding != Encoding::Identity => encoding,
+            true => return Err(broken(Broken::Flag, most)),
         };
         Ok(Self { bytes: reading.bytes, encoding, lease: reading.lease })
     }
@@ -146,12 +132,6 @@ impl std::fmt::Debug for Plain {
     }
 }
 
-/// The media type of a header, in lower case and without parameters.
-pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next()?.trim().to_ascii_lowercase())
-}
-
 /// A body on its way into memory.
 struct Reading<'a> {
     limits: &'a Limits,
@@ -193,12 +173,6 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The length in a complete prefix.
-fn length(prefix: &[u8]) -> Option<usize> {
-    let length = prefix.get(1..PREFIX)?.first_chunk::<4>()?;
-    Some(u32::from_be_bytes(*length) as usize)
-}
-
 fn check_media_type(headers: &HeaderMap, wanted: &[&'static str]) -> Result<(), Refusal> {
     if media_type(headers).is_some_and(|found| wanted.contains(&found.as_str())) {
         return Ok(());
@@ -208,17 +182,20 @@ fn check_media_type(headers: &HeaderMap, wanted: &[&'static str]) -> Result<(), 
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
-    let mut values = headers.get_all(CONTENT_ENCODING).iter();
-    let first = values.next().map_or(Some(Encoding::Identity), |value| Encoding::of(value.to_str().unwrap_or("?")));
-    first.filter(|_| values.next().is_none()).ok_or_else(|| {
+    content_encoding(headers).ok_or_else(|| {
         let names = Encoding::NAMES.join(", ");
         let message = format!("the Content-Encoding is not one that is taken here: send one of {names}");
         Refusal::new(Kind::UnsupportedMedia, message)
     })
 }
 
-fn announced(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn broken(why: Broken, most: usize) -> Refusal {
+    match why {
+        Broken::TooLong => too_large("as sent", most),
+        Broken::TooMuch => Refusal::malformed("an Export call has one message, and there are bytes after it"),
+        Broken::TooLittle => Refusal::malformed("the gRPC message is shorter than it says, or there is none"),
+        Broken::Flag => Refusal::malformed("the message is compressed, and grpc-encoding does not say how"),
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +203,7 @@ mod tests {
     use std::convert::Infallible;
 
     use http::HeaderValue;
+    use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
     use super::*;
     use crate::limit::Budget;

@@ -1,4 +1,4 @@
-//! Content codings: what a body may be compressed with, and its decompression under a limit, charged as it grows.
+//! Decompression of bodies under a limit, charged as it grows.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -6,6 +6,7 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::error::{Kind, Refusal};
+use crate::head::Encoding;
 use crate::limit::Lease;
 
 /// Capacity per byte as sent that a trailer or header may ask for before anything is decompressed.
@@ -15,31 +16,7 @@ const STEP: usize = 64 << 10;
 /// Largest zstd window: 8 MiB, as RFC 9659 has it for content codings. The decoder holds one beside the body.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// How a body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Identity,
-    Gzip,
-    /// The zlib format, as HTTP means it (RFC 9110, 8.4.1.2).
-    Deflate,
-    Zstd,
-}
-
 impl Encoding {
-    /// What is accepted, for messages and `/v1/limits`.
-    pub(crate) const NAMES: [&str; 4] = ["identity", "gzip", "deflate", "zstd"];
-
-    /// The encoding of a name as headers write it.
-    pub(crate) fn of(name: &str) -> Option<Self> {
-        match name.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => Some(Self::Identity),
-            "gzip" | "x-gzip" => Some(Self::Gzip),
-            "deflate" => Some(Self::Deflate),
-            "zstd" => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-
     /// What was compressed, if it has at most `most` bytes.
     pub(crate) fn decompress(self, bytes: Vec<u8>, most: usize, lease: &mut Lease) -> Result<Vec<u8>, Refusal> {
         match self {
@@ -256,15 +233,5 @@ mod tests {
         let sent = encoder.finish().unwrap();
         let mut lease = Budget::new(1 << 20).lease();
         assert_eq!(Encoding::Zstd.decompress(sent, 1 << 20, &mut lease).unwrap_err().kind, Kind::Malformed);
-    }
-
-    #[test]
-    fn names_are_read_as_headers_write_them() {
-        for name in Encoding::NAMES {
-            assert!(Encoding::of(name).is_some(), "{name}");
-        }
-        assert_eq!(Encoding::of(" GZIP "), Some(Encoding::Gzip));
-        assert_eq!(Encoding::of("br"), None);
-        assert_eq!(Encoding::of("gzip, gzip"), None);
     }
 }

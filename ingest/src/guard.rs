@@ -15,6 +15,7 @@ use hyper::body::Body as _;
 
 use crate::connection::Connection;
 use crate::error::{Kind, Refusal};
+use crate::head::grpc_timeout;
 use crate::protocol::otlp::Format;
 use crate::protocol::{grpc, otlp};
 use crate::route::{Call, Deadline, Errors, Note, ROUTES, Route};
@@ -94,7 +95,7 @@ fn admit(route: &Route, service: &Service, parts: &Parts) -> Result<Option<Arc<S
 
 async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
     let ours = call.service.limits.request_time();
-    let theirs = Some(call.headers).filter(|_| route.errors == Errors::Grpc).and_then(grpc::time);
+    let theirs = Some(call.headers).filter(|_| route.errors == Errors::Grpc).and_then(grpc_timeout);
     let work = AssertUnwindSafe(route.handle(call)).catch_unwind();
     let done = match route.deadline {
         Deadline::Work => Ok(work.await),

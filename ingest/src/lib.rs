@@ -15,17 +15,25 @@ pub mod exposition;
 pub mod fleet;
 mod form;
 mod frames;
+mod framing;
 mod guard;
+mod head;
+#[cfg(test)]
+mod law;
 mod limit;
 mod listener;
 mod metrics;
 mod openapi;
 mod operations;
+mod path;
 mod pipeline;
 pub mod process;
 mod protocol;
 mod published;
 mod rate;
+#[cfg(test)]
+#[path = "../../tests/fuzz/replay.rs"]
+mod replay;
 pub mod role;
 pub mod route;
 pub mod serve;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use candor_policy::batch::{Cleared, Evidence};
-use candor_store::store::{Appended, BatchDigest, Reply};
+use candor_store::reply::Reply;
+use candor_store::store::{Appended, BatchDigest};
 use candor_wire::identified::{Identified, ids_of_all};
 use tokio::runtime::Handle;
 

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::encoding::Encoding;
 use crate::error::{Kind, Line};
+use crate::head::Encoding;
 use crate::protocol::consent;
 use crate::protocol::otlp::Format;
 use crate::route::Call;

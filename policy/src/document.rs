@@ -235,8 +235,11 @@ fn item_of_json(value: serde_json::Value, findings: &mut Findings) -> Item {
     let node = match value {
         Value::String(text) => Node::Text(text),
         Value::Bool(value) => Node::Bool(value),
-        Value::Number(number) if number.is_f64() => float(number.as_f64(), &(0..0), findings),
-        Value::Number(number) => integer(number.as_i64(), &(0..0), findings),
+        // Canonical JSON writes a float without a point where it can, and whole numbers of TOML are never larger than this.
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) if whole.abs_diff(0) <= MAX_INTEGER as u64 => Node::Integer(whole),
+            _ => float(number.as_f64(), &(0..0), findings),
+        },
         Value::Array(items) => Node::List(items.into_iter().map(|item| item_of_json(item, findings)).collect()),
         Value::Object(members) => Node::Table(table_of_json(members, findings)),
         Value::Null => {
@@ -303,6 +306,15 @@ mod tests {
         let problems = toml("a = 9007199254740992\nb = inf\nc = 9223372036854775807\n").unwrap_err().0;
         let lines: Vec<_> = problems.iter().map(|problem| (problem.line, problem.column)).collect();
         assert_eq!(lines, [(1, 5), (2, 5), (3, 5)]);
+    }
+
+    /// A width of 1e17 was published as 100000000000000000, and then could not be read.
+    #[test]
+    fn whole_floats_of_any_size_are_read_back() {
+        let one = toml("a = 1e17\nb = -1e19\nc = 1e22\nd = 9007199254740992.0\ne = 9007199254740991\n").unwrap();
+        let again = Document::from_json(&Source::new(&one.canonical, "stored")).unwrap();
+        assert_eq!(again.canonical, one.canonical);
+        assert!(matches!(again.root.0[4].item.node, Node::Integer(MAX_INTEGER)));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candor_store::clock::SystemClock;
+use candor_store::reply::Reply;
 use candor_store::settings::Settings;
-use candor_store::store::{BatchDigest, Reply, Store};
+use candor_store::store::{BatchDigest, Store};
 use candor_wire::statement::{ConsentRequest, Notice};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;

@@ -19,11 +19,11 @@ use crate::consent::{Changes, SubjectKey, Verdict, subject_of};
 use crate::error::{Error, Kind};
 use crate::queue::{BatchAnswer, BatchJob, Job, StatementAnswer, StatementJob, Taken};
 use crate::repeats::Claim;
+use crate::reply::Reply;
 use crate::segment::FOLDER;
 use crate::segment::codec::Encoded;
 use crate::segment::writer::{CreateError, SegmentWriter, frame_len};
 use crate::shared::{Gauges, Shared, end_process};
-use crate::store::Reply;
 
 /// While the disk is full: how often to look whether there is room again, so that `ready` says so without a request.
 const RETRY: Duration = Duration::from_secs(1);

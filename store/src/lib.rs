@@ -16,6 +16,10 @@ mod lock;
 mod query;
 mod queue;
 mod repeats;
+#[cfg(test)]
+#[path = "../../tests/fuzz/replay.rs"]
+mod replay;
+pub mod reply;
 pub mod segment;
 pub mod settings;
 mod shared;

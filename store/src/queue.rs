@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use crate::consent::{Concerned, SubjectKey};
 use crate::error::{Error, Kind};
 use crate::repeats::Claim;
+use crate::reply::Reply;
 use crate::segment::codec::Encoded;
 use crate::segment::writer::frame_len;
-use crate::store::Reply;
 
 /// One thing for the appender to do.
 #[derive(Debug)]

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use self::filter::{Filter, PAGE_BYTES};
 use crate::error::{Error, Kind};
+use crate::reply::Reply;
 use crate::settings::Settings;
-use crate::store::{BatchDigest, Reply};
+use crate::store::BatchDigest;
 
 mod filter;
 

@@ -28,6 +28,7 @@ use crate::load::load;
 use crate::lock::Lock;
 use crate::queue::{BatchAnswer, BatchJob, Job, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
+use crate::reply::Reply;
 use crate::segment::codec::encode_statement;
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
@@ -57,15 +58,6 @@ impl BatchDigest {
         digest.copy_from_slice(&context.sign().as_ref()[..16]);
         Self(digest)
     }
-}
-
-/// What the client was told about a batch, kept so that a repeat is told the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Reply {
-    /// Records rejected, for `partial_success.rejected_log_records`.
-    pub rejected: u64,
-    /// `partial_success.error_message`, declared names only; empty if nothing was rejected.
-    pub message: String,
 }
 
 /// What became of an append.

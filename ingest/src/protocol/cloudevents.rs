@@ -3,11 +3,11 @@
 use axum::response::Response;
 use candor_wire::cloudevents::{decode_batch, decode_binary, decode_structured};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 
-use crate::body::{self, Sent};
+use crate::body::Sent;
 use crate::error::{Kind, Refusal};
 use crate::form::{Events, Form, KnownBy};
+use crate::head::{event_attributes, has_event_attributes, media_type};
 use crate::protocol::{take_in, taken};
 use crate::route::Call;
 
@@ -16,8 +16,6 @@ pub(crate) const BATCH: &str = "application/cloudevents-batch+json";
 
 /// What every media type of the event formats begins with.
 const FORMATS: &str = "application/cloudevents";
-/// What the names of headers begin with that are attributes of an event.
-const PREFIX: &str = "ce-";
 
 /// How the events come.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,13 +36,11 @@ pub(crate) async fn events(call: Call<'_>) -> Result<Response, Refusal> {
 
 impl Mode {
     fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let media_type = body::media_type(headers).unwrap_or_default();
+        let media_type = media_type(headers).unwrap_or_default();
         match media_type.as_str() {
             STRUCTURED => Ok(Self::Structured),
             BATCH => Ok(Self::Batch),
-            other if !other.starts_with(FORMATS) && headers.keys().any(|name| name.as_str().starts_with(PREFIX)) => {
-                Ok(Self::Binary)
-            }
+            other if !other.starts_with(FORMATS) && has_event_attributes(headers) => Ok(Self::Binary),
             _ => {
                 let mend = format!("send CloudEvents as {STRUCTURED} or {BATCH}, or in binary mode with ce- headers");
                 Err(Refusal::new(Kind::UnsupportedMedia, format!("this is no event in a form that is taken: {mend}")))
@@ -58,7 +54,7 @@ fn form(mode: &Mode, headers: &HeaderMap) -> Result<Form, Refusal> {
         Mode::Structured => (Vec::new(), Box::new(decode_structured)),
         Mode::Batch => (Vec::new(), Box::new(decode_batch)),
         Mode::Binary => {
-            let attributes = attributes(headers)?;
+            let attributes = event_attributes(headers).map_err(Refusal::malformed)?;
             let head = attributes.iter().flat_map(|(name, value)| [name.as_bytes(), b"\0", value.as_bytes(), b"\0"]);
             let head = head.flatten().copied().collect();
             let decode = move |body: &[u8], keys: &_, limits: &_| {
@@ -69,23 +65,6 @@ fn form(mode: &Mode, headers: &HeaderMap) -> Result<Form, Refusal> {
         }
     };
     Ok(Form::Events(Events { protocol: "cloudevents", known_by: KnownBy::Events { head }, decode }))
-}
-
-/// The headers that are part of an event, in the order of their names.
-fn attributes(headers: &HeaderMap) -> Result<Vec<(String, String)>, Refusal> {
-    let mut attributes = Vec::new();
-    for name in headers.keys().filter(|name| name.as_str().starts_with(PREFIX) || **name == CONTENT_TYPE) {
-        let mut values = headers.get_all(name).iter();
-        // Producers ought to percent-encode what is not ASCII; some send UTF-8 as it is.
-        let text = values.next().and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
-        let text = text.ok_or_else(|| Refusal::malformed("a ce- header is not UTF-8: percent-encode it"))?;
-        if values.next().is_some() {
-            return Err(Refusal::malformed("a ce- header, or the Content-Type, comes twice: send each once"));
-        }
-        attributes.push((name.as_str().to_owned(), text.to_owned()));
-    }
-    attributes.sort_unstable();
-    Ok(attributes)
 }
 
 #[cfg(test)]
@@ -115,20 +94,5 @@ mod tests {
         // A format that is not read is none, whatever headers are beside it.
         let avro = [("content-type", b"application/cloudevents+avro".as_slice()), ("ce-id", b"1")];
         assert_eq!(of(&avro), Err(Kind::UnsupportedMedia));
-    }
-
-    #[test]
-    fn only_attributes_of_the_event_are_taken_from_the_head_and_each_once() {
-        let taken = attributes(&headers(&[
-            ("ce-type", b"t"),
-            ("authorization", b"Bearer secret"),
-            ("content-type", b"text/plain"),
-            ("ce-id", "\u{e4}".as_bytes()),
-        ]));
-        let expected = [("ce-id", "\u{e4}"), ("ce-type", "t"), ("content-type", "text/plain")];
-        assert_eq!(taken.unwrap(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        for wrong in [&[("ce-id", b"1".as_slice()), ("ce-id", b"2")][..], &[("ce-id", b"\xff")]] {
-            assert_eq!(attributes(&headers(wrong)).unwrap_err().kind, Kind::Malformed);
-        }
     }
 }

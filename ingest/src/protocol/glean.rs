@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::body::Sent;
 use crate::error::Refusal;
 use crate::form::{Events, Form, KnownBy};
+use crate::path::is_uuid;
 use crate::protocol::{take_in, taken};
 use crate::published::json;
 use crate::route::Call;
@@ -29,8 +30,6 @@ pub(crate) const SUBMIT: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{u
 
 /// The ping of a user who opted out.
 const DELETION_REQUEST: &str = "deletion-request";
-/// Length of a UUID as text.
-const UUID: usize = 36;
 
 /// What `GET /__version__` answers.
 #[derive(Serialize, JsonSchema)]
@@ -104,32 +103,5 @@ fn withdrawal(subject: String, policy: &Policy) -> ConsentRequest {
         age_from: None,
         expires: None,
         granted_at: None,
-    }
-}
-
-fn is_uuid(text: &str) -> bool {
-    let fits = |(at, byte): (usize, u8)| {
-        if matches!(at, 8 | 13 | 18 | 23) { byte == b'-' } else { byte.is_ascii_hexdigit() }
-    };
-    text.len() == UUID && text.bytes().enumerate().all(fits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uuid_is_32_hex_digits_in_five_groups() {
-        assert!(is_uuid("167466aa-5334-44d9-a217-f91f3396a4df") && is_uuid("167466AA-5334-44D9-A217-F91F3396A4DF"));
-        for other in [
-            "",
-            "1",
-            "167466aa533444d9a217f91f3396a4df",
-            "167466aa-5334-44d9-a217-f91f3396a4dg",
-            "167466aa-5334-44d9-a217-f91f3396a4df0",
-            "167466aa-5334-44d9-a217+f91f3396a4df",
-        ] {
-            assert!(!is_uuid(other), "{other}");
-        }
     }
 }

@@ -3,8 +3,6 @@
 //! A call is a POST whose body is one message behind five bytes, and whose outcome is in trailers. The message goes the way
 //! that HTTP bodies go: why no framework does this is in `docs/decisions/0010-grpc-framing.md`.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::response::Response;
 use base64::Engine;
@@ -16,10 +14,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body_util::{BodyExt, Full};
 
-use crate::body::{self, Sent};
-use crate::encoding::Encoding;
+use crate::body::Sent;
 use crate::error::{Kind, Line, Refusal};
 use crate::form::Form;
+use crate::head::{Encoding, grpc_encoding, media_type};
 use crate::protocol::otlp::{self, Format};
 use crate::protocol::take_in;
 use crate::route::Call;
@@ -32,9 +30,7 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// `LogsService.Export`, `MetricsService.Export`, `TraceService.Export`.
 pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
@@ -46,27 +42,8 @@ pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, R
 
 /// Whether a request is gRPC: HTTP/1.1 has trailers that clients do not read.
 pub(crate) fn is_call(parts: &Parts) -> bool {
-    let media_type = body::media_type(&parts.headers).filter(|_| parts.version >= Version::HTTP_2);
+    let media_type = media_type(&parts.headers).filter(|_| parts.version >= Version::HTTP_2);
     media_type.is_some_and(|found| found == "application/grpc" || found == "application/grpc+proto")
-}
-
-/// The time that the client gives (`grpc-timeout`): at most eight digits and a unit. What is not written so is no limit.
-pub(crate) fn time(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(TIMEOUT)?.to_str().ok()?;
-    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let amount: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_hours(amount)),
-        "M" => Some(Duration::from_mins(amount)),
-        "S" => Some(Duration::from_secs(amount)),
-        "m" => Some(Duration::from_millis(amount)),
-        "u" => Some(Duration::from_micros(amount)),
-        "n" => Some(Duration::from_nanos(amount)),
-        _ => None,
-    }
 }
 
 /// A refusal: all in headers, since nothing else follows.
@@ -100,8 +77,7 @@ fn answer(message: &[u8]) -> Response {
 
 /// How messages that say they are compressed are.
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
-    let Some(value) = headers.get(ENCODING) else { return Ok(Encoding::Identity) };
-    Encoding::of(value.to_str().unwrap_or("?")).ok_or_else(|| {
+    grpc_encoding(headers).ok_or_else(|| {
         let names = Encoding::NAMES.join(", ");
         Refusal::new(
             Kind::Unimplemented,
@@ -130,22 +106,6 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_timeout_is_digits_and_a_unit() {
-        let of = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(TIMEOUT, HeaderValue::from_static(value));
-            time(&headers)
-        };
-        assert_eq!(of("10S"), Some(Duration::from_secs(10)));
-        assert_eq!(of("9999m"), Some(Duration::from_millis(9_999)));
-        assert_eq!(of("99999999H"), Some(Duration::from_hours(99_999_999)));
-        assert_eq!(of("1n"), Some(Duration::from_nanos(1)));
-        for other in ["", "S", "10", "10s", "-1S", "123456789S", "1.5S", "S1"] {
-            assert_eq!(of(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn every_message_survives_a_header() {

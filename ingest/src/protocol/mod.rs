@@ -8,13 +8,14 @@ pub(crate) mod otlp;
 pub(crate) mod segment;
 
 use axum::response::Response;
-use candor_store::store::Reply;
+use candor_store::reply::Reply;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::body::Sent;
 use crate::error::Refusal;
 use crate::form::Form;
+use crate::head::gpc;
 use crate::pipeline;
 use crate::published::json;
 use crate::route::Call;
@@ -34,8 +35,7 @@ pub(crate) async fn take_in(call: Call<'_>, form: Form, sent: Sent) -> Result<Re
     let source = call.source()?;
     call.note.bytes = sent.len() as u64;
     service.metrics.received(&source.name, sent.len() as u64);
-    let gpc = call.headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1");
-    let done = pipeline::take_in(service, source, form, sent, gpc).await?;
+    let done = pipeline::take_in(service, source, form, sent, gpc(call.headers)).await?;
     call.note.rows = done.rows;
     call.note.repeat = done.repeat;
     Ok(done.reply)

@@ -9,14 +9,15 @@ use axum::response::Response;
 use candor_policy::batch::{Received, Rejected};
 use candor_policy::catalogue::Signal;
 use candor_policy::key_index::KeyIndex;
-use candor_store::store::Reply;
+use candor_store::reply::Reply;
 use candor_wire::otlp::{DecodeError, DecodeLimits, json, protobuf};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
-use crate::body::{self, Sent};
+use crate::body::Sent;
 use crate::error::Refusal;
 use crate::form::Form;
+use crate::head::media_type;
 use crate::protocol::take_in;
 use crate::route::Call;
 
@@ -71,7 +72,7 @@ impl Format {
 
     /// That of a request, by its `Content-Type`.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let found = body::media_type(headers)?;
+        let found = media_type(headers)?;
         [Self::Protobuf, Self::Json].into_iter().find(|format| format.media_type() == found)
     }
 

@@ -6,7 +6,8 @@ mod sqlite;
 use candor_policy::counts::Count;
 use candor_wire::statement::Statement;
 
-use crate::store::{BatchDigest, Reply};
+use crate::reply::Reply;
+use crate::store::BatchDigest;
 
 pub use sqlite::Ledger;
 

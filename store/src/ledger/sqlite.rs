@@ -19,8 +19,9 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 use crate::error::{Error, Kind};
 use crate::ledger::Release;
 use crate::ledger::migrations::MIGRATIONS;
+use crate::reply::Reply;
 use crate::storage;
-use crate::store::{BatchDigest, Reply};
+use crate::store::BatchDigest;
 
 /// Rows of one `INSERT`: times its columns, well below `SQLite`'s 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;

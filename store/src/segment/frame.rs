@@ -6,8 +6,8 @@ use candor_wire::statement::Statement;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::reply::Reply;
 use crate::segment::codec;
-use crate::store::Reply;
 
 /// A decoded frame.
 #[derive(Clone, Debug)]

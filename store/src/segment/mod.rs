@@ -3,7 +3,9 @@
 pub(crate) mod codec;
 pub mod frame;
 pub(crate) mod fresh;
-mod layout;
+#[cfg(test)]
+mod law;
+pub(crate) mod layout;
 pub(crate) mod read;
 pub(crate) mod recover;
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::Advice;
 
 use crate::error::Error;
 use crate::segment::codec;
@@ -56,6 +59,8 @@ impl SegmentReader {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
+        // All of it is read from front to back: the disk may work in large pieces. It is advice, and works without.
+        let _ = rustix::fs::fadvise(&file, 0, NonZeroU64::new(len), Advice::WillNeed);
         let mut reader = Self {
             path: path.to_path_buf(),
             file: BufReader::with_capacity(1 << 16, file),
@@ -98,8 +103,9 @@ impl SegmentReader {
         if crc32c::crc32c(&payload) != header.payload_crc {
             return Ok(None);
         }
-        self.valid = end;
-        self.next_lsn += 1;
+        // A frame that no other can follow was written by nobody: lsns count requests.
+        let Some(next_lsn) = self.next_lsn.checked_add(1) else { return Ok(None) };
+        (self.valid, self.next_lsn) = (end, next_lsn);
         Ok(Some(RawFrame { kind: header.kind, lsn: header.lsn, payload }))
     }
 

@@ -126,7 +126,7 @@ impl Found {
             Tail::Empty => 0,
             Tail::Torn | Tail::Damaged => (self.len - self.valid) / HEADER_LEN as u64 + 1,
         };
-        self.next_lsn.max(named) + lost
+        self.next_lsn.max(named).saturating_add(lost)
     }
 }
 
@@ -298,6 +298,20 @@ mod tests {
         newer.append(&encode_batch(testing::header("s", 0), []).unwrap()).unwrap();
         let recovered = recover(world.folder.path()).unwrap();
         assert_eq!(recovered.segments.len(), 2);
+        assert_eq!(count_set_aside(world.folder.path()), 1);
+    }
+
+    /// Lsns are added up, and the sum must not overflow.
+    #[test]
+    fn the_last_lsn_there_is_ends_the_prefix() {
+        let world = World::new(1);
+        let mut bytes = layout::segment_header(u64::MAX).to_vec();
+        let payload_crc = crc32c::crc32c(b"{}");
+        let header = FrameHeader { kind: layout::STATEMENT, lsn: u64::MAX, payload_len: 2, payload_crc };
+        bytes.extend([&header.to_bytes()[..], b"{}"].concat());
+        world.with(&bytes);
+        let recovered = recover(world.folder.path()).unwrap();
+        assert_eq!((recovered.segments.len(), recovered.next_lsn), (0, u64::MAX));
         assert_eq!(count_set_aside(world.folder.path()), 1);
     }
 

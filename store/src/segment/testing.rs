@@ -12,8 +12,8 @@ use candor_policy::operator::list_of;
 use candor_wire::statement::{Assertion, Notice, Statement};
 use proptest::prelude::*;
 
+use crate::reply::Reply;
 use crate::segment::frame::BatchHeader;
-use crate::store::Reply;
 
 /// Rows of the types that frames have, with nulls.
 pub(crate) fn rows() -> impl Strategy<Value = RecordBatch> {

@@ -5,9 +5,10 @@ use candor_policy::hex;
 
 use crate::consent::{Concerned, key_of};
 use crate::error::Error;
+use crate::reply::Reply;
 use crate::segment::codec::{Encoded, encode_batch};
 use crate::segment::frame::BatchHeader;
-use crate::store::{BatchDigest, Reply};
+use crate::store::BatchDigest;
 
 /// A batch of more rows than this is encoded on a thread that may take its time.
 const ROWS_INLINE: usize = 4_096;

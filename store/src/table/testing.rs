@@ -7,8 +7,8 @@ use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, Ti
 use candor_policy::counts::Count;
 use candor_policy::hex;
 
+use crate::reply::Reply;
 use crate::segment::frame::{BatchFrame, BatchHeader, Frame, FrameTable};
-use crate::store::Reply;
 
 /// Purpose of every row here.
 pub(crate) const PURPOSE: &str = "analytics";

@@ -3,7 +3,8 @@
 use candor_wire::cloudevents::{decode_batch, decode_binary, decode_structured};
 use candor_wire::otlp::{DecodeError, DecodeLimits};
 
-use crate::fleet::{Row, keys, row, rows};
+use crate::expected::row;
+use crate::fleet::{Row, keys, rows};
 
 const SUBJECT: &str = "attributes.subject";
 

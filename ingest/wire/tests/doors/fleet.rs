@@ -1,6 +1,7 @@
 //! A fleet whose streams take what these protocols send, and rows in plain values.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
@@ -80,10 +81,14 @@ emit.time = { op = "keep" }
 
 /// The key index for a source whose subjects are named by an attribute.
 pub(crate) fn keys(subject: &str) -> KeyIndex {
-    let catalogue = Catalogue::parse(CATALOGUE, "catalogue.toml").unwrap_or_else(|problems| panic!("{problems}"));
     let policy = Policy::parse(POLICY, "policy.toml").unwrap_or_else(|problems| panic!("{problems}"));
-    let plan = Plan::compile(catalogue, policy).unwrap_or_else(|problems| panic!("{problems}"));
+    let plan = Plan::compile(catalogue().clone(), policy).unwrap_or_else(|problems| panic!("{problems}"));
     plan.key_index(&FieldPath::parse(subject).unwrap())
+}
+
+fn catalogue() -> &'static Catalogue {
+    static CATALOGUE_READ: OnceLock<Catalogue> = OnceLock::new();
+    CATALOGUE_READ.get_or_init(|| Catalogue::parse(CATALOGUE, "catalogue.toml").unwrap())
 }
 
 /// A row: what is not null, by column, and `time`, `subject` and `id` besides.
@@ -91,12 +96,11 @@ pub(crate) type Row = BTreeMap<String, String>;
 
 /// The rows of a request, in order of their streams.
 pub(crate) fn rows(identified: &Identified) -> Vec<Row> {
-    let catalogue = Catalogue::parse(CATALOGUE, "catalogue.toml").unwrap();
     assert_eq!(identified.received.groups().len(), identified.event_ids.len(), "ids of each group");
     let mut rows = Vec::new();
     for (group, ids) in identified.received.groups().iter().zip(&identified.event_ids) {
         assert_eq!(group.event.len(), ids.len(), "an id of each row");
-        let stream = &catalogue.streams[usize::from(group.stream)];
+        let stream = &catalogue().streams[usize::from(group.stream)];
         for at in 0..group.event.len() {
             let mut row = Row::new();
             let event = &stream.events[usize::from(group.event.value(at))];
@@ -116,11 +120,6 @@ pub(crate) fn rows(identified: &Identified) -> Vec<Row> {
         }
     }
     rows
-}
-
-/// A row from pairs.
-pub(crate) fn row(pairs: &[(&str, &str)]) -> Row {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn place(column: &RawColumn, resource: &[u32], at: usize) -> usize {

@@ -7,7 +7,8 @@ use candor_wire::glean::{Submission, decode_ping, subject};
 use candor_wire::identified::Identified;
 use candor_wire::otlp::{DecodeError, DecodeLimits};
 
-use crate::fleet::{keys, row, rows};
+use crate::expected::row;
+use crate::fleet::{keys, rows};
 
 fn decode(ping: &str, body: &[u8]) -> Result<Identified, DecodeError> {
     let submission = Submission { app: "org-example-hub", ping, document_id: "0b1c" };

@@ -8,6 +8,7 @@
 )]
 
 mod cloudevents;
+mod expected;
 mod fleet;
 mod glean;
 mod hostile;

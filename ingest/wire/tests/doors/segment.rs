@@ -6,7 +6,8 @@ use candor_wire::identified::Identified;
 use candor_wire::otlp::{DecodeError, DecodeLimits};
 use candor_wire::segment::decode_batch;
 
-use crate::fleet::{keys, row, rows};
+use crate::expected::row;
+use crate::fleet::{keys, rows};
 
 fn decode(body: &[u8]) -> Result<Identified, DecodeError> {
     decode_batch(body, &keys("attributes.userId"), &DecodeLimits::default())

@@ -8,7 +8,7 @@ use candor_wire::otlp::protobuf::decode_logs;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use serde_json::Value;
 
-use crate::mutate::agree;
+use crate::law::agree;
 use crate::spec::{key_index, spec};
 
 #[test]

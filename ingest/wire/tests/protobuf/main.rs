@@ -10,8 +10,11 @@
 mod captures;
 mod crafted;
 mod generate;
+mod law;
 mod mutate;
 mod oracle;
+#[path = "../../../../tests/fuzz/replay.rs"]
+mod replay;
 mod rules;
 mod rules_of_signals;
 mod spec;

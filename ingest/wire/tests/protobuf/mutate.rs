@@ -1,19 +1,13 @@
 //! Damaged requests: prost and the reader give the same verdict, and the same contents where it is yes.
 
-use candor_policy::key_index::KeyIndex;
-use candor_wire::otlp::{DecodeError, DecodeLimits};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::generate::{config, logs, metrics, traces};
+use crate::law::agree;
 use crate::oracle::item::Request;
-use crate::oracle::{actual, expected};
-use crate::spec::{Spec, key_index, spec};
-
-/// No limit of ours, so that only the encoding decides.
-pub(crate) const UNLIMITED: DecodeLimits =
-    DecodeLimits { records: usize::MAX, attributes: usize::MAX, depth: usize::MAX, elements: usize::MAX };
+use crate::spec::{key_index, spec};
 
 #[test]
 fn damaged_logs_get_the_verdict_of_prost() {
@@ -49,28 +43,6 @@ fn damaged_requests_get_the_verdict_of_prost<R: Request>(requests: &impl Strateg
     }
     println!("{accepted} accepted, {refused} refused");
     assert!(accepted > 1_000 && refused > 1_000, "both kinds must be there");
-}
-
-/// Whether both accept; fails the test if they differ in verdict or contents.
-pub(crate) fn agree<R: Request>(body: &[u8], spec: &Spec, keys: &KeyIndex) -> bool {
-    let prost = R::decode(body);
-    let ours = R::decode_by_us(body, keys, &UNLIMITED);
-    match (prost, ours) {
-        (Ok(request), Ok(received)) => {
-            assert_eq!(actual(&received), expected(spec, &request), "{body:02x?}");
-            true
-        }
-        (Err(_), Err(error)) => {
-            let inside = match error {
-                DecodeError::Malformed { offset, .. } => offset <= body.len(),
-                DecodeError::TooMany { what, limit } => (what, limit) == ("levels of nesting", 100),
-                DecodeError::Expected { .. } => false,
-            };
-            assert!(inside, "{error}");
-            false
-        }
-        (prost, ours) => panic!("prost: {:?}, ours: {:?}: {body:02x?}", prost.err(), ours.err()),
-    }
 }
 
 fn mutate(body: &mut Vec<u8>, other: &[u8], runner: &mut TestRunner) {
