@@ -7,6 +7,28 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use crate::RECORDS;
 
+/// The numbers of a record, from a draw. Each has the same length whatever it is, so that it can be patched into a request:
+/// three bytes as a varint and five digits, one and two, four characters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Numbers {
+    pub(crate) duration: u64,
+    pub(crate) level: u64,
+    /// In tenths of a degree.
+    pub(crate) temperature: u64,
+}
+
+impl Numbers {
+    /// Those of record number `row` of all that are sent.
+    pub(crate) const fn of(row: u64) -> Self {
+        let draw = mix(row);
+        Self {
+            duration: 16_384 + (draw & 0xffff_ffff) % 73_616,
+            level: 10 + (draw >> 32) % 90,
+            temperature: 200 + (draw >> 48) % 180,
+        }
+    }
+}
+
 /// Stands where the time of each record goes: 19 digits, like every time of our days.
 pub(crate) const TIME: u64 = 9_123_456_789_012_345_678;
 
@@ -27,11 +49,12 @@ pub(crate) fn request(which: usize, subjects: usize) -> ExportLogsServiceRequest
 }
 
 fn record(which: usize, subject: usize, row: usize) -> LogRecord {
-    // The same in service and floor, and no two rows alike.
+    // The same in service and floor.
     let draw = |salt: u64| mix(salt ^ (which as u64) << 32 ^ row as u64);
     let packages = ["org.example.mail", "org.example.maps", "org.example.health", "org.example.camera"];
     let screens = ["home", "list", "detail", "settings", "search"];
     let account = subject % 1_000_000;
+    let numbers = Numbers::of((which * RECORDS + row) as u64);
     LogRecord {
         time_unix_nano: TIME,
         event_name: "bench.sample".into(),
@@ -43,9 +66,9 @@ fn record(which: usize, subject: usize, row: usize) -> LogRecord {
             text("client.address", format!("203.0.113.{}", subject % 254 + 1)),
             text("app.package", packages[draw(1) as usize % 4].into()),
             text("app.screen", screens[draw(2) as usize % 5].into()),
-            attribute("duration_ms", Value::IntValue((draw(3) % 90_000) as i64)),
-            attribute("battery.level", Value::IntValue((draw(4) % 100) as i64 + 1)),
-            attribute("battery.temperature_c", Value::DoubleValue(20.0 + (draw(5) % 180) as f64 / 10.0)),
+            attribute("duration_ms", Value::IntValue(numbers.duration as i64)),
+            attribute("battery.level", Value::IntValue(numbers.level as i64)),
+            attribute("battery.temperature_c", Value::DoubleValue(numbers.temperature as f64 / 10.0)),
             text(
                 "message",
                 format!("could not sync the folder of user{account:06}@example.com: connection reset by peer"),

@@ -1,12 +1,13 @@
-//! Requests ready to be sent: a few are encoded, and all that follow are these with other times patched in.
+//! Requests ready to be sent: a few are encoded, and all that follow are these with other times and numbers patched in.
 
 use std::str::FromStr;
 
 use prost::Message;
 
+use crate::job::Numbers;
 use crate::{RECORDS, job, json};
 
-/// Requests that differ in their values: with fewer, files would be smaller than those of any fleet.
+/// Requests that differ in their texts.
 const TEMPLATES: usize = 64;
 /// Times start here (2026-11-01T00:00:00Z), in nanoseconds.
 const START: u64 = 1_793_491_200_000_000_000;
@@ -39,7 +40,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// Bodies that differ in every record's time, made by patching: the sender costs little.
+/// Bodies whose records all differ, in time and numbers, made by patching: the sender costs little.
 #[derive(Debug)]
 pub struct Requests {
     protocol: Protocol,
@@ -53,6 +54,10 @@ struct Template {
     body: Vec<u8>,
     /// Where each record's time is.
     times: Vec<usize>,
+    /// Where its numbers are.
+    durations: Vec<usize>,
+    levels: Vec<usize>,
+    temperatures: Vec<usize>,
     /// Where the digits of each record's device are, and twice those of its account; only in large fleets.
     devices: Vec<usize>,
     accounts: Vec<usize>,
@@ -72,11 +77,12 @@ impl Requests {
         body.clear();
         body.extend_from_slice(&template.body);
         let first = self.next * RECORDS as u64;
-        for (row, at) in (first..).zip(&template.times) {
-            let time = START + row * STEP;
+        for (at, row) in (first..first + RECORDS as u64).enumerate() {
+            let (time, numbers) = (START + row * STEP, Numbers::of(row));
+            let places = (template.times[at], template.durations[at], template.levels[at], template.temperatures[at]);
             match self.protocol {
-                Protocol::Json => write_digits(&mut body[*at..*at + 19], time),
-                Protocol::Protobuf | Protocol::Grpc => body[*at..*at + 8].copy_from_slice(&time.to_le_bytes()),
+                Protocol::Json => patch_text(body, places, time, numbers),
+                Protocol::Protobuf | Protocol::Grpc => patch_message(body, places, time, numbers),
             }
         }
         for (row, at) in (first..).zip(&template.devices) {
@@ -100,6 +106,17 @@ impl Template {
             Protocol::Grpc => (framed(&message()), fixed_time(), 1),
         };
         let times: Vec<usize> = places(&body, &mark).map(|at| at + skip).collect();
+        let after = |key: &str, value: &str, tag: usize| -> Vec<usize> {
+            // In a message, the key is followed by a tag, a length and the value's own tag.
+            let mark =
+                if protocol == Protocol::Json { format!(r#""{key}","value":{{"{value}":"#) } else { key.to_owned() };
+            let skip = if protocol == Protocol::Json { mark.len() + tag } else { mark.len() + 3 };
+            places(&body, mark.as_bytes()).map(|at| at + skip).collect()
+        };
+        // Whole numbers are in quotes.
+        let (durations, levels) = (after("duration_ms", "intValue", 1), after("battery.level", "intValue", 1));
+        let temperatures = after("battery.temperature_c", "doubleValue", 0);
+        assert!([&durations, &levels, &temperatures].iter().all(|places| places.len() == RECORDS));
         let (mut devices, mut accounts) = (Vec::new(), Vec::new());
         if subjects > NAMED {
             devices.extend(places(&body, b"device-").map(|at| at + 7));
@@ -107,8 +124,29 @@ impl Template {
             assert_eq!((devices.len(), accounts.len()), (RECORDS, 2 * RECORDS));
         }
         assert_eq!(times.len(), RECORDS);
-        Self { body, times, devices, accounts }
+        Self { body, times, durations, levels, temperatures, devices, accounts }
     }
+}
+
+/// Where time, duration, level and temperature of a record are.
+type Places = (usize, usize, usize, usize);
+
+fn patch_message(body: &mut [u8], places: Places, time: u64, numbers: Numbers) {
+    let (at, duration, level, temperature) = places;
+    body[at..at + 8].copy_from_slice(&time.to_le_bytes());
+    let bits = numbers.duration;
+    body[duration..duration + 3].copy_from_slice(&[bits as u8 | 0x80, (bits >> 7) as u8 | 0x80, (bits >> 14) as u8]);
+    body[level] = numbers.level as u8;
+    body[temperature..temperature + 8].copy_from_slice(&(numbers.temperature as f64 / 10.0).to_le_bytes());
+}
+
+fn patch_text(body: &mut [u8], places: Places, time: u64, numbers: Numbers) {
+    let (at, duration, level, temperature) = places;
+    write_digits(&mut body[at..at + 19], time);
+    write_digits(&mut body[duration..duration + 5], numbers.duration);
+    write_digits(&mut body[level..level + 2], numbers.level);
+    write_digits(&mut body[temperature..temperature + 2], numbers.temperature / 10);
+    write_digits(&mut body[temperature + 3..temperature + 4], numbers.temperature % 10);
 }
 
 /// `time_unix_nano` is field 1, fixed64: tag 0x09.
@@ -176,6 +214,32 @@ mod tests {
         let mut rest = Requests::new(Protocol::Protobuf, 1_000, 1);
         decoded(&mut all);
         assert_eq!(decoded(&mut all), decoded(&mut rest));
+    }
+
+    #[test]
+    fn numbers_are_patched_where_they_are() {
+        let mut requests = Requests::new(Protocol::Protobuf, 1_000, 7 * TEMPLATES as u64);
+        let request = decoded(&mut requests);
+        for (row, record) in (7 * NAMED as u64..).zip(&request.resource_logs[0].scope_logs[0].log_records) {
+            let value = |number: usize| record.attributes[number].value.clone().unwrap().value.unwrap();
+            let numbers = Numbers::of(row);
+            assert_eq!(value(7), Value::IntValue(numbers.duration as i64));
+            assert_eq!(value(8), Value::IntValue(numbers.level as i64));
+            assert_eq!(value(9), Value::DoubleValue(numbers.temperature as f64 / 10.0));
+        }
+    }
+
+    #[test]
+    fn a_patched_text_is_what_would_have_been_written() {
+        // The first request's numbers are those of its template.
+        let (mut patched, which) = (Vec::new(), 5);
+        Requests::new(Protocol::Json, 1_000, which).next_body(&mut patched);
+        let written = String::from_utf8(json::encode(&job::request(which as usize, 1_000))).unwrap();
+        let times = |text: &str| text.replace(&job::TIME.to_string(), "");
+        let without: String = (0..RECORDS as u64).fold(String::from_utf8(patched).unwrap(), |text, row| {
+            text.replace(&(START + (which * RECORDS as u64 + row) * STEP).to_string(), "")
+        });
+        assert_eq!(without, times(&written));
     }
 
     #[test]
