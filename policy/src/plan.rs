@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, SchemaRef};
+use hashbrown::HashMap;
 
 use crate::catalogue::Catalogue;
 use crate::condition::{Condition, Dimension};
@@ -50,6 +51,8 @@ pub struct TablePlan {
     /// each, with events, jurisdictions and fields taken by name: documents of the same digest give the same numbers,
     /// so that a row can be explained years later from the published documents.
     pub decisions: Vec<Decision>,
+    /// How decisions write: what operators need to know of them.
+    pub(crate) writers: Writers,
     /// The rules that are about this table, in the order of the document: what explanations list.
     pub(crate) rules: Vec<TableRule>,
 }
@@ -108,6 +111,15 @@ pub struct Winner {
     pub writes: Option<(u16, u16)>,
 }
 
+/// The distinct ways in which the decisions of a table write: fewer than decisions, which tell rules apart that do the same.
+#[derive(Debug)]
+pub(crate) struct Writers {
+    /// For each way: column → index of its operator in [`OutputColumn::operators`].
+    pub(crate) ways: Vec<Vec<Option<u16>>>,
+    /// Decision → index into `ways`.
+    pub(crate) way_of: Vec<u32>,
+}
+
 /// Why a column of a stored row holds what it holds.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ColumnReason {
@@ -115,6 +127,25 @@ pub struct ColumnReason {
     pub rule: String,
     /// The operator that wrote the value, with its parameters: `bin(width=5 origin=0)`.
     pub operator: String,
+}
+
+impl Writers {
+    pub(crate) fn new(decisions: &[Decision], columns: usize) -> Self {
+        let mut numbers: HashMap<Vec<Option<u16>>, u32> = HashMap::new();
+        let mut ways = Vec::new();
+        let way_of = decisions.iter().map(|decision| {
+            let mut way = vec![None; columns];
+            for (column, operator) in decision.winners.iter().filter_map(|winner| winner.writes) {
+                way[usize::from(column)] = Some(operator);
+            }
+            *numbers.entry(way).or_insert_with_key(|way| {
+                ways.push(way.clone());
+                ways.len() as u32 - 1
+            })
+        });
+        let way_of = way_of.collect();
+        Self { ways, way_of }
+    }
 }
 
 impl TablePlan {

@@ -12,7 +12,7 @@ use crate::condition::{Dimension, DimensionSubject};
 use crate::contest::{Contender, Contest, NOBODY};
 use crate::lattice;
 use crate::operator::{Operator, OperatorRef, Rank, list_of, suppressed_type};
-use crate::plan::{Decision, Input, NO_RULE, OutputColumn, TablePlan, TableRule, Winner};
+use crate::plan::{Decision, Input, NO_RULE, OutputColumn, TablePlan, TableRule, Winner, Writers};
 use crate::policy::Jurisdictions;
 use crate::source::{Findings, Span};
 
@@ -45,7 +45,8 @@ impl TableDraft<'_> {
         }
         let classes = decision_classes(&bouts, &self.canonical_cells());
         let columns = self.columns(&bouts, &classes.cells);
-        let decisions = classes.first_cells.iter().map(|cell| self.decision(*cell, &bouts, &columns)).collect();
+        let decisions: Vec<Decision> =
+            classes.first_cells.iter().map(|cell| self.decision(*cell, &bouts, &columns)).collect();
         drop(bouts);
         let schema = Arc::new(schema(&columns));
         TablePlan {
@@ -54,6 +55,7 @@ impl TableDraft<'_> {
             stream: self.stream_number,
             stream_name: self.stream.name.as_str().into(),
             schema,
+            writers: Writers::new(&decisions, columns.len()),
             columns,
             dimensions: self.dimensions,
             cells: classes.cells,

@@ -126,8 +126,8 @@ impl Selection<'_> {
 struct ColumnMaker<'a> {
     selection: &'a Selection<'a>,
     keys: &'a Keys,
-    /// Distinct decisions of the rows: for each, column → operator that writes it.
-    writers: Vec<Vec<Option<u16>>>,
+    /// The distinct ways in which the rows' decisions write: for each, column → operator that writes it.
+    writers: Vec<&'a [Option<u16>]>,
     /// Row of the selection → index into `writers`.
     writer_of: Vec<u32>,
     rows: UInt32Array,
@@ -144,19 +144,15 @@ struct Resources {
 
 impl<'a> ColumnMaker<'a> {
     fn new(selection: &'a Selection<'a>, keys: &'a Keys) -> Self {
-        let table = selection.table;
-        let mut slots = vec![u32::MAX; table.decisions.len()];
-        let mut writers = Vec::new();
+        let plan = &selection.table.writers;
+        let mut slots = vec![u32::MAX; plan.ways.len()];
+        let mut writers: Vec<&[Option<u16>]> = Vec::new();
         let mut slot_of = |decision: u32| {
-            let slot = &mut slots[decision as usize];
+            let way = plan.way_of[decision as usize] as usize;
+            let slot = &mut slots[way];
             if *slot == u32::MAX {
                 *slot = writers.len() as u32;
-                let mut by_column = vec![None; table.columns.len()];
-                for (column, operator) in table.decisions[decision as usize].winners.iter().filter_map(|won| won.writes)
-                {
-                    by_column[usize::from(column)] = Some(operator);
-                }
-                writers.push(by_column);
+                writers.push(&plan.ways[way]);
             }
             *slot
         };
