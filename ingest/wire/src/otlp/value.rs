@@ -156,7 +156,7 @@ pub(super) fn gpc<N>(value: &Value<'_, N>) -> Value<'static, ()> {
 
 /// Microseconds of an RFC 3339 time, rounded down; `None` for anything else.
 pub(crate) fn rfc3339_microseconds(text: &str) -> Option<i64> {
-    // jiff reads more than RFC 3339: dates alone, weeks, zone names. The frame rules those out.
+    // jiff reads more than RFC 3339: dates alone, weeks, zone names, offsets of 24 hours. The frame rules those out.
     let bytes = text.as_bytes();
     let framed = bytes.len() >= 20
         && (bytes[4], bytes[7], bytes[13], bytes[16]) == (b'-', b'-', b':', b':')
@@ -164,7 +164,9 @@ pub(crate) fn rfc3339_microseconds(text: &str) -> Option<i64> {
         && bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b':' | b'+' | b'.' | b'T' | b't' | b'Z' | b'z'));
     let zoned = bytes.ends_with(b"Z")
         || bytes.ends_with(b"z")
-        || bytes.len().checked_sub(6).is_some_and(|at| matches!(bytes[at], b'+' | b'-') && bytes[at + 3] == b':');
+        || bytes.last_chunk().is_some_and(|[sign, high, low, colon, ..]: &[u8; 6]| {
+            matches!(sign, b'+' | b'-') && *colon == b':' && (*high, *low) <= (b'2', b'3')
+        });
     if !framed || !zoned {
         return None;
     }
@@ -214,6 +216,8 @@ mod tests {
             ("1970-01-01t00:00:01.0000019z", Some(1_000_001)),
             ("1969-12-31T23:59:59.9999999Z", Some(-1)),
             ("2026-11-22T01:00:00+01:00", Some(1_795_305_600_000_000)),
+            ("2026-11-22T23:59:00-23:59", Some(1_795_478_280_000_000)),
+            ("2026-11-22T23:59:00-24:59", None),
             ("2026-11-22T00:00:00", None),
             ("2026-11-22 00:00:00Z", None),
             ("2026-11-22", None),
