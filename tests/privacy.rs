@@ -119,6 +119,7 @@ fn assert_clean(needles: &Needles, world: &World, service: Service) {
     let totals = world.json(&["audit", "totals"]).to_string();
     needles.text("audit totals", &totals, &mut hits);
     assert!(service.stop().success());
+    assert!(!Needles::is_being_written(&world.data()), "a file was left unfinished, and its pages unread");
     read += needles.folder(&world.data(), &mut hits);
     read += needles.folder(&world.temporary(), &mut hits);
     figure(&format!("privacy: {read} bytes searched, {} places with raw values", hits.len()));

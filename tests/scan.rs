@@ -37,6 +37,8 @@ struct Needle {
 
 /// Forms shorter than this would be found by chance.
 const HEAD: usize = 8;
+/// How the name of a Parquet file ends while the flusher writes it: no reader can open it before it has its own.
+const BEING_WRITTEN: &str = ".parquet.tmp";
 
 /// No file of a test is larger.
 const MAX_FILE: u64 = 1 << 30;
@@ -89,6 +91,14 @@ impl Needles {
         read
     }
 
+    /// Whether a Parquet file under a folder has not got its name yet: its pages are still to be scanned then.
+    pub(crate) fn is_being_written(folder: &Path) -> bool {
+        let mut paths = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry").path());
+        paths.any(|path| {
+            path.to_string_lossy().ends_with(BEING_WRITTEN) || path.is_dir() && Self::is_being_written(&path)
+        })
+    }
+
     /// Every canary in the deleted files that a process still has open.
     pub(crate) fn deleted_files(&self, pid: u32, hits: &mut Hits) {
         for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is alive") {
@@ -108,7 +118,7 @@ impl Needles {
         if path.extension().is_some_and(|extension| extension == "parquet") {
             self.parquet_pages(path, hits);
             self.parquet_values(path, hits);
-        } else {
+        } else if !name.ends_with(BEING_WRITTEN) {
             // What is compressed outside Parquet this scan would not see.
             let zstd = bytes.windows(4).position(|window| window == [0x28, 0xb5, 0x2f, 0xfd]);
             assert_eq!(zstd, None, "{name} holds zstd that the scan cannot open");
