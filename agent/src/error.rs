@@ -62,9 +62,45 @@ pub enum Error {
         /// What the system said.
         why: String,
     },
+    /// A file of the state folder cannot be read or written. What was asked for may have happened: the next call finds out.
+    #[error("{name} of the device's folder cannot be read or written: {why}")]
+    Folder {
+        /// The file.
+        name: String,
+        /// What the system said.
+        why: String,
+    },
+    /// A file of the state folder is not what the device wrote.
+    #[error("{name} of the device's folder is damaged: {what}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The identity cannot be used.
+    #[error("the identity cannot be used: {0}")]
+    Identity(String),
+    /// A change of consent is no statement.
+    #[error("the consent cannot be stated: {0}")]
+    Consent(String),
+    /// The key of the epoch was closed: nothing is stored for it any more.
+    #[error("the key of epoch {0} is closed: begin another epoch (`rotate`)")]
+    Closed(u64),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    NoRandomness,
+    /// Something that cannot fail did: encoding or sealing of what the device itself made.
+    #[error("the device's own data cannot be encoded or sealed")]
+    Crypto,
 }
 
 impl Error {
+    /// What the system said about a file of the state folder.
+    pub(crate) fn folder(name: &str, error: &std::io::Error) -> Self {
+        Self::Folder { name: name.to_owned(), why: error.to_string() }
+    }
+
     /// Whether the same request may succeed a little later: OTLP's list of statuses, and connections.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
@@ -77,7 +113,14 @@ impl Error {
             | Self::Roots { .. }
             | Self::Answer(_)
             | Self::Event { .. }
-            | Self::Read { .. } => false,
+            | Self::Read { .. }
+            | Self::Folder { .. }
+            | Self::Damaged { .. }
+            | Self::Identity(_)
+            | Self::Consent(_)
+            | Self::Closed(_)
+            | Self::NoRandomness
+            | Self::Crypto => false,
         }
     }
 }

@@ -118,6 +118,9 @@ impl From<candor_agent::error::Error> for Failure {
             Error::Event { .. } | Error::Read { .. } => {
                 failure(Exit::Usage).mend("an event is one JSON object a line: time, event, resource, attributes")
             }
+            Error::Consent(_) => failure(Exit::Usage),
+            Error::Identity(_) | Error::Damaged { .. } => failure(Exit::BadConfiguration),
+            Error::Folder { .. } | Error::Closed(_) | Error::NoRandomness | Error::Crypto => failure(Exit::Failed),
         }
     }
 }
