@@ -241,7 +241,8 @@ struct RpcStatus {
     message: String,
 }
 
-fn message(body: &Bytes) -> String {
+/// What a service says in an answer, fit for people: short, and without control characters.
+pub(crate) fn message(body: &Bytes) -> String {
     let json = || {
         let value: serde_json::Value = serde_json::from_slice(body).ok()?;
         let text = ["message", "error"].into_iter().find_map(|name| value.get(name)?.as_str())?;

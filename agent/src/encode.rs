@@ -17,7 +17,30 @@ pub fn request_body(events: &[Event]) -> Vec<u8> {
     request(events).encode_to_vec()
 }
 
-fn request(events: &[Event]) -> ExportLogsServiceRequest {
+/// The same for events that are picked out of more.
+pub(crate) fn request_of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> {
+    request(events).encode_to_vec()
+}
+
+/// A body without events.
+pub(crate) fn empty_body() -> Vec<u8> {
+    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs::default()] }.encode_to_vec()
+}
+
+/// The body without the events that may not be sent, and how many it lost; `None` if it is no body.
+pub(crate) fn without(body: &[u8], may_send: impl Fn(&str) -> bool) -> Option<(Vec<u8>, u64)> {
+    let mut request = ExportLogsServiceRequest::decode(body).ok()?;
+    let mut lost = 0;
+    for scope in request.resource_logs.iter_mut().flat_map(|resource| &mut resource.scope_logs) {
+        let before = scope.log_records.len();
+        scope.log_records.retain(|record| may_send(&record.event_name));
+        lost += (before - scope.log_records.len()) as u64;
+    }
+    request.resource_logs.retain(|resource| resource.scope_logs.iter().any(|scope| !scope.log_records.is_empty()));
+    Some((request.encode_to_vec(), lost))
+}
+
+fn request<'a>(events: impl IntoIterator<Item = &'a Event>) -> ExportLogsServiceRequest {
     let mut place: HashMap<String, usize> = HashMap::new();
     let mut resource_logs: Vec<ResourceLogs> = Vec::new();
     for event in events {

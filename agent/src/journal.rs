@@ -34,6 +34,9 @@ pub(crate) struct Line {
     /// Events that were dropped, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<String, u64>,
+    /// Of a batch that was dropped when it may have been out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<GivenUp>,
     /// The reason that these events were dropped for, as it seemed until this receipt came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<String>,
@@ -74,9 +77,22 @@ pub(crate) struct Sums {
 pub(crate) struct Numbers {
     /// The highest that was used.
     pub last: u64,
-    /// Used, and their batch given up: with its events and why. What the service holds of them is not known.
-    pub open: BTreeMap<u64, (u64, String)>,
+    /// Used, and their batch given up. What the service holds of them is not known.
+    pub open: BTreeMap<u64, GivenUp>,
     pub receipts: u64,
+}
+
+/// A batch that was dropped when it may have been out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GivenUp {
+    /// Events in its body.
+    pub events: u64,
+    /// What they count as.
+    pub reason: String,
+    /// SHA-256 of its body, hex, if that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 impl Journal {
@@ -140,9 +156,7 @@ impl Sums {
         if line.receipt.is_some() || line.closed {
             numbers.open.remove(&batch);
         } else {
-            let given_up = line.dropped.iter().max_by_key(|(_, events)| **events);
-            let (reason, events) = given_up.map_or((String::new(), 0), |(reason, events)| (reason.clone(), *events));
-            numbers.open.insert(batch, (events, reason));
+            numbers.open.insert(batch, line.given_up.clone().unwrap_or_default());
         }
     }
 
@@ -229,7 +243,9 @@ mod tests {
     }
 
     fn dropped(batch: Option<u64>, reason: &str, events: u64) -> Line {
-        Line { batch, dropped: BTreeMap::from([(reason.to_owned(), events)]), taken: 99, ..Line::default() }
+        let dropped = BTreeMap::from([(reason.to_owned(), events)]);
+        let given_up = batch.map(|_| GivenUp { events, reason: reason.to_owned(), body: None });
+        Line { batch, dropped, given_up, taken: 99, ..Line::default() }
     }
 
     fn load(folder: &MemoryFolder) -> Result<Journal, Error> {
@@ -242,7 +258,8 @@ mod tests {
         let mut journal = load(&folder).unwrap();
         journal.append(&[receipt(1), receipt(2), dropped(Some(3), "spool_full", 5)]).unwrap();
         journal.append(&[dropped(None, "withdrawn", 2)]).unwrap();
-        assert_eq!(journal.sums.numbers(0).open, BTreeMap::from([(3, (5, "spool_full".to_owned()))]));
+        let given_up = GivenUp { events: 5, reason: "spool_full".to_owned(), body: None };
+        assert_eq!(journal.sums.numbers(0).open, BTreeMap::from([(3, given_up)]));
         let late = Line { ordinal: None, events: 5, was: Some("spool_full".to_owned()), ..receipt(3) };
         journal.append(&[late]).unwrap();
         let again = load(&folder).unwrap();
