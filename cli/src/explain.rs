@@ -153,7 +153,7 @@ fn of_no_type() -> Value {
 
 fn clear(plan: &Plan, received: Received, question: &Question<'_>, now: i64) -> Cleared {
     let keys = example_keys(plan);
-    let evidence = Evidence { source: "explain".into(), received_at: now, gpc: question.gpc };
+    let evidence = Evidence { source: "explain".into(), received_at: now, gpc: question.gpc, certified: None };
     let admitted = received.admit(evidence, &keys);
     let mut consent = SubjectConsent::new(1, question.age_from, 0);
     for (number, purpose) in plan.policy().purposes.iter().enumerate() {

@@ -37,7 +37,7 @@ pub(crate) async fn take_in(
 ) -> Result<Done, Refusal> {
     // Time of receipt is before the look at consent: a grant that comes in between is then not retroactive.
     let received_at = service.clock.now();
-    let evidence = Evidence { source: Arc::clone(&source.name), received_at, gpc };
+    let evidence = Evidence { source: Arc::clone(&source.name), received_at, gpc, certified: None };
     let (worker, sender) = (Arc::clone(service), Arc::clone(source));
     let step = service.workers.run(move || prepare(&worker, &sender, form, sent, evidence)).await??;
     // The lease is held to the end: the cleared rows take its place in memory.

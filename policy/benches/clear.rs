@@ -138,7 +138,7 @@ impl Request {
     }
 
     fn admitted(&self, keys: &Keys) -> Admitted {
-        let evidence = Evidence { source: Arc::from("bench"), received_at: TODAY, gpc: false };
+        let evidence = Evidence { source: Arc::from("bench"), received_at: TODAY, gpc: false, certified: None };
         self.received().admit(evidence, keys)
     }
 }
@@ -179,7 +179,8 @@ fn admit(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || request.received(),
                 |received| {
-                    let evidence = Evidence { source: Arc::from("bench"), received_at: TODAY, gpc: false };
+                    let evidence =
+                        Evidence { source: Arc::from("bench"), received_at: TODAY, gpc: false, certified: None };
                     black_box(received.admit(evidence, &keys))
                 },
                 BatchSize::SmallInput,

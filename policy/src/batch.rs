@@ -103,6 +103,8 @@ pub struct Evidence {
     pub received_at: i64,
     /// Whether the request itself carried `Sec-GPC: 1`.
     pub gpc: bool,
+    /// The subject of every record, where the request is signed by it: what records say of theirs then counts for nothing.
+    pub certified: Option<SubjectId>,
 }
 
 /// A received batch whose sender is authenticated, which is no repeat, and whose subjects are ids.
@@ -194,10 +196,17 @@ impl Received {
         rows as u64 + bad + self.tally.undeclared_events
     }
 
-    /// Replaces subject values by ledger ids, once per distinct value; the values are gone afterwards.
+    /// Replaces subject values by ledger ids, once per distinct value; the values are gone afterwards. Who signed is the one
+    /// subject of everything.
     #[must_use]
     pub fn admit(self, evidence: Evidence, keys: &Keys) -> Admitted {
-        let (ids, subjects) = SubjectIds::of_groups(&self.groups, keys);
+        let (ids, subjects) = match &evidence.certified {
+            Some(subject) => {
+                let rows = self.groups.iter().map(|raw| vec![0; raw.event.len()]).collect();
+                (vec![LedgerId::of_certified(subject)], rows)
+            }
+            None => SubjectIds::of_groups(&self.groups, keys),
+        };
         let groups = self
             .groups
             .into_iter()
@@ -385,5 +394,8 @@ impl<'a> SubjectIds<'a> {
 
 /// Ids that tables are derived from, aligned with [`Admitted::subjects`].
 pub(crate) fn subject_ids(admitted: &Admitted, keys: &Keys) -> Vec<SubjectId> {
-    admitted.subjects.iter().map(|ledger_id| keys.subject_id(ledger_id)).collect()
+    match admitted.evidence.certified {
+        Some(subject) => vec![subject],
+        None => admitted.subjects.iter().map(|ledger_id| keys.subject_id(ledger_id)).collect(),
+    }
 }

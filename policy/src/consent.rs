@@ -59,7 +59,7 @@ impl ConsentState {
 /// Most purposes that one policy may have: 16 states of 4 bits fit a word.
 pub const MAX_PURPOSES: usize = 16;
 
-/// What the ledger says of one subject, compact: 32 bytes. Purposes are numbered as in the plan.
+/// What the ledger says of one subject, compact: 24 bytes. Purposes are numbered as in the plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubjectConsent {
     states: u64,
@@ -68,13 +68,22 @@ pub struct SubjectConsent {
     expires_day: u32,
     /// Lower end of the subject's age band in years; `None` if unknown.
     age_from: Option<u8>,
+    /// [`GPC`], [`GUARDIAN`], [`CLOSED`].
+    flags: u8,
 }
+
+/// The subject opted out by Global Privacy Control in a statement, for everything that it sends.
+const GPC: u8 = 1;
+/// A guardian made the statement for a minor.
+const GUARDIAN: u8 = 2;
+/// The subject's key is closed: nothing is stored for it any more.
+const CLOSED: u8 = 4;
 
 impl SubjectConsent {
     /// A state at `sequence` (instance·2^32 + n); see [`Self::with`] for the purposes.
     #[must_use]
     pub const fn new(sequence: i64, age_from: Option<u8>, expires_day: u32) -> Self {
-        Self { states: 0, sequence, expires_day, age_from }
+        Self { states: 0, sequence, expires_day, age_from, flags: 0 }
     }
 
     /// The same with purpose number `purpose` (below [`MAX_PURPOSES`]) in `state`.
@@ -82,6 +91,60 @@ impl SubjectConsent {
     pub const fn with(mut self, purpose: usize, state: ConsentState) -> Self {
         let shift = (purpose % MAX_PURPOSES) * 4;
         self.states = self.states & !(0xf << shift) | (state.code() as u64) << shift;
+        self
+    }
+
+    /// The same with Global Privacy Control on or off.
+    #[must_use]
+    pub const fn with_gpc(self, on: bool) -> Self {
+        self.with_flag(GPC, on)
+    }
+
+    /// The same, said by a guardian for a minor or not.
+    #[must_use]
+    pub const fn with_guardian(self, on: bool) -> Self {
+        self.with_flag(GUARDIAN, on)
+    }
+
+    /// The same with the subject's key closed or open.
+    #[must_use]
+    pub const fn with_closed(self, on: bool) -> Self {
+        self.with_flag(CLOSED, on)
+    }
+
+    /// The same at another sequence.
+    #[must_use]
+    pub const fn at(mut self, sequence: i64) -> Self {
+        self.sequence = sequence;
+        self
+    }
+
+    /// What both states permit: given where both have it given, objected to where either objects, the younger age, the
+    /// earlier expiry; Global Privacy Control and a closed key of either, a guardian of both. The sequence is this one's.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let expires_day = match (self.expires_day, other.expires_day) {
+            (0, day) | (day, 0) => day,
+            (one, two) => one.min(two),
+        };
+        let age_from = self.age_from.zip(other.age_from).map(|(one, two)| one.min(two));
+        let flags = (self.flags | other.flags) & (GPC | CLOSED) | self.flags & other.flags & GUARDIAN;
+        let both = Self { states: 0, sequence: self.sequence, expires_day, age_from, flags };
+        (0..MAX_PURPOSES).fold(both, |both, purpose| {
+            // A day before every expiry: which of the two ends sooner is kept beside the states.
+            let (one, two) = (self.state(purpose, i32::MIN), other.state(purpose, i32::MIN));
+            let weaker = |state: ConsentState| state != ConsentState::Given;
+            let state = if one.is_objection() || !two.is_objection() && weaker(one) { one } else { two };
+            both.with(purpose, state)
+        })
+    }
+
+    const fn with_flag(mut self, flag: u8, on: bool) -> Self {
+        if on {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
         self
     }
 
@@ -108,6 +171,24 @@ impl SubjectConsent {
     #[must_use]
     pub const fn age_from(&self) -> Option<u8> {
         self.age_from
+    }
+
+    /// Whether the subject opted out by Global Privacy Control, whatever a request says.
+    #[must_use]
+    pub const fn gpc(&self) -> bool {
+        self.flags & GPC != 0
+    }
+
+    /// Whether a guardian made the statement.
+    #[must_use]
+    pub const fn guardian(&self) -> bool {
+        self.flags & GUARDIAN != 0
+    }
+
+    /// Whether the subject's key is closed.
+    #[must_use]
+    pub const fn closed(&self) -> bool {
+        self.flags & CLOSED != 0
     }
 }
 
@@ -180,6 +261,35 @@ mod tests {
         assert_eq!(consent.state(1, 100), ConsentState::Refused);
         let forever = SubjectConsent::new(1, None, 0).with(0, ConsentState::Given);
         assert_eq!(forever.state(0, i32::MAX), ConsentState::Given);
+    }
+
+    #[test]
+    fn two_states_permit_together_what_each_permits() {
+        use ConsentState::{Expired, Given, Invalidated, Refused, Unknown, Withdrawn};
+        for (one, two, both) in [
+            (Given, Given, Given),
+            (Given, Withdrawn, Withdrawn),
+            (Refused, Given, Refused),
+            (Unknown, Refused, Refused),
+            (Refused, Unknown, Refused),
+            (Given, Unknown, Unknown),
+            (Expired, Given, Expired),
+            (Given, Invalidated, Invalidated),
+        ] {
+            let state = |state| SubjectConsent::new(1, None, 0).with(3, state);
+            let found = state(one).and(state(two));
+            assert_eq!(found.state(3, 0), both, "{one:?} and {two:?}");
+        }
+        let one = SubjectConsent::new(5, Some(20), 100).with_gpc(true).with_guardian(true);
+        let two = SubjectConsent::new(9, Some(14), 0).with_closed(true);
+        let both = one.and(two);
+        assert_eq!((both.sequence(), both.age_from()), (5, Some(14)));
+        assert_eq!((both.gpc(), both.guardian(), both.closed()), (true, false, true));
+        assert_eq!(both.with(0, Given).state(0, 100), Expired);
+        assert_eq!(one.and(SubjectConsent::new(9, None, 0)).age_from(), None, "an unknown age fails every `min_age`");
+        assert_eq!(both.with_gpc(false).at(7).sequence(), 7);
+        assert!(!both.with_gpc(false).gpc() && both.with_gpc(false).closed());
+        assert_eq!(size_of::<SubjectConsent>(), 24);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::consent::ConsentState;
 use crate::lattice::{self, Strictness};
 use crate::operator::{OperatorRef, Rank};
 use crate::plan::{Decision, Input, Plan, TablePlan};
-use crate::policy::LegalBasis;
+use crate::policy::{Age, LegalBasis};
 use crate::reason::Reason;
 pub use crate::sample::SampleEvent;
 use crate::sample::{Facts, Judged};
@@ -114,7 +114,7 @@ impl Plan {
         let declared = self.policy.purposes.get(usize::from(purpose));
         let name = declared.map(|declared| declared.name.clone()).unwrap_or_default();
         let consent = sample.consent.get(&name).copied().unwrap_or_default();
-        let gate = || self.policy.gate(purpose, jurisdiction, sample.gpc, sample.age_from, consent);
+        let gate = || self.policy.gate(purpose, jurisdiction, sample.gpc, Age::Own(sample.age_from), consent);
         let (mut decision, mut fields) = (None, Vec::new());
         let reason = match facts {
             None => Some(Reason::UndeclaredEvent),

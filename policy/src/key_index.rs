@@ -244,6 +244,16 @@ impl Plan {
     /// The key index for a source whose subjects are named by `subject`.
     #[must_use]
     pub fn key_index(&self, subject: &FieldPath) -> KeyIndex {
+        self.key_index_of(Some(subject))
+    }
+
+    /// The key index for a source whose requests are signed by their subject: no attribute names it.
+    #[must_use]
+    pub fn key_index_of_signed(&self) -> KeyIndex {
+        self.key_index_of(None)
+    }
+
+    fn key_index_of(&self, subject: Option<&FieldPath>) -> KeyIndex {
         let streams = &self.catalogue().streams;
         let events = streams.iter().enumerate().flat_map(|(number, stream)| {
             let place = move |event| (number as u16, event as u16);
@@ -255,7 +265,7 @@ impl Plan {
 }
 
 impl StreamKeys {
-    fn new(stream: &Stream, policy: &Policy, subject: &FieldPath) -> Self {
+    fn new(stream: &Stream, policy: &Policy, subject: Option<&FieldPath>) -> Self {
         let (jurisdiction, gpc) = (policy.jurisdictions.from.as_ref(), policy.gpc.from.as_ref());
         // What comes from nowhere is one null a resource, which costs least.
         let per_resource = |path: Option<&FieldPath>| path.is_none_or(FieldPath::is_per_resource);
@@ -270,7 +280,7 @@ impl StreamKeys {
                     per_resource: field.from.is_per_resource(),
                 })
                 .collect(),
-            subject_per_resource: per_resource(Some(subject)),
+            subject_per_resource: per_resource(subject),
             jurisdiction_per_resource: per_resource(jurisdiction),
             gpc_per_resource: per_resource(gpc),
             event_fields: stream
@@ -293,7 +303,9 @@ impl StreamKeys {
                 path => keys.feed(path, Slot::Field(number as u16)),
             }
         }
-        keys.feed(subject, Slot::Subject);
+        if let Some(path) = subject {
+            keys.feed(path, Slot::Subject);
+        }
         if let Some(path) = jurisdiction {
             keys.feed(path, Slot::Jurisdiction);
         }

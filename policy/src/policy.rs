@@ -173,19 +173,13 @@ impl Policy {
     /// Why a record that a rule lets through is not stored for a purpose, or `None` if it is: the one gate that
     /// clearing and explanation share. The checks come in the order of [`Reason`].
     #[must_use]
-    pub fn gate(
-        &self,
-        purpose: u16,
-        jurisdiction: u16,
-        gpc: bool,
-        age: Option<u8>,
-        consent: ConsentState,
-    ) -> Option<Reason> {
+    pub fn gate(&self, purpose: u16, jurisdiction: u16, gpc: bool, age: Age, consent: ConsentState) -> Option<Reason> {
         let (at, place) = (usize::from(purpose), usize::from(jurisdiction));
         let Some(declared) = self.purposes.get(at) else { return Some(Reason::NoBasis) };
         let Some(basis) = declared.basis.get(place).copied().flatten() else { return Some(Reason::NoBasis) };
         let min_age = declared.min_age.get(place).copied().unwrap_or(u8::MAX);
-        if min_age > 0 && age.is_none_or(|age| age < min_age) {
+        let by_consent = matches!(basis, LegalBasis::Consent | LegalBasis::SeparateConsent);
+        if min_age > 0 && !age.reaches(min_age, by_consent && consent == ConsentState::Given) {
             return Some(Reason::UnderAge);
         }
         if gpc && self.gpc.opts_out.get(at).copied().unwrap_or(true) {
@@ -199,6 +193,24 @@ impl Policy {
             LegalBasis::Contract | LegalBasis::LegalObligation | LegalBasis::VitalInterests => true,
         };
         (!permitted).then_some(Reason::NoConsent)
+    }
+}
+
+/// What is known of a subject's age where a purpose asks for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// Lower end of the age band in years, if it is known.
+    Own(Option<u8>),
+    /// A guardian speaks for the subject: what he gave consent to is as good as an adult's.
+    Guarded,
+}
+
+impl Age {
+    fn reaches(self, min_age: u8, given: bool) -> bool {
+        match self {
+            Self::Own(age) => age.is_some_and(|age| age >= min_age),
+            Self::Guarded => given,
+        }
     }
 }
 

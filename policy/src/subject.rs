@@ -1,14 +1,19 @@
 //! Who a row is about: ledger ids, subject ids and the narrower name that a table holds.
+//!
+//! An assigned subject is known to the ledger and to tables by two ids, so that keys of tables can change. One that signs is
+//! known to both by the hash of its own key, which nobody but its holder can use and which its device can compute.
 
 use sha2::{Digest, Sha256};
 
 use crate::hex::Hex16;
 
-/// Stable id of an assigned subject: `HMAC-SHA256(K_ledger, attribute value)`. In no table, no log line.
+/// Stable id of a subject in the ledger: `HMAC-SHA256(K_ledger, attribute value)` for assigned subjects, the subject id for
+/// those that sign. In no table, no log line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LedgerId([u8; 32]);
 
-/// Id that tables are derived from: `HMAC-SHA256(K_n, ledger id)` for assigned subjects, n the key generation.
+/// Id that tables are derived from: `HMAC-SHA256(K_n, ledger id)` for assigned subjects, n the key generation; `SHA-256(public
+/// key)` for those that sign.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubjectId([u8; 32]);
 
@@ -17,6 +22,12 @@ impl LedgerId {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The ledger's id of a subject that signs.
+    #[must_use]
+    pub const fn of_certified(subject: &SubjectId) -> Self {
+        Self(subject.0)
     }
 
     /// The 32 bytes, for the ledger and for frames only.
@@ -31,6 +42,12 @@ impl SubjectId {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The id of a subject that signs with the Ed25519 key of these bytes.
+    #[must_use]
+    pub fn of_public_key(key: &[u8; 32]) -> Self {
+        Self(Sha256::digest(key).into())
     }
 
     /// The 32 bytes: whoever holds them can find the subject's rows.

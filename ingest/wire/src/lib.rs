@@ -1,11 +1,18 @@
-//! What both ends of the network need, pure: the readers of OTLP and of the protocols beside it, and the encodings of consent statements.
+//! What both ends of the network need, pure: the readers of OTLP and of the protocols beside it, the encodings of consent statements,
+//! identities, signed requests, receipts and the rows that they are about.
 
 pub mod cloudevents;
 mod event;
 pub mod glean;
 pub mod identified;
+pub mod identity;
 mod json;
+pub mod merkle;
 pub mod otlp;
+pub mod reason;
+pub mod receipt;
 pub mod record;
+pub mod row;
 pub mod segment;
+pub mod signature;
 pub mod statement;

@@ -8,7 +8,7 @@ use crate::batch::{AdmittedGroup, RawColumn};
 use crate::catalogue::Stream;
 use crate::consent::ConsentSnapshot;
 use crate::plan::{Input, Plan};
-use crate::policy::{Jurisdictions, Policy};
+use crate::policy::{Age, Jurisdictions, Policy};
 use crate::reason::Reason;
 
 /// What a gate looks at: few per batch, so that it is asked once for each and not once a row.
@@ -111,8 +111,12 @@ impl Gate<'_> {
     /// The first reason for which the purpose may not have rows of this context.
     pub(super) fn refusal(&self, context: Context) -> Option<Reason> {
         let consent = self.consent.of(context.subject as usize);
+        if consent.closed() {
+            return Some(Reason::NoConsent);
+        }
         let state = consent.state(usize::from(self.purpose), self.day);
-        self.policy.gate(self.purpose, context.jurisdiction, context.gpc, consent.age_from(), state)
+        let age = if consent.guardian() { Age::Guarded } else { Age::Own(consent.age_from()) };
+        self.policy.gate(self.purpose, context.jurisdiction, context.gpc || consent.gpc(), age, state)
     }
 }
 

@@ -216,7 +216,7 @@ pub(super) fn keys() -> Keys {
 }
 
 pub(super) fn evidence(received_at: i64, gpc: bool) -> Evidence {
-    Evidence { source: Arc::from("devices"), received_at, gpc }
+    Evidence { source: Arc::from("devices"), received_at, gpc, certified: None }
 }
 
 /// A value of a field.

@@ -11,12 +11,13 @@ use super::fixture::{
     Batch, CAR, LATER, OPENED, PHONE, PURPOSES, Resource, Row, TODAY, TRIAL, Value, Values, Who, events, evidence,
     keys, plan, plan_with,
 };
-use crate::batch::{Admitted, Cleared, ClearedTable, DecodeTally, RawColumn, RawGroup, Received};
+use crate::batch::{Admitted, Cleared, ClearedTable, DecodeTally, Evidence, RawColumn, RawGroup, Received};
 use crate::consent::{ConsentSnapshot, ConsentState, SubjectConsent};
 use crate::counts::Count;
 use crate::keys::{HmacKey, Keys};
 use crate::operator::clean::assert_clean;
 use crate::reason::Reason;
+use crate::subject::{LedgerId, SubjectId};
 
 const ANALYTICS: usize = 0;
 const DIAGNOSTICS: usize = 1;
@@ -193,10 +194,35 @@ fn min_age_needs_a_known_age() {
 }
 
 #[test]
+fn a_closed_key_has_nothing_stored_whatever_the_basis() {
+    let given = all(ConsentState::Given);
+    assert_eq!(reasons(&clear(&drive(who("alice", "DE")), given)), [None; 3]);
+    assert_eq!(reasons(&clear(&drive(who("alice", "DE")), given.with_closed(true))), [Some(Reason::NoConsent); 3]);
+}
+
+#[test]
+fn who_signed_is_the_subject_of_every_row_and_its_device_can_compute_the_name() {
+    let batch = drive(who("alice", "DE"));
+    let subject = SubjectId::of_public_key(&[7; 32]);
+    let evidence = Evidence { certified: Some(subject), ..evidence(TODAY, false) };
+    let consent = ConsentSnapshot::new(0, vec![all(ConsentState::Given)]);
+    let admitted = batch.received(plan().catalogue()).admit(evidence, &keys());
+    let cleared = plan().clear(admitted, &consent, &keys());
+    assert_eq!(cleared.subjects(), [LedgerId::of_certified(&subject)]);
+    for table in cleared.tables() {
+        let names = table.rows.column_by_name("subject").unwrap().as_string::<i32>();
+        let expected = subject.in_table(&table.purpose_name);
+        assert!(names.iter().all(|name| name == Some(expected.as_str())), "{}", table.purpose_name);
+    }
+    assert_eq!(cleared.tables().len(), 3);
+}
+
+#[test]
 fn gpc_opts_out_by_header_or_attribute_of_what_the_policy_lists() {
     let opted = [Some(Reason::OptedOut), None, Some(Reason::OptedOut)];
     let given = all(ConsentState::Given);
     assert_eq!(reasons(&clear_with(&drive(who("alice", "DE")), given, TODAY, true)), opted);
+    assert_eq!(reasons(&clear(&drive(who("alice", "DE")), given.with_gpc(true))), opted);
     assert_eq!(reasons(&clear(&drive(Who { gpc: Some(true), ..who("alice", "DE") }), given)), opted);
     // Its absence says nothing, and `false` takes nothing back from the header.
     let no = drive(Who { gpc: Some(false), ..who("alice", "DE") });

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::consent::ConsentState;
+use crate::policy::Age;
 use crate::problem::Problem;
 use crate::reason::Reason;
 use crate::testing::{POLICY, assert_problem, edit};
@@ -53,7 +54,7 @@ fn unknown_jurisdictions_get_the_strictest_basis_and_the_highest_age() {
 fn the_gate_gives_the_first_reason() {
     let text = edit(POLICY, "{ \"*\" = \"contract\", EU = \"consent\" }", "{ EU = \"consent\", US-CA = \"notice\" }");
     let policy = Policy::parse(&text, "policy.toml").unwrap();
-    let gate = |place, gpc, age, state| policy.gate(1, place, gpc, age, state);
+    let gate = |place, gpc, age, state| policy.gate(1, place, gpc, Age::Own(age), state);
     let (eu, california, china) = (1, 2, 3);
     assert_eq!(gate(china, true, None, ConsentState::Unknown), Some(Reason::NoBasis));
     assert_eq!(gate(eu, true, None, ConsentState::Given), Some(Reason::UnderAge));
@@ -73,8 +74,16 @@ fn the_gate_gives_the_first_reason() {
     assert_eq!(gate(eu, false, Some(16), ConsentState::Given), None);
     assert_eq!(gate(0, false, Some(15), ConsentState::Given), Some(Reason::UnderAge), "unknown has the highest age");
     assert_eq!(gate(99, false, Some(99), ConsentState::Given), Some(Reason::NoBasis));
-    assert_eq!(policy.gate(99, eu, false, Some(99), ConsentState::Given), Some(Reason::NoBasis));
-    assert_eq!(policy.gate(0, eu, true, None, ConsentState::Given), None, "no age, and gpc does not name it");
+    let guarded = |place, state| policy.gate(1, place, false, Age::Guarded, state);
+    assert_eq!(guarded(eu, ConsentState::Given), None, "a guardian's consent is as good as an adult's");
+    assert_eq!(guarded(eu, ConsentState::Unknown), Some(Reason::UnderAge));
+    assert_eq!(
+        guarded(california, ConsentState::Given),
+        Some(Reason::UnderAge),
+        "where consent is no basis, age counts"
+    );
+    assert_eq!(policy.gate(99, eu, false, Age::Own(Some(99)), ConsentState::Given), Some(Reason::NoBasis));
+    assert_eq!(policy.gate(0, eu, true, Age::Own(None), ConsentState::Given), None, "no age, and gpc does not name it");
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn clear(plan: &Plan, consent: SubjectConsent) -> Cleared {
     let key = |secret| HmacKey::new(1, &[secret; 32]);
     let keys = Keys::new(key(1), key(2), plan.named_keys().into_iter().map(|name| (name, key(3))).collect());
     let region = plan.policy().jurisdictions.values.keys().next().map_or("DE", String::as_str);
-    let evidence = Evidence { source: Arc::from("law"), received_at: 1, gpc: false };
+    let evidence = Evidence { source: Arc::from("law"), received_at: 1, gpc: false, certified: None };
     let admitted = batch(catalogue(), region).admit(evidence, &keys);
     let snapshot = ConsentSnapshot::new(1, vec![consent; admitted.subjects().len()]);
     plan.clear(admitted, &snapshot, &keys)

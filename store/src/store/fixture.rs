@@ -94,8 +94,10 @@ pub(crate) fn cleared(
     rows: usize,
     first: i64,
 ) -> Cleared {
-    let admitted = received(subjects, rows, first)
-        .admit(Evidence { source: Arc::from("devices"), received_at: 1_767_225_600_000_000, gpc: false }, keys);
+    let admitted = received(subjects, rows, first).admit(
+        Evidence { source: Arc::from("devices"), received_at: 1_767_225_600_000_000, gpc: false, certified: None },
+        keys,
+    );
     let snapshot = consent(admitted.subjects());
     plan.clear(admitted, &snapshot, keys)
 }

@@ -1,0 +1,192 @@
+//! Keys of subjects that sign: an Ed25519 key for each epoch of a device, all from one seed (RFC 5869, RFC 8032).
+
+use std::fmt::{Debug, Display, Formatter};
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use candor_policy::subject::SubjectId;
+use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+/// What the names of a key's input begin with.
+const PURPOSE: &[u8] = b"candor/subject/v1";
+
+/// The secret of a device: 32 bytes that never leave it. They are overwritten when it is dropped.
+#[derive(Clone)]
+pub struct Seed(Zeroizing<[u8; 32]>);
+
+/// The key pair of one epoch: who a device is for that long.
+#[derive(Debug)]
+pub struct SubjectKey {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
+
+/// An Ed25519 public key; its text is base64url without padding (RFC 4648, section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublicKey([u8; 32]);
+
+/// Why there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The name of a fleet has at most 65,535 bytes.
+    #[error("the name of the fleet is too long to make a key of")]
+    Fleet,
+    /// The cryptographic library refused what it was given.
+    #[error("no key can be made of this seed")]
+    Refused,
+    /// The text is no public key.
+    #[error("a public key is 43 characters of base64url")]
+    Text,
+}
+
+impl Seed {
+    /// These bytes as a seed.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for whoever keeps them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// 32 bytes for another purpose of the device: HKDF-SHA256 with an empty salt and `info`.
+    ///
+    /// # Errors
+    /// [`KeyError::Refused`], which does not happen for 32 bytes.
+    pub fn expand(&self, info: &[u8]) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        let mut out = Zeroizing::new([0; 32]);
+        let key = Salt::new(HKDF_SHA256, &[]).extract(self.as_bytes());
+        let info = [info];
+        let filled = key.expand(&info, Bytes32).and_then(|expanded| expanded.fill(out.as_mut_slice()));
+        filled.map(|()| out).map_err(|_| KeyError::Refused)
+    }
+}
+
+impl Debug for Seed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+impl SubjectKey {
+    /// The key of an epoch in a fleet: HKDF-SHA256 of the seed with an empty salt and
+    /// `info = "candor/subject/v1" ‖ u16be len(fleet) ‖ fleet ‖ u64be epoch`, taken as the seed of an Ed25519 key.
+    ///
+    /// # Errors
+    /// [`KeyError::Fleet`] for a name beyond 65,535 bytes.
+    pub fn derive(seed: &Seed, fleet: &str, epoch: u64) -> Result<Self, KeyError> {
+        let length = u16::try_from(fleet.len()).map_err(|_| KeyError::Fleet)?;
+        let info = [PURPOSE, &length.to_be_bytes(), fleet.as_bytes(), &epoch.to_be_bytes()].concat();
+        Self::of_seed(&*seed.expand(&info)?)
+    }
+
+    /// The key pair of an Ed25519 seed (RFC 8032, section 5.1.5): that of a service's receipts is kept so.
+    ///
+    /// # Errors
+    /// [`KeyError::Refused`], which does not happen for 32 bytes.
+    pub fn of_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Refused)?;
+        let mut public = [0; 32];
+        public.copy_from_slice(pair.public_key().as_ref());
+        Ok(Self { pair, public: PublicKey(public) })
+    }
+
+    /// The public half.
+    #[must_use]
+    pub const fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Signs a message.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.pair.sign(message).as_ref());
+        signature
+    }
+
+    /// Who the holder of this key is to a service.
+    #[must_use]
+    pub fn subject_id(&self) -> SubjectId {
+        self.public.subject_id()
+    }
+}
+
+impl PublicKey {
+    /// These bytes as a key; whether it is a point of the curve shows when it verifies something.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// SHA-256 of the key: the id of the subject who holds it.
+    #[must_use]
+    pub fn subject_id(&self) -> SubjectId {
+        SubjectId::of_public_key(&self.0)
+    }
+
+    /// Whether the holder of this key signed a message.
+    #[must_use]
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let mut bytes = [0; 32];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(32) => Ok(Self(bytes)),
+            _ => Err(KeyError::Text),
+        }
+    }
+}
+
+impl Display for PublicKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl Debug for PublicKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        // It is the subject's pseudonym: no log line may have it.
+        f.write_str("PublicKey(..)")
+    }
+}
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A length for HKDF.
+struct Bytes32;
+
+impl KeyType for Bytes32 {
+    fn len(&self) -> usize {
+        32
+    }
+}

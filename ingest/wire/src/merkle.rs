@@ -1,0 +1,136 @@
+//! Merkle trees as RFC 6962 hashes them (section 2.1): roots and inclusion paths of a few leaves.
+
+use sha2::{Digest, Sha256};
+
+/// A hash of a leaf or a node.
+pub type Hash = [u8; 32];
+
+/// Longest path that can be: a tree of 2^63 leaves.
+pub const MOST_PATH: usize = 63;
+
+/// Hash of a leaf: SHA-256(0x00 ‖ entry).
+#[must_use]
+pub fn leaf_hash(entry: &[u8]) -> Hash {
+    Sha256::new_with_prefix([0]).chain_update(entry).finalize().into()
+}
+
+/// Hash of an inner node: SHA-256(0x01 ‖ left ‖ right).
+#[must_use]
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// Root of a tree with these leaf hashes; SHA-256 of nothing for none.
+#[must_use]
+pub fn root(leaves: &[Hash]) -> Hash {
+    match leaves {
+        [] => Sha256::digest([]).into(),
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = leaves.split_at(split(leaves.len()));
+            node_hash(&root(left), &root(right))
+        }
+    }
+}
+
+/// Inclusion path of leaf number `index`, from the leaf up; empty if there is no such leaf, or no other.
+#[must_use]
+pub fn path(leaves: &[Hash], index: usize) -> Vec<Hash> {
+    if leaves.len() < 2 || index >= leaves.len() {
+        return Vec::new();
+    }
+    let at = split(leaves.len());
+    let (left, right) = leaves.split_at(at);
+    let (mut below, beside) =
+        if index < at { (path(left, index), root(right)) } else { (path(right, index - at), root(left)) };
+    below.push(beside);
+    below
+}
+
+/// The root that a path leads to from a leaf, or none if the path has another length than the place asks for
+/// (RFC 9162, section 2.1.3.2).
+#[must_use]
+pub fn root_of_path(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Option<Hash> {
+    if index >= size {
+        return None;
+    }
+    let (mut node, mut last, mut hash) = (index, size - 1, leaf);
+    for beside in path {
+        if last == 0 {
+            return None;
+        }
+        if node & 1 == 1 || node == last {
+            hash = node_hash(beside, &hash);
+            while node & 1 == 0 && node != 0 {
+                node >>= 1;
+                last >>= 1;
+            }
+        } else {
+            hash = node_hash(&hash, beside);
+        }
+        node >>= 1;
+        last >>= 1;
+    }
+    (last == 0).then_some(hash)
+}
+
+/// The largest power of two below `count`, which is at least 2.
+const fn split(count: usize) -> usize {
+    count.next_power_of_two() / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use candor_policy::hex;
+
+    use super::*;
+
+    /// Entries and roots of the tests of Certificate Transparency (google/certificate-transparency, `merkle_tree_test`).
+    const ENTRIES: [&str; 8] =
+        ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+    const ROOTS: [&str; 8] = [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+        "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+    ];
+
+    fn leaves() -> Vec<Hash> {
+        ENTRIES.iter().map(|entry| leaf_hash(&hex::decode(entry).unwrap())).collect()
+    }
+
+    #[test]
+    fn roots_are_those_of_certificate_transparency() {
+        for (count, expected) in (1..).zip(ROOTS) {
+            assert_eq!(hex::encode(&root(&leaves()[..count])), expected, "{count} leaves");
+        }
+        assert_eq!(hex::encode(&root(&[])), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn every_path_leads_to_the_root_and_to_no_other_place() {
+        let all: Vec<Hash> = (0_u8..33).map(|n| leaf_hash(&[n])).collect();
+        for size in 1..=all.len() {
+            let leaves = &all[..size];
+            for index in 0..size {
+                let path = path(leaves, index);
+                let lead = |index: usize, size: usize, path: &[Hash]| {
+                    root_of_path(leaves[index.min(leaves.len() - 1)], index as u64, size as u64, path)
+                };
+                assert_eq!(lead(index, size, &path), Some(root(leaves)), "{index} of {size}");
+                for other in (0..size).filter(|other| *other != index) {
+                    assert_ne!(root_of_path(leaves[index], other as u64, size as u64, &path), Some(root(leaves)));
+                }
+                assert_eq!(lead(index, size, &[path.clone(), vec![[0; 32]]].concat()), None, "longer");
+                if !path.is_empty() {
+                    assert_eq!(lead(index, size, &path[1..]), None, "shorter");
+                }
+            }
+            assert_eq!(root_of_path(leaves[0], size as u64, size as u64, &[]), None);
+        }
+    }
+}
