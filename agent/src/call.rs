@@ -120,6 +120,12 @@ impl Call {
         Self { query: Some(query), ..self }
     }
 
+    pub(crate) fn to_fleet(self, fleet: &str) -> Result<Self, Error> {
+        let fleet = HeaderValue::from_str(fleet);
+        let fleet = fleet.map_err(|_| Error::Identity("the fleet's name fits no header".to_owned()))?;
+        Ok(self.with(signature::FLEET, fleet))
+    }
+
     pub(crate) fn zstd(self) -> Self {
         self.with(CONTENT_ENCODING, HeaderValue::from_static("zstd"))
     }
@@ -157,6 +163,14 @@ impl Heard {
     /// What it said, fit for people.
     pub(crate) fn message(&self) -> String {
         message(&self.body)
+    }
+
+    /// The body of a success.
+    pub(crate) fn success(self) -> Result<Bytes, Error> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        Err(Error::Status { status: self.status, message: self.message() })
     }
 
     /// Whether the same may succeed a little later, whoever asks: what OTLP says, and what servers and ways to them do.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
+use crate::rim::Transport;
 use crate::trust;
 
 /// Most bytes of an answer that are read.
@@ -33,6 +34,7 @@ pub struct Client {
     tls: Option<Tls>,
     token: Option<HeaderValue>,
     timeout: Duration,
+    answer_bytes: usize,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -86,15 +88,22 @@ impl Client {
         });
         let plain_host = host.trim_matches(['[', ']']).to_owned();
         Ok(Self {
-            authority: format!("{host}:{port}"),
+            authority: authority(host, port, secure),
             port,
             base: uri.path().trim_end_matches('/').to_owned(),
             token: token.transpose()?,
             tls: if secure { Some(Tls::new(plain_host.clone(), ca)?) } else { None },
             host: plain_host,
             timeout: Duration::from_secs(30),
+            answer_bytes: ANSWER_BYTES,
             connection: None,
         })
+    }
+
+    /// The same with another limit on the bytes of an answer.
+    #[must_use]
+    pub fn answer_bytes(self, answer_bytes: usize) -> Self {
+        Self { answer_bytes, ..self }
     }
 
     /// `POST path` with a body.
@@ -114,24 +123,7 @@ impl Client {
     }
 
     async fn request(&mut self, method: Method, path: &str, payload: Option<Payload>) -> Result<Answer, Error> {
-        let request = self.build(method, path, payload)?;
-        let exchange = tokio::time::timeout(self.timeout, self.exchange(request)).await;
-        let answer = exchange.unwrap_or_else(|_| Err(self.unreachable("it took too long")));
-        if answer.is_err() {
-            self.connection = None;
-        }
-        answer
-    }
-
-    fn build(&self, method: Method, path: &str, payload: Option<Payload>) -> Result<Request<Full<Bytes>>, Error> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header(HOST, &self.authority)
-            .header(USER_AGENT, concat!("candor/", env!("CARGO_PKG_VERSION")));
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, token);
-        }
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let mut body = Bytes::new();
         if let Some(payload) = payload {
             request = request.header(CONTENT_TYPE, payload.content_type);
@@ -140,10 +132,31 @@ impl Client {
             }
             body = payload.bytes;
         }
-        request.body(Full::new(body)).map_err(|_| Error::Address("its path cannot be used"))
+        let response = self.timely(request.body(body).map_err(|_| Error::Address("its path cannot be used"))?).await?;
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        Ok(Answer { status: response.status(), retry_after, body: response.into_body() })
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+    async fn timely(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(&self.authority).map_err(|_| Error::Address("its host is no name"))?);
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("candor/", env!("CARGO_PKG_VERSION"))));
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        let exchange = tokio::time::timeout(self.timeout, self.once(request.map(Full::new))).await;
+        let answer = exchange.unwrap_or_else(|_| Err(self.unreachable("it took too long")));
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    async fn once(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Error> {
         let mut open = self.connection.take();
         if let Some(connection) = &mut open
             && connection.ready().await.is_err()
@@ -155,16 +168,11 @@ impl Client {
             None => self.connect().await?,
         };
         let response = connection.send_request(request).await.map_err(|e| self.unreachable(e))?;
-        let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, self.answer_bytes).collect().await;
         let body = body.map_err(|_| self.unreachable("its answer broke off or is too long"))?.to_bytes();
         self.connection = Some(connection);
-        Ok(Answer { status, retry_after, body })
+        Ok(Response::from_parts(head, body))
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
@@ -196,6 +204,30 @@ impl Client {
     fn unreachable(&self, why: impl std::fmt::Display) -> Error {
         Error::Unreachable { authority: self.authority.clone(), why: why.to_string() }
     }
+}
+
+impl Transport for Client {
+    fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    fn base(&self) -> &str {
+        &self.base
+    }
+
+    async fn exchange(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        self.timely(request).await
+    }
+
+    fn part(&mut self) {
+        self.connection = None;
+    }
+}
+
+/// As signatures have it (RFC 9421, section 2.2.3): in lower case, without the port that the scheme has anyway.
+fn authority(host: &str, port: u16, secure: bool) -> String {
+    let host = host.to_ascii_lowercase();
+    if port == if secure { 443 } else { 80 } { host } else { format!("{host}:{port}") }
 }
 
 impl std::fmt::Debug for Client {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candor_policy::consent::ConsentState;
 use candor_wire::identity::SubjectKey;
-use candor_wire::statement::{Notice, SignedStatement, StatementDraft};
+use candor_wire::statement::{Notice, SignedStatement};
 use serde::{Deserialize, Serialize};
 
 use crate::epoch::DAY;
@@ -112,7 +112,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    fn new(notice: Notice) -> Self {
+    pub(crate) fn new(notice: Notice) -> Self {
         Self {
             purposes: BTreeMap::new(),
             notice,
@@ -162,6 +162,11 @@ impl Draft {
         self
     }
 
+    /// The same, by value.
+    pub(crate) fn with(self, other: Self) -> Self {
+        self.and(&other)
+    }
+
     pub(crate) fn withdraw_all(&mut self) {
         for state in self.purposes.values_mut() {
             *state = match state {
@@ -199,14 +204,15 @@ impl Draft {
     pub(crate) fn sign(&self, key: &SubjectKey, fleet: &str, epoch: &EpochState) -> Result<SignedStatement, Error> {
         let previous = match epoch.head() {
             Some(head) => head.hash().map_err(|_| Error::Crypto)?.to_string(),
-            None => "0".repeat(64),
+            None => SignedStatement::nothing_before(),
         };
         let before = epoch.head().map_or(0, |head| head.sequence).max(epoch.signed);
         let sequence = before.max(i64::from(epoch.instance) << 32).checked_add(1);
         let sequence = sequence.filter(|sequence| sequence & 0xffff_ffff != 0);
         let sequence = sequence.ok_or_else(|| Error::Consent("the epoch has no sequence number left".into()))?;
-        let draft = StatementDraft {
+        let statement = SignedStatement {
             fleet: fleet.to_owned(),
+            key: key.public(),
             sequence,
             previous,
             purposes: self.purposes.clone(),
@@ -217,8 +223,9 @@ impl Draft {
             gpc: self.gpc,
             guardian: self.guardian,
             closes: self.closes,
+            signature: String::new(),
         };
-        SignedStatement::sign(key, draft).map_err(|error| Error::Consent(error.to_string()))
+        statement.sign(key).map_err(|error| Error::Consent(error.to_string()))
     }
 }
 

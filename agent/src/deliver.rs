@@ -166,7 +166,7 @@ impl Device {
     }
 
     async fn advance<T: Transport>(&mut self, transport: &mut T) -> Result<Next, Halt> {
-        if self.leaving.is_some() {
+        if !self.leaving.is_empty() {
             return self.deliver_leaving(transport).await;
         }
         if let Some(refused) = self.state.epochs.iter().find(|epoch| epoch.is_refused && epoch.is_behind()) {
@@ -199,7 +199,7 @@ impl Device {
         epoch: u64,
         call: &Call,
     ) -> Result<Heard, Halt> {
-        let owner = self.leaving.as_ref().filter(|_| leaving).map(|owner| &owner.identity);
+        let owner = self.leaving.first().filter(|_| leaving).map(|owner| &owner.identity);
         let key = owner.unwrap_or(&self.identity).key(epoch)?;
         if self.connected.replace((leaving, epoch)) != Some((leaving, epoch)) {
             transport.part();
@@ -252,7 +252,7 @@ impl Device {
         }
     }
 
-    fn got_through(&mut self) {
+    pub(crate) fn got_through(&mut self) {
         self.backoff.reset();
         self.heals = 0;
     }
@@ -480,9 +480,7 @@ impl Device {
     }
 
     pub(crate) fn addressed(&self, call: Call) -> Result<Call, Error> {
-        let fleet = HeaderValue::from_str(self.identity.fleet());
-        let fleet = fleet.map_err(|_| Error::Identity("the fleet's name fits no header".to_owned()))?;
-        Ok(call.with(signature::FLEET, fleet))
+        call.to_fleet(self.identity.fleet())
     }
 
     fn line(&self, epoch: u64, number: u64) -> Line {

@@ -145,7 +145,7 @@ pub struct Device {
     pub(crate) journal: Journal,
     pub(crate) spool: Spool,
     pub(crate) taken: u64,
-    pub(crate) leaving: Option<Leaving>,
+    pub(crate) leaving: Vec<Leaving>,
     pub(crate) caller: Caller,
     pub(crate) backoff: Backoff,
     /// Numbers below others that the service lacks, to be filled.
@@ -178,7 +178,7 @@ impl Device {
     /// writes (a batch that is damaged is dropped and counted instead).
     pub fn open(world: World, settings: Settings, at: IdentityAt) -> Result<Self, Error> {
         let folder = &world.folder;
-        let leaving = Leaving::load_and_finish(&**folder, &*world.random, &at)?;
+        let leaving = crate::owner::load_and_finish(&**folder, &*world.random, &at)?;
         let identity = match &at {
             IdentityAt::Folder => Identity::load(&**folder)?,
             IdentityAt::File(path) => Some(Identity::read(path)?),
@@ -278,7 +278,7 @@ impl Device {
         let key = self.identity.public(self.state.epoch)?;
         let behind = |epochs: &[crate::state::EpochState]| {
             let open = epochs.iter().filter(|epoch| epoch.is_behind());
-            open.map(|epoch| epoch.statements.len() - epoch.delivered).sum()
+            open.map(|epoch| epoch.statements.len() - epoch.delivered).sum::<usize>()
         };
         Ok(Shown {
             fleet: self.identity.fleet().to_owned(),
@@ -289,7 +289,7 @@ impl Device {
             epochs: self.epochs().into_iter().collect(),
             consent: self.consented().cloned(),
             undelivered: behind(&self.state.epochs),
-            leaving: self.leaving.as_ref().map_or(0, |leaving| behind(&leaving.epochs)),
+            leaving: self.leaving.iter().map(|leaving| behind(&leaving.epochs)).sum(),
             receipt_key: self.state.receipt_key,
             clock_offset: self.caller.offset,
             spool_bytes: self.spool.bytes(),

@@ -87,6 +87,9 @@ pub enum Error {
     /// The key of the epoch was closed: nothing is stored for it any more.
     #[error("the key of epoch {0} is closed: begin another epoch (`rotate`)")]
     Closed(u64),
+    /// The service cannot be asked, or does not answer as it should.
+    #[error("the service cannot be asked: {0}")]
+    Service(String),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     NoRandomness,
@@ -119,6 +122,7 @@ impl Error {
             | Self::Identity(_)
             | Self::Consent(_)
             | Self::Closed(_)
+            | Self::Service(_)
             | Self::NoRandomness
             | Self::Crypto => false,
         }

@@ -120,7 +120,7 @@ impl From<candor_agent::error::Error> for Failure {
             }
             Error::Consent(_) => failure(Exit::Usage),
             Error::Identity(_) | Error::Damaged { .. } => failure(Exit::BadConfiguration),
-            Error::Folder { .. } | Error::Closed(_) | Error::NoRandomness | Error::Crypto => failure(Exit::Failed),
+            Error::Folder { .. } | Error::Closed(_) | Error::Service(_) | Error::NoRandomness | Error::Crypto => failure(Exit::Failed),
         }
     }
 }

@@ -1,0 +1,311 @@
+//! The device's story against the service's: receipts as they were kept, receipts as the service has them, and the rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use candor_policy::hex;
+use candor_wire::receipt::{Receipt, SignedReceipt};
+use candor_wire::row::hash_of;
+use serde::Deserialize;
+
+use crate::access::{RowAnswer, SubjectAnswer};
+use crate::call::Call;
+use crate::deliver::Halt;
+use crate::device::Device;
+use crate::error::Error;
+use crate::journal::Line;
+use crate::rim::Transport;
+
+/// Receipts that one answer has at most.
+const PAGE: usize = 1_000;
+
+/// What became of a batch, as the device kept it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The epoch whose key signed it.
+    pub epoch: u64,
+    /// Its number, if it had one.
+    pub batch: Option<u64>,
+    /// Events that were acknowledged.
+    pub events: u64,
+    /// Events that the device dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// The receipt, if one came.
+    pub receipt: Option<SignedReceipt>,
+}
+
+/// What [`Device::check`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Check {
+    /// Receipts whose signature, path, subject and place in the journal hold.
+    pub receipts: u64,
+    /// Receipts of purposes whose rows the service has as they were signed.
+    pub matched: u64,
+    /// Rows that they have.
+    pub rows: u64,
+    /// Receipts of purposes whose rows are not all there, and need not be yet.
+    pub pending: u64,
+    /// What is not as it should be, by epoch and batch.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The epoch.
+    pub epoch: u64,
+    /// Number of the batch, if it is known.
+    pub batch: Option<u64>,
+    /// The purpose, if it is about rows.
+    pub purpose: Option<String>,
+    /// Number of the batch among those that stored rows for the purpose, as the table has it.
+    pub purpose_batch: Option<u64>,
+    /// What it is.
+    pub what: What,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum What {
+    /// The kept receipt is not one that the service signed for this device.
+    #[error("the receipt that the device holds does not hold: it was not signed by the service for this key")]
+    BadReceipt,
+    /// Rows are gone.
+    #[error("{found} of {stored} rows are there")]
+    Missing {
+        /// Rows in the receipt.
+        stored: u64,
+        /// Rows that the service shows.
+        found: u64,
+    },
+    /// As many rows as there should be, and not the same.
+    #[error("the rows are not those of the receipt")]
+    Changed,
+    /// More rows than there should be.
+    #[error("{found} rows are there, the receipt has {stored}")]
+    Additional {
+        /// Rows in the receipt.
+        stored: u64,
+        /// Rows that the service shows.
+        found: u64,
+    },
+    /// Rows of a batch that no receipt has.
+    #[error("{found} rows are there that no receipt has")]
+    NoReceipt {
+        /// Rows that the service shows.
+        found: u64,
+    },
+    /// The device does not hold a receipt that the service has.
+    #[error("the service has a receipt that the device does not hold")]
+    UnknownHere,
+    /// The service does not have a receipt that the device holds.
+    #[error("the device holds a receipt that the service does not have")]
+    UnknownThere,
+    /// The two receipts of one number differ.
+    #[error("the service has another receipt under this number")]
+    Differs,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ReceiptsAnswer {
+    List(Vec<SignedReceipt>),
+    Named { receipts: Vec<SignedReceipt> },
+}
+
+/// Rows of a purpose's batch, by stream.
+type Rows<'a> = BTreeMap<(&'a str, Option<u64>), BTreeMap<&'a str, Vec<Vec<u8>>>>;
+
+impl Device {
+    /// What became of every batch, in order. Reading it checks the chain.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a line was changed.
+    pub fn receipts(&mut self) -> Result<Vec<Kept>, Error> {
+        self.freshen()?;
+        self.journal.lines()?.into_iter().map(Kept::of).collect()
+    }
+
+    /// Checks every receipt that is kept, and holds what the service has of each epoch against them, an epoch a connection.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the journal was changed; [`Error::Service`] if the service cannot be asked.
+    pub async fn check<T: Transport>(&mut self, transport: &mut T) -> Result<Check, Error> {
+        let kept = self.receipts()?;
+        let mut check = Check::default();
+        let mut epochs: BTreeMap<u64, Vec<Receipt>> = BTreeMap::new();
+        for Kept { epoch, batch, receipt, .. } in kept {
+            let Some(signed) = receipt else { continue };
+            if self.is_sound(epoch, batch, &signed)? {
+                check.receipts += 1;
+            } else {
+                check.findings.push(Finding::of(epoch, batch, What::BadReceipt));
+            }
+            epochs.entry(epoch).or_default().push(signed.receipt);
+        }
+        for epoch in self.epochs() {
+            epochs.entry(epoch).or_default();
+        }
+        let result = self.check_epochs(transport, &epochs, &mut check).await;
+        self.is_stale |= matches!(result, Err(Halt::Error(_)));
+        result?;
+        check.findings.sort();
+        check.findings.dedup();
+        Ok(check)
+    }
+
+    async fn check_epochs<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epochs: &BTreeMap<u64, Vec<Receipt>>,
+        check: &mut Check,
+    ) -> Result<(), Halt> {
+        for (epoch, own) in epochs {
+            transport.part();
+            self.connected = Some((false, *epoch));
+            let call = self.addressed(Call::get("/v1/subject"))?;
+            let heard = self.ask(transport, false, *epoch, &call).await?;
+            if heard.reason() == Some(candor_wire::reason::Reason::SubjectUnknown) {
+                let gone = own.iter().map(|receipt| Finding::of(*epoch, Some(receipt.batch), What::UnknownThere));
+                check.findings.extend(gone);
+                continue;
+            }
+            let body = heard.success()?;
+            let answer: SubjectAnswer =
+                serde_json::from_slice(&body).map_err(|_| Error::Answer("what a service says of a subject"))?;
+            let theirs = self.receipts_there(transport, *epoch).await?;
+            compare_receipts(*epoch, own, &theirs, check);
+            compare_rows(*epoch, own, &answer.rows, self.caller.time(), check)?;
+        }
+        Ok(())
+    }
+
+    async fn receipts_there<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: u64,
+    ) -> Result<BTreeMap<u64, Receipt>, Halt> {
+        let mut theirs = BTreeMap::new();
+        loop {
+            let from = theirs.keys().last().map_or(1, |last| last + 1);
+            let call = self.addressed(Call::get("/v1/subject/receipts").query(format!("from={from}")))?;
+            let heard = self.ask(transport, false, epoch, &call).await?;
+            let body = heard.success()?;
+            let (ReceiptsAnswer::List(page) | ReceiptsAnswer::Named { receipts: page }) =
+                serde_json::from_slice(&body).map_err(|_| Error::Answer("a list of receipts"))?;
+            let is_last = page.len() < PAGE;
+            let new = page.into_iter().map(|signed| (signed.receipt.batch, signed.receipt));
+            theirs.extend(new.filter(|(batch, _)| *batch >= from));
+            if is_last || theirs.keys().last().is_none_or(|last| *last < from) {
+                return Ok(theirs);
+            }
+        }
+    }
+
+    fn is_sound(&self, epoch: u64, batch: Option<u64>, signed: &SignedReceipt) -> Result<bool, Error> {
+        let Some(known) = self.state.receipt_key else { return Ok(false) };
+        let subject = hex::encode(self.identity.public(epoch)?.subject_id().as_bytes());
+        let receipt = &signed.receipt;
+        let ours = receipt.subject == subject && receipt.fleet == self.identity.fleet();
+        Ok(ours && Some(receipt.batch) == batch && signed.verify(&known).is_ok())
+    }
+}
+
+impl Kept {
+    fn of(line: Line) -> Result<Self, Error> {
+        let damaged = |_| Error::Damaged { name: crate::journal::FILE.to_owned(), what: "a receipt in it is none" };
+        let receipt = match (&line.receipt, &line.proof) {
+            (Some(receipt), Some(proof)) => Some(SignedReceipt {
+                receipt: serde_json::from_str(receipt.get()).map_err(damaged)?,
+                proof: serde_json::from_str(proof.get()).map_err(damaged)?,
+            }),
+            _ => None,
+        };
+        Ok(Self { epoch: line.epoch, batch: line.batch, events: line.events, dropped: line.dropped, receipt })
+    }
+}
+
+impl Finding {
+    const fn of(epoch: u64, batch: Option<u64>, what: What) -> Self {
+        Self { epoch, batch, purpose: None, purpose_batch: None, what }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "epoch {}", self.epoch)?;
+        if let Some(batch) = self.batch {
+            write!(f, ", batch {batch}")?;
+        }
+        if let Some(purpose) = &self.purpose {
+            write!(f, ", {purpose}")?;
+        }
+        if let Some(batch) = self.purpose_batch {
+            write!(f, " (its batch {batch})")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+fn compare_receipts(epoch: u64, own: &[Receipt], theirs: &BTreeMap<u64, Receipt>, check: &mut Check) {
+    let mut here = BTreeSet::new();
+    for receipt in own {
+        here.insert(receipt.batch);
+        let what = match theirs.get(&receipt.batch) {
+            None => What::UnknownThere,
+            Some(other) if other != receipt => What::Differs,
+            Some(_) => continue,
+        };
+        check.findings.push(Finding::of(epoch, Some(receipt.batch), what));
+    }
+    let unknown = theirs.keys().filter(|batch| !here.contains(batch));
+    check.findings.extend(unknown.map(|batch| Finding::of(epoch, Some(*batch), What::UnknownHere)));
+}
+
+fn compare_rows(
+    epoch: u64,
+    own: &[Receipt],
+    answer: &[RowAnswer],
+    now: i64,
+    check: &mut Check,
+) -> Result<(), Error> {
+    let mut rows: Rows<'_> = BTreeMap::new();
+    for row in answer {
+        let bytes = URL_SAFE_NO_PAD.decode(&row.row).map_err(|_| Error::Answer("rows in base64url"))?;
+        let batch = rows.entry((&row.purpose, row.batch)).or_default();
+        batch.entry(&row.stream).or_default().push(bytes);
+    }
+    for receipt in own {
+        for (purpose, stored) in receipt.purposes.iter().filter(|(_, purpose)| purpose.stored > 0) {
+            let found = rows.remove(&(purpose.as_str(), stored.batch)).unwrap_or_default();
+            let count = found.values().map(Vec::len).sum::<usize>() as u64;
+            let streams = found.iter().map(|(stream, rows)| (*stream, rows.iter().map(Vec::as_slice).collect()));
+            let hash = hex::encode(&hash_of(streams));
+            let what = if stored.rows.as_ref() == Some(&hash) && count == stored.stored {
+                check.matched += 1;
+                check.rows += count;
+                continue;
+            } else if count < stored.stored {
+                if now < receipt.seal_by {
+                    check.pending += 1;
+                    continue;
+                }
+                What::Missing { stored: stored.stored, found: count }
+            } else if count > stored.stored {
+                What::Additional { stored: stored.stored, found: count }
+            } else {
+                What::Changed
+            };
+            let purpose = Some(purpose.clone());
+            let purpose_batch = stored.batch;
+            check.findings.push(Finding { epoch, batch: Some(receipt.batch), purpose, purpose_batch, what });
+        }
+    }
+    for ((purpose, batch), streams) in rows {
+        let found = streams.values().map(Vec::len).sum::<usize>() as u64;
+        let (purpose, what) = (Some(purpose.to_owned()), What::NoReceipt { found });
+        check.findings.push(Finding { epoch, batch: None, purpose, purpose_batch: batch, what });
+    }
+    Ok(())
+}
