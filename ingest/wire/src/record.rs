@@ -179,7 +179,7 @@ impl ConsentRecord {
     ) -> Result<Self, StatementError> {
         let damaged = |sequence, what| StatementError::Damaged { sequence, what };
         let newest = history.last().ok_or(damaged(0, "there is none"))?;
-        let record_id = newest.hash().map_err(|_| damaged(newest.sequence, "it is not JSON"))?;
+        let record_id = newest.hash()?;
         let of_purpose = |terms: &Terms| {
             let state = newest.purposes.get(&terms.purpose).copied().unwrap_or_default();
             PurposeRecord {

@@ -10,8 +10,10 @@ use candor_policy::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 mod chain;
+mod signed;
 
 pub use chain::verify_chain;
+pub use signed::{Signed, SignedStatement};
 
 /// Most bytes of a subject's value.
 pub const MAX_SUBJECT_BYTES: usize = 1_024;
@@ -27,6 +29,10 @@ pub const MAX_AGE: u8 = 150;
 pub enum Assertion {
     /// The fleet's own backend said so through the API.
     Controller,
+    /// The subject signed it.
+    Subject,
+    /// A guardian signed it with the subject's key.
+    Guardian,
 }
 
 /// The notice that the subject was shown.
@@ -73,7 +79,7 @@ impl std::fmt::Debug for ConsentRequest {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
-    /// Ledger id, hex: a pseudonym under a secret key.
+    /// Ledger id, hex: a pseudonym under a secret key, or the hash of the subject's own key.
     pub ledger_id: String,
     /// instance·2^32 + n, n from 1.
     pub sequence: i64,
@@ -98,6 +104,9 @@ pub struct Statement {
     pub asserted_by: Assertion,
     /// Name of the source that sent it.
     pub source: String,
+    /// What shows that the subject made it, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// Why a request is not a statement; never holds the subject's value.
@@ -123,6 +132,9 @@ pub enum StatementError {
         /// What it must be.
         expected: &'static str,
     },
+    /// Its signature is not that of its key over what it says.
+    #[error("the signature does not hold: sign the statement as it is sent, with the key that it names")]
+    Signature,
     /// The subject has had 2^32 - 1 statements.
     #[error("the subject has no sequence number left: register it under a new value")]
     SequenceOverflow,
@@ -149,22 +161,7 @@ impl ConsentRequest {
         if self.subject.is_empty() || self.subject.len() > MAX_SUBJECT_BYTES {
             return invalid("subject", "text of 1 to 1,024 bytes");
         }
-        if !is_short(&self.notice.version, |c| !c.is_control()) {
-            return invalid("notice.version", "1 to 64 characters, none of them a control character");
-        }
-        if !is_short(&self.notice.language, |c| c.is_ascii_alphanumeric() || c == '-') {
-            return invalid("notice.language", "a BCP 47 language tag of 1 to 64 characters, like `de` or `pt-BR`");
-        }
-        if self.age_from.is_some_and(|age| age > MAX_AGE) {
-            return invalid("age_from", "an age in years, at most 150");
-        }
-        if self.expires.as_deref().is_some_and(|date| day_number(date).is_none()) {
-            return invalid("expires", "a day, like 2027-12-31");
-        }
-        if self.granted_at.as_deref().is_some_and(|time| crate::otlp::value::rfc3339_microseconds(time).is_none()) {
-            return invalid("granted_at", "a time of RFC 3339, like 2026-01-31T12:00:00Z");
-        }
-        Ok(())
+        check_terms(&self.notice, self.age_from, self.expires.as_deref(), self.granted_at.as_deref())
     }
 }
 
@@ -173,8 +170,12 @@ impl Statement {
     ///
     /// # Errors
     /// None in practice: every field is JSON.
-    pub fn hash(&self) -> Result<Digest, serde_json::Error> {
-        Digest::of_document(self)
+    pub fn hash(&self) -> Result<Digest, StatementError> {
+        match self.to_signed() {
+            // What the subject could not know when it signed is no part of it.
+            Some(signed) => signed.hash(),
+            None => Digest::of_document(self).map_err(|_| self.damaged("it is not JSON")),
+        }
     }
 
     /// The form that clearing sees, with purposes numbered as in `purposes`: those that the statement does not name
@@ -188,7 +189,10 @@ impl Statement {
             // 0 stands for "never": what expired before 1971 has expired on every day that matters.
             Some(date) => day_number(date).ok_or(self.damaged("`expires` is not a day"))?.max(1) as u32,
         };
-        let state = SubjectConsent::new(self.sequence, self.age_from, expires);
+        let state = SubjectConsent::new(self.sequence, self.age_from, expires)
+            .with_guardian(self.asserted_by == Assertion::Guardian)
+            .with_gpc(self.signed.as_ref().is_some_and(|signed| signed.gpc))
+            .with_closed(self.signed.as_ref().is_some_and(|signed| signed.closes));
         Ok(purposes.iter().enumerate().fold(state, |state, (number, name)| {
             state.with(number, self.purposes.get(name.as_ref()).copied().unwrap_or_default())
         }))
@@ -197,6 +201,32 @@ impl Statement {
     const fn damaged(&self, what: &'static str) -> StatementError {
         StatementError::Damaged { sequence: self.sequence, what }
     }
+}
+
+/// Sizes and forms of what a request and a subject's own statement have in common.
+fn check_terms(
+    notice: &Notice,
+    age_from: Option<u8>,
+    expires: Option<&str>,
+    granted_at: Option<&str>,
+) -> Result<(), StatementError> {
+    let invalid = |field, expected| Err(StatementError::Invalid { field, expected });
+    if !is_short(&notice.version, |c| !c.is_control()) {
+        return invalid("notice.version", "1 to 64 characters, none of them a control character");
+    }
+    if !is_short(&notice.language, |c| c.is_ascii_alphanumeric() || c == '-') {
+        return invalid("notice.language", "a BCP 47 language tag of 1 to 64 characters, like `de` or `pt-BR`");
+    }
+    if age_from.is_some_and(|age| age > MAX_AGE) {
+        return invalid("age_from", "an age in years, at most 150");
+    }
+    if expires.is_some_and(|date| day_number(date).is_none()) {
+        return invalid("expires", "a day, like 2027-12-31");
+    }
+    if granted_at.is_some_and(|time| crate::otlp::value::rfc3339_microseconds(time).is_none()) {
+        return invalid("granted_at", "a time of RFC 3339, like 2026-01-31T12:00:00Z");
+    }
+    Ok(())
 }
 
 /// Days since 1970-01-01 of a `YYYY-MM-DD`.

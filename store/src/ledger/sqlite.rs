@@ -434,6 +434,7 @@ mod tests {
             received_at: "2026-01-01T00:00:00Z".to_owned(),
             asserted_by: Assertion::Controller,
             source: "devices".to_owned(),
+            signed: None,
         }
     }
 

@@ -81,5 +81,6 @@ pub(crate) fn statement(subject: u8, sequence: i64, given: bool) -> Statement {
         received_at: "2026-01-01T00:00:00Z".to_owned(),
         asserted_by: Assertion::Controller,
         source: "test".to_owned(),
+        signed: None,
     }
 }

@@ -9,7 +9,7 @@ use candor_policy::subject::LedgerId;
 use super::{Assertion, ConsentRequest, Statement, StatementError, day_number};
 
 /// `previous` of a subject's first statement.
-const NOTHING_BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(super) const NOTHING_BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Statement {
     /// The statement that a request makes after `previous`, the subject's newest.
@@ -50,6 +50,7 @@ impl Statement {
             received_at: format!("{received:.6}"),
             asserted_by: Assertion::Controller,
             source: source.to_owned(),
+            signed: None,
         })
     }
 
@@ -61,28 +62,54 @@ impl Statement {
         Ok(self.sequence + 1)
     }
 
+    /// A subject that signs makes every statement itself; nobody signs for one that is assigned.
+    fn check_author(&self, signs: bool) -> Result<(), StatementError> {
+        match self.to_signed() {
+            Some(signed) if signs && hex::encode(signed.ledger_id().as_bytes()) == self.ledger_id => {
+                signed.check().map_err(|_| self.damaged("its signature does not hold"))
+            }
+            None if !signs => Ok(()),
+            _ => Err(self.damaged("it is not from whom the others are")),
+        }
+    }
+
     fn hash_hex(&self) -> Result<String, StatementError> {
-        self.hash().map(|hash| hash.to_string()).map_err(|_| self.damaged("it is not JSON"))
+        self.hash().map(|hash| hash.to_string())
     }
 }
 
 /// Checks a subject's whole history, oldest first: nothing missing, nothing changed, nothing from somebody else.
 ///
+/// A subject that signs numbers its statements itself: it may leave numbers out, move to another instance, and make two
+/// statements of one number, of which the next may follow either. Each of them carries its signature.
+///
 /// # Errors
 /// [`StatementError::Damaged`] with the first statement that does not follow from the one before.
 pub fn verify_chain(history: &[Statement]) -> Result<(), StatementError> {
-    let (mut sequence, mut previous) = (1, NOTHING_BEFORE.to_owned());
+    let Some(first) = history.first() else { return Ok(()) };
+    let signed = first.signed.is_some();
+    // Hashes that the next number may name, and those of the number that is being read.
+    let (mut before, mut now) = (vec![NOTHING_BEFORE.to_owned()], Vec::new());
+    let mut sequence = if signed { first.sequence } else { 1 };
     for statement in history {
-        if statement.ledger_id != history[0].ledger_id {
+        if statement.ledger_id != first.ledger_id {
             return Err(statement.damaged("it belongs to another subject"));
+        }
+        if !now.is_empty() {
+            let next = if signed { statement.sequence.max(sequence) } else { sequence + 1 };
+            if next != sequence {
+                (before, now) = (now, Vec::new());
+            }
+            sequence = next;
         }
         if statement.sequence != sequence {
             return Err(statement.damaged("a statement before it is missing or doubled"));
         }
-        if statement.previous != previous {
+        if !before.contains(&statement.previous) {
             return Err(statement.damaged("it does not name the hash of the one before"));
         }
-        (sequence, previous) = (sequence + 1, statement.hash_hex()?);
+        statement.check_author(signed)?;
+        now.push(statement.hash_hex()?);
     }
     Ok(())
 }
