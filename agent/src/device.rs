@@ -253,6 +253,12 @@ impl Device {
         self.guarded(Self::next_epoch)
     }
 
+    /// Most events of a batch: to hand over more at a time gains nothing.
+    #[must_use]
+    pub const fn batch_events(&self) -> usize {
+        self.settings.batch_events
+    }
+
     /// The identity, for its phrase.
     #[must_use]
     pub const fn identity(&self) -> &Identity {

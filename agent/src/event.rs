@@ -87,28 +87,60 @@ impl std::fmt::Debug for Event {
 ///
 /// # Errors
 /// The first line that is no event or cannot be read.
-pub fn read_events(mut lines: impl BufRead, limits: &EventLimits) -> Result<Vec<Event>, Error> {
-    let mut events = Vec::new();
-    let mut bytes = Vec::new();
-    for line in 1.. {
-        bytes.clear();
-        let limit = limits.line_bytes as u64 + 1;
-        let read = std::io::Read::take(&mut lines, limit)
-            .read_until(b'\n', &mut bytes)
-            .map_err(|e| Error::Read { line, why: e.kind().to_string() })?;
-        if read == 0 {
-            break;
-        }
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| Error::Event { line, why: "it is not UTF-8 text".to_owned() })?
-            .trim();
-        if !text.is_empty() {
-            events.push(Event::parse(text, limits).map_err(|why| Error::Event { line, why })?);
-        } else if bytes.len() > limits.line_bytes {
-            return Err(Error::Event { line, why: format!("it is longer than {} bytes", limits.line_bytes) });
+pub fn read_events(lines: impl BufRead, limits: &EventLimits) -> Result<Vec<Event>, Error> {
+    Events::of(lines, *limits).collect()
+}
+
+/// Events as their lines come, such as from a pipe. It ends after the first line that is none.
+#[derive(Debug)]
+pub struct Events<R> {
+    lines: R,
+    limits: EventLimits,
+    line: u64,
+    is_over: bool,
+}
+
+impl<R: BufRead> Events<R> {
+    /// The events of a reader; empty lines are passed over.
+    pub const fn of(lines: R, limits: EventLimits) -> Self {
+        Self { lines, limits, line: 0, is_over: false }
+    }
+
+    fn read(&mut self) -> Result<Option<Event>, Error> {
+        let mut bytes = Vec::new();
+        loop {
+            self.line += 1;
+            bytes.clear();
+            let (line, limit) = (self.line, self.limits.line_bytes as u64 + 1);
+            let read = std::io::Read::take(&mut self.lines, limit)
+                .read_until(b'\n', &mut bytes)
+                .map_err(|e| Error::Read { line, why: e.kind().to_string() })?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let refused = |why: String| Error::Event { line, why };
+            let text = std::str::from_utf8(&bytes).map_err(|_| refused("it is not UTF-8 text".to_owned()))?.trim();
+            if !text.is_empty() {
+                return Event::parse(text, &self.limits).map(Some).map_err(refused);
+            }
+            if bytes.len() > self.limits.line_bytes {
+                return Err(refused(format!("it is longer than {} bytes", self.limits.line_bytes)));
+            }
         }
     }
-    Ok(events)
+}
+
+impl<R: BufRead> Iterator for Events<R> {
+    type Item = Result<Event, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let event = self.read().transpose();
+        self.is_over = !matches!(event, Some(Ok(_)));
+        event
+    }
 }
 
 fn time(value: Option<Value>) -> Result<u64, String> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,8 @@ pub trait Folder: Send + Sync + std::fmt::Debug {
     /// A file whole, or `None` if there is none.
     ///
     /// # Errors
-    /// What the system says; [`io::ErrorKind::FileTooLarge`] if it has more than `most` bytes.
+    /// What the system says; [`io::ErrorKind::FileTooLarge`] if it has more than `most` bytes, and
+    /// [`io::ErrorKind::PermissionDenied`] if others can read it.
     fn read(&self, name: &str, most: u64) -> io::Result<Option<Vec<u8>>>;
 
     /// Names of the files within a folder of it, in no order; none if there is no such folder.
@@ -84,6 +85,11 @@ impl Folder for DiskFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
+        let mode = file.metadata()?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let why = format!("others can read it (mode {mode:o}): chmod 600 on it");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
         let mut bytes = Vec::new();
         #[expect(clippy::disallowed_methods, reason = "capped by `take`")]
         file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -311,8 +317,6 @@ impl Folder for MemoryFolder {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

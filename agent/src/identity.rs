@@ -116,9 +116,11 @@ impl Identity {
     }
 
     pub(crate) fn load(folder: &dyn Folder) -> Result<Option<Self>, Error> {
-        let Some(text) = folder.read(FILE, MOST_FILE_BYTES).map_err(|e| Error::folder(FILE, &e))? else {
-            return Ok(None);
+        let refused = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Error::Identity(format!("{FILE}: {error}")),
+            _ => Error::folder(FILE, &error),
         };
+        let Some(text) = folder.read(FILE, MOST_FILE_BYTES).map_err(refused)? else { return Ok(None) };
         let damaged = Error::Damaged { name: FILE.to_owned(), what: "it is no identity" };
         Self::parse(Zeroizing::new(text)).ok_or(damaged).map(Some)
     }

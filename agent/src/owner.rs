@@ -14,6 +14,7 @@ use crate::device::{Counts, Device, Settings, World};
 use crate::epoch::EpochTimer;
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::held::UNKNOWN_EPOCHS;
 use crate::identity::{self, Identity, IdentityAt};
 use crate::journal::{self, Journal, Line};
 use crate::rim::{Random, Transport};
@@ -22,8 +23,6 @@ use crate::state::{self, EpochState, State};
 
 /// Closing statements of an owner before, and the seed that can still deliver them. It goes with the last of them.
 const FILE: &str = "leaving.toml";
-/// So many epochs in a row that the service does not know end a recovery.
-const UNKNOWN_EPOCHS: u32 = 2;
 
 /// An owner who left.
 #[derive(Clone, Debug)]

@@ -1,0 +1,140 @@
+//! Events as they come, on a pipe for example: taken in batches, and delivered while more are awaited.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::deliver::{Next, Stop};
+use crate::device::Device;
+use crate::error::Error;
+use crate::event::Event;
+use crate::rim::Transport;
+
+/// How long an event waits for others to go out with.
+const LINGER: Duration = Duration::from_millis(200);
+/// How long a device that was stopped waits before it tries again, while events still come.
+const AFTER_STOP: Duration = Duration::from_secs(60);
+/// As good as for ever.
+const LONG: Duration = Duration::from_secs(86_400);
+
+/// What became of a feed.
+#[derive(Debug)]
+pub struct Fed {
+    /// Events that were taken.
+    pub taken: u64,
+    /// Why the events ended, if that was no proper end: those before it were taken.
+    pub broken: Option<Error>,
+    /// How delivering ended.
+    pub end: End,
+}
+
+/// How delivering ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing waits any more.
+    Delivered,
+    /// Something waits: nothing got through for as long as patience lasted.
+    Late,
+    /// It does not go on by itself.
+    Stopped(Stop),
+}
+
+/// Takes events until they end, and delivers what the device holds. When they ended it goes on for as long as something gets
+/// through within `patience`. `seen` is told after each step.
+///
+/// # Errors
+/// What the folder says; [`Error::Closed`] if the epoch's key was closed meanwhile.
+pub async fn feed<T: Transport>(
+    device: &mut Device,
+    transport: &mut T,
+    events: &mut Receiver<Result<Event, Error>>,
+    patience: Duration,
+    mut seen: impl FnMut(&Device),
+) -> Result<Fed, Error> {
+    let (mut taken, mut broken) = (0, None);
+    // Before this moment nothing is to be sent.
+    let mut until = Instant::now();
+    let mut is_idle = false;
+    while broken.is_none() {
+        if until <= Instant::now() {
+            let next = device.step(transport).await?;
+            seen(device);
+            is_idle = next == Next::Idle;
+            until = Instant::now()
+                + match next {
+                    Next::Again => Duration::ZERO,
+                    Next::Wait(time) => time,
+                    Next::Idle => LONG,
+                    Next::Stopped(_) => AFTER_STOP,
+                };
+            continue;
+        }
+        let first = tokio::select! {
+            first = events.recv() => first,
+            () = sleep_until(until) => continue,
+        };
+        let Some(first) = first else { break };
+        let batch = gathered(first, events, device.batch_events(), &mut broken).await;
+        device.take(&batch)?;
+        taken += batch.len() as u64;
+        seen(device);
+        if is_idle {
+            (until, is_idle) = (Instant::now(), false);
+        }
+    }
+    let end = finish(device, transport, until, patience, seen).await?;
+    Ok(Fed { taken, broken, end })
+}
+
+/// The event that came first, and those that come soon after it.
+async fn gathered(
+    first: Result<Event, Error>,
+    events: &mut Receiver<Result<Event, Error>>,
+    most: usize,
+    broken: &mut Option<Error>,
+) -> Vec<Event> {
+    let (mut batch, mut next) = (Vec::new(), Some(first));
+    let deadline = Instant::now() + LINGER;
+    while let Some(event) = next {
+        match event {
+            Ok(event) => batch.push(event),
+            Err(error) => {
+                *broken = Some(error);
+                break;
+            }
+        }
+        if batch.len() >= most {
+            break;
+        }
+        next = timeout_at(deadline, events.recv()).await.unwrap_or_default();
+    }
+    batch
+}
+
+async fn finish<T: Transport>(
+    device: &mut Device,
+    transport: &mut T,
+    until: Instant,
+    patience: Duration,
+    mut seen: impl FnMut(&Device),
+) -> Result<End, Error> {
+    let mut deadline = Instant::now() + patience;
+    if until < Instant::now() + LONG / 2 {
+        sleep_until(until.min(deadline)).await;
+    }
+    loop {
+        let Ok(next) = timeout_at(deadline, device.step(transport)).await else { return Ok(End::Late) };
+        seen(device);
+        match next? {
+            Next::Again => deadline = Instant::now() + patience,
+            Next::Wait(time) if Instant::now() + time >= deadline => {
+                sleep_until(deadline).await;
+                return Ok(End::Late);
+            }
+            Next::Wait(time) => sleep_until(Instant::now() + time).await,
+            Next::Idle => return Ok(End::Delivered),
+            Next::Stopped(stop) => return Ok(End::Stopped(stop)),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a service holds of the holder of an identity, epoch by epoch: whoever has the seed may ask, on any machine.
+
+use std::sync::Arc;
+
+use candor_policy::hex;
+use candor_wire::identity::PublicKey;
+use candor_wire::reason::Reason;
+use candor_wire::statement::Statement;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::call::{Call, Caller};
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::rim::{Clock, Random, Transport};
+
+/// So many epochs in a row that a service does not know end the search: epochs are numbered densely.
+pub const UNKNOWN_EPOCHS: u32 = 2;
+
+/// One epoch, as `GET /v1/subject` tells it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeldEpoch {
+    /// Its number; the service does not know it.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The subject's id, hex.
+    pub subject: String,
+    /// Statements, oldest first.
+    #[serde(default)]
+    pub statements: Vec<Statement>,
+    /// The consent record of the newest.
+    #[serde(default)]
+    pub record: Value,
+    /// Numbers of batches.
+    #[serde(default)]
+    pub batches: Batches,
+    /// Rows, sealed and pending.
+    #[serde(default)]
+    pub rows: Vec<HeldRow>,
+}
+
+/// The batch numbers that a service has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batches {
+    /// The next after the highest.
+    pub next: u64,
+    /// Those below it that it lacks.
+    #[serde(default)]
+    pub missing: Vec<u64>,
+}
+
+/// A row that is held, and why.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeldRow {
+    /// Purpose.
+    pub purpose: String,
+    /// Stream.
+    pub stream: String,
+    /// Event.
+    pub event: String,
+    /// Date of receipt.
+    pub received_date: String,
+    /// Date on which retention removes it.
+    #[serde(default)]
+    pub goes_on: Option<String>,
+    /// The file that it is in; none while it is not sealed.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// Number among the subject's batches that stored rows for the purpose.
+    #[serde(default)]
+    pub batch: Option<u64>,
+    /// Sequence of the statement that it was stored under.
+    #[serde(default)]
+    pub consent_seq: Option<i64>,
+    /// Digest of the policy that it was cleared under.
+    pub policy: String,
+    /// Field by field.
+    #[serde(default)]
+    pub fields: Vec<HeldField>,
+}
+
+/// A stored value, and what let it through.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeldField {
+    /// Column of the table.
+    pub column: String,
+    /// The value.
+    pub value: Value,
+    /// Id of the rule.
+    pub rule: String,
+    /// Operator with its parameters.
+    pub operator: String,
+}
+
+/// Asks a service for every epoch that it knows, each over a connection of its own. `watch` is told which is asked for.
+///
+/// # Errors
+/// What the way to the service says; [`Error::Answer`] if it speaks of somebody else.
+pub async fn ask<T: Transport>(
+    identity: &Identity,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    transport: &mut T,
+    mut watch: impl FnMut(u64),
+) -> Result<Vec<HeldEpoch>, Error> {
+    let mut caller = Caller { clock, random, offset: 0 };
+    let (mut held, mut unknown) = (Vec::new(), 0);
+    for epoch in 0.. {
+        watch(epoch);
+        transport.part();
+        let key = identity.key(epoch)?;
+        let call = Call::get("/v1/subject").to_fleet(identity.fleet())?;
+        let heard = caller.call(transport, &key, &call).await?;
+        if heard.reason() == Some(Reason::SubjectUnknown) {
+            unknown += 1;
+            if unknown == UNKNOWN_EPOCHS {
+                break;
+            }
+            continue;
+        }
+        unknown = 0;
+        let body = heard.success()?;
+        let answer: HeldEpoch =
+            serde_json::from_slice(&body).map_err(|_| Error::Answer("what a service holds of a subject"))?;
+        if answer.subject != hex::encode(key.subject_id().as_bytes()) {
+            return Err(Error::Answer("about the subject that asked"));
+        }
+        held.push(HeldEpoch { epoch, ..answer });
+    }
+    Ok(held)
+}
+
+/// Whether the holder of a key made a statement, as it is stored.
+#[must_use]
+pub fn is_own(statement: &Statement, key: &PublicKey) -> bool {
+    statement.to_signed().is_some_and(|signed| signed.key == *key && signed.check().is_ok())
+}
