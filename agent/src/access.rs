@@ -20,9 +20,6 @@ pub(crate) struct SubjectAnswer {
 pub(crate) struct RowAnswer {
     pub purpose: String,
     pub stream: String,
-    /// None while the row is in no sealed file.
-    #[serde(default)]
-    pub file: Option<String>,
     /// Number among the subject's batches that stored rows for the purpose.
     #[serde(default)]
     pub batch: Option<u64>,

@@ -21,10 +21,6 @@ impl Backoff {
         Self { first, longest, failures: 0 }
     }
 
-    pub(crate) const fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// Something succeeded.
     pub(crate) const fn reset(&mut self) {
         self.failures = 0;

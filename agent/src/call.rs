@@ -93,10 +93,10 @@ impl Caller {
         let signed = signature::sign(key, &head, call.body.as_deref(), window, nonce).map_err(|_| Error::Crypto)?;
         let mut headers = call.headers.clone();
         if let Some(digest) = signed.content_digest {
-            headers.insert(signature::CONTENT_DIGEST, digest);
+            headers.insert(&signature::CONTENT_DIGEST, digest);
         }
-        headers.insert(signature::SIGNATURE_INPUT, signed.signature_input);
-        headers.insert(signature::SIGNATURE, signed.signature);
+        headers.insert(&signature::SIGNATURE_INPUT, signed.signature_input);
+        headers.insert(&signature::SIGNATURE, signed.signature);
         let uri = call.query.as_ref().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
         let mut request = Request::new(call.body.clone().unwrap_or_default());
         *request.method_mut() = call.method.clone();
@@ -113,7 +113,7 @@ impl Call {
 
     pub(crate) fn post(path: &'static str, content_type: &'static str, body: Bytes) -> Self {
         let call = Self { method: Method::POST, body: Some(body), ..Self::get(path) };
-        call.with(CONTENT_TYPE, HeaderValue::from_static(content_type))
+        call.with(&CONTENT_TYPE, HeaderValue::from_static(content_type))
     }
 
     pub(crate) fn query(self, query: String) -> Self {
@@ -123,15 +123,15 @@ impl Call {
     pub(crate) fn to_fleet(self, fleet: &str) -> Result<Self, Error> {
         let fleet = HeaderValue::from_str(fleet);
         let fleet = fleet.map_err(|_| Error::Identity("the fleet's name fits no header".to_owned()))?;
-        Ok(self.with(signature::FLEET, fleet))
+        Ok(self.with(&signature::FLEET, fleet))
     }
 
     pub(crate) fn zstd(self) -> Self {
-        self.with(CONTENT_ENCODING, HeaderValue::from_static("zstd"))
+        self.with(&CONTENT_ENCODING, HeaderValue::from_static("zstd"))
     }
 
-    pub(crate) fn with(mut self, name: impl Into<HeaderName>, value: impl Into<HeaderValue>) -> Self {
-        self.headers.insert(name.into(), value.into());
+    pub(crate) fn with(mut self, name: &HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
         self
     }
 }

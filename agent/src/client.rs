@@ -143,7 +143,8 @@ impl Client {
 
     async fn timely(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let headers = request.headers_mut();
-        headers.insert(HOST, HeaderValue::from_str(&self.authority).map_err(|_| Error::Address("its host is no name"))?);
+        headers
+            .insert(HOST, HeaderValue::from_str(&self.authority).map_err(|_| Error::Address("its host is no name"))?);
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("candor/", env!("CARGO_PKG_VERSION"))));
         if let Some(token) = &self.token {
             headers.insert(AUTHORIZATION, token.clone());

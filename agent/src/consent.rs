@@ -71,14 +71,17 @@ impl Change {
     /// What holds after this change of `before`, at `now` (µs UTC).
     pub(crate) fn apply(&self, before: Option<&SignedStatement>, now: i64) -> Result<Draft, Error> {
         let notice = self.notice.clone().or_else(|| before.map(|before| before.notice.clone()));
-        let notice = notice.ok_or_else(|| Error::Consent("the first statement needs the notice that was shown".into()))?;
+        let notice =
+            notice.ok_or_else(|| Error::Consent("the first statement needs the notice that was shown".into()))?;
         let mut draft = before.map_or_else(|| Draft::new(notice.clone()), Draft::of);
         draft.notice = notice;
         draft.expire(now);
         for (purpose, state) in &self.purposes {
             let known = draft.purposes.entry(purpose.clone()).or_default();
             if *state == ConsentState::Unknown && *known != ConsentState::Unknown {
-                return Err(Error::Consent("a purpose cannot become `unknown` again: say `refused` or `withdrawn`".into()));
+                return Err(Error::Consent(
+                    "a purpose cannot become `unknown` again: say `refused` or `withdrawn`".into(),
+                ));
             }
             *known = *state;
         }
@@ -231,12 +234,7 @@ impl Draft {
 
 impl Purposes {
     /// Whether an event that was collected under one statement may go out under another: both must leave a purpose for it.
-    pub(crate) fn may_send(
-        &self,
-        event: &str,
-        then: Option<&SignedStatement>,
-        now: Option<&SignedStatement>,
-    ) -> bool {
+    pub(crate) fn may_send(&self, event: &str, then: Option<&SignedStatement>, now: Option<&SignedStatement>) -> bool {
         if then.into_iter().chain(now).any(|statement| statement.closes) {
             return false;
         }
@@ -262,6 +260,7 @@ impl Purposes {
 
 /// A time (µs UTC) as RFC 3339.
 pub(crate) fn rfc3339(time: i64) -> Result<String, Error> {
-    let time = jiff::Timestamp::from_microsecond(time).map_err(|_| Error::Consent("the clock is off the calendar".into()))?;
+    let time =
+        jiff::Timestamp::from_microsecond(time).map_err(|_| Error::Consent("the clock is off the calendar".into()))?;
     Ok(format!("{time:.0}"))
 }

@@ -228,19 +228,16 @@ impl Device {
             return Ok(heard);
         }
         let reason = heard.reason();
-        let about_asker = matches!(
-            reason,
-            Some(Reason::FleetUnknown | Reason::SignatureMissing | Reason::SignatureInvalid)
-        ) || reason.is_none() && matches!(heard.status.as_u16(), 300..=399 | 401 | 403 | 404 | 405 | 407);
+        let about_asker =
+            matches!(reason, Some(Reason::FleetUnknown | Reason::SignatureMissing | Reason::SignatureInvalid))
+                || reason.is_none() && matches!(heard.status.as_u16(), 300..=399 | 401 | 403 | 404 | 405 | 407);
         match reason {
             Some(Reason::ConsentMissing) => Ok(heard),
             Some(Reason::SignatureTime | Reason::NonceUsed | Reason::DigestMismatch) => {
                 Err(self.wait(heard.retry_after()))
             }
             _ if heard.is_temporary() => Err(self.wait(heard.retry_after())),
-            _ if about_asker => {
-                Err(Stop::Refused { status: heard.status, reason, message: heard.message() }.into())
-            }
+            _ if about_asker => Err(Stop::Refused { status: heard.status, reason, message: heard.message() }.into()),
             _ => Ok(heard),
         }
     }
@@ -272,9 +269,8 @@ impl Device {
             transport.part();
         }
         let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = format!("{}/v1/keys", transport.base())
-            .parse()
-            .map_err(|_| Error::Address("its path cannot be used"))?;
+        *request.uri_mut() =
+            format!("{}/v1/keys", transport.base()).parse().map_err(|_| Error::Address("its path cannot be used"))?;
         let heard = transport.exchange(request).await.map(Heard::of).map_err(|error| self.no_answer(error))?;
         let heard = self.judge(heard)?;
         let keys: Option<KeysAnswer> = serde_json::from_slice(&heard.body).ok();
@@ -327,14 +323,14 @@ impl Device {
         };
         let number = self.next_number(epoch);
         let mut call = self.addressed(Call::post("/v1/logs", PROTOBUF, body.clone()).zstd())?;
-        call = call.with(signature::BATCH, HeaderValue::from(number));
+        call = call.with(&signature::BATCH, HeaderValue::from(number));
         let sequence = self.spool.entries().get(&at).and_then(|entry| entry.label.consent);
         let known = sequence.and_then(|sequence| self.state.get(epoch)?.at(sequence));
         if let Some(statement) = known {
-            call = call.with(signature::CONSENT, HeaderValue::from(statement.sequence));
+            call = call.with(&signature::CONSENT, HeaderValue::from(statement.sequence));
         }
         if head.is_some_and(|head| head.gpc) {
-            call = call.with(signature::GPC, HeaderValue::from_static("1"));
+            call = call.with(&signature::GPC, HeaderValue::from_static("1"));
         }
         self.spool.goes_out(at);
         let heard = self.ask(transport, false, epoch, &call).await?;
@@ -385,7 +381,12 @@ impl Device {
         if signed.receipt.body != Digest::of_bytes(body).to_string() {
             return self.number_is_taken(transport, at.0, number).await;
         }
-        let line = Line { events: entry.label.events, dropped: entry.label.shed, ordinal: Some(at.1), ..self.line(at.0, number) };
+        let line = Line {
+            events: entry.label.events,
+            dropped: entry.label.shed,
+            ordinal: Some(at.1),
+            ..self.line(at.0, number)
+        };
         self.journal.append(&[with_receipt(line, signed)?])?;
         self.spool.settle(at)?;
         self.got_through();
@@ -394,7 +395,12 @@ impl Device {
 
     /// Another holder of the seed, or this one before its folder was set back, used this number: the next free one is the
     /// service's to tell.
-    async fn number_is_taken<T: Transport>(&mut self, transport: &mut T, epoch: u64, number: u64) -> Result<Next, Halt> {
+    async fn number_is_taken<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: u64,
+        number: u64,
+    ) -> Result<Next, Halt> {
         self.heals(None)?;
         let head = self.head_of(transport, false, epoch).await?;
         let last = head.map_or(number, |head| head.batches.next.saturating_sub(1)).max(number);
@@ -412,7 +418,7 @@ impl Device {
         let body = Bytes::from(empty_body());
         let digest = Digest::of_bytes(&body).to_string();
         let call = self.addressed(Call::post("/v1/logs", PROTOBUF, body))?;
-        let call = call.with(signature::BATCH, HeaderValue::from(number));
+        let call = call.with(&signature::BATCH, HeaderValue::from(number));
         let heard = self.ask(transport, false, epoch, &call).await?;
         let closed = Line { closed: true, ..self.line(epoch, number) };
         let given_up = self.journal.sums.numbers(epoch).open.get(&number).cloned();

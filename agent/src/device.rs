@@ -197,7 +197,7 @@ impl Device {
         };
         let journal = Journal::load(Arc::clone(folder))?;
         let (spool, damaged) =
-            Spool::load(Arc::clone(folder), identity.seed(), |ordinal| journal.sums.is_settled(ordinal))?;
+            Spool::load(Arc::clone(folder), identity.seed().as_bytes(), |ordinal| journal.sums.is_settled(ordinal))?;
         let caller =
             Caller { clock: Arc::clone(&world.clock), random: Arc::clone(&world.random), offset: state.clock_offset };
         let mut device = Self {

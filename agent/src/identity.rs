@@ -17,7 +17,8 @@ pub const FILE: &str = "identity.toml";
 /// Words of a recovery phrase: 256 bits and a checksum of 8.
 pub const WORDS: usize = 24;
 const MOST_FILE_BYTES: u64 = 64 << 10;
-const HEAD: &str = "# The secret of this device. Whoever has it can read and erase what is kept of the device, and speak for it.\n";
+const HEAD: &str =
+    "# The secret of this device. Whoever has it can read and erase what is kept of the device, and speak for it.\n";
 
 /// Seed and fleet. Its `Debug` shows the fleet alone.
 #[derive(Clone, Debug)]
@@ -134,8 +135,7 @@ impl Identity {
     /// # Errors
     /// None in practice.
     pub fn text(&self) -> Result<Zeroizing<String>, Error> {
-        let mut document =
-            Document { version: 1, fleet: self.fleet.clone(), seed: hex::encode(self.seed.as_bytes()) };
+        let mut document = Document { version: 1, fleet: self.fleet.clone(), seed: hex::encode(self.seed.as_bytes()) };
         let body = toml::to_string(&document).map(Zeroizing::new).map_err(|_| Error::Crypto);
         document.seed.zeroize();
         Ok(Zeroizing::new(format!("{HEAD}{}", *body?)))

@@ -4,7 +4,7 @@ use candor_policy::hex;
 use candor_wire::reason::Reason;
 use candor_wire::statement::Notice;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::access::SubjectAnswer;
 use crate::call::{Call, Caller, Heard};
@@ -71,7 +71,9 @@ impl Device {
             ));
         }
         let mut closing = Vec::new();
-        for epoch in self.epochs().into_iter().filter(|epoch| self.may_be_known(*epoch)) {
+        let mut epochs = self.epochs();
+        epochs.retain(|epoch| self.may_be_known(*epoch));
+        for epoch in epochs {
             let mut known = self.state.of(epoch).clone();
             let notice = || Notice { version: "none".to_owned(), language: "und".to_owned() };
             let mut draft = known.head().map_or_else(|| Draft::new(notice()), Draft::of);
@@ -281,6 +283,3 @@ fn parsed<T: serde::de::DeserializeOwned>(heard: Heard) -> Result<T, Error> {
     let body = heard.success()?;
     serde_json::from_slice(&body).map_err(|_| Error::Answer("what a service says of a subject"))
 }
-
-/// Bytes that are overwritten when dropped, for whoever shows a phrase.
-pub type Phrase = Zeroizing<String>;

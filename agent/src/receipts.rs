@@ -263,13 +263,7 @@ fn compare_receipts(epoch: u64, own: &[Receipt], theirs: &BTreeMap<u64, Receipt>
     check.findings.extend(unknown.map(|batch| Finding::of(epoch, Some(*batch), What::UnknownHere)));
 }
 
-fn compare_rows(
-    epoch: u64,
-    own: &[Receipt],
-    answer: &[RowAnswer],
-    now: i64,
-    check: &mut Check,
-) -> Result<(), Error> {
+fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], now: i64, check: &mut Check) -> Result<(), Error> {
     let mut rows: Rows<'_> = BTreeMap::new();
     for row in answer {
         let bytes = URL_SAFE_NO_PAD.decode(&row.row).map_err(|_| Error::Answer("rows in base64url"))?;

@@ -36,10 +36,7 @@ pub trait Transport {
     ///
     /// # Errors
     /// [`Error::Unreachable`] and the like if there is none: the request may have arrived.
-    fn exchange(
-        &mut self,
-        request: Request<Bytes>,
-    ) -> impl Future<Output = Result<Response<Bytes>, Error>> + Send;
+    fn exchange(&mut self, request: Request<Bytes>) -> impl Future<Output = Result<Response<Bytes>, Error>> + Send;
 
     /// The next request is to go over a connection of its own, so that it shows no tie to the ones before.
     fn part(&mut self);
