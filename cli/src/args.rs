@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::render::Format;
 
+mod agent;
 mod operations;
 
+pub(crate) use agent::{Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, Receipts, Recover, Send, Transfer};
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
 
 const EXAMPLES: &str = "\
@@ -89,6 +91,9 @@ pub(crate) enum Command {
     /// See what is held, and account for what is not
     #[command(subcommand, arg_required_else_help = true)]
     Audit(Audit),
+    /// Be a device: an identity of its own, consent, events, receipts
+    #[command(subcommand, arg_required_else_help = true)]
+    Agent(Agent),
     /// Have a running service seal what it holds into tables
     Flush(Flush),
     /// Watch a running service: rates, drops by reason, what waits
@@ -326,14 +331,13 @@ pub(crate) enum Audit {
 Examples:
   candor audit show demo-phone-01 --data /tmp/candor
   echo demo-phone-01 | candor audit show - --data /tmp/candor --format csv
+  candor audit show --identity candor-state/identity.toml --url http://127.0.0.1:4318
 
-Works beside a running service; rows that are not in a table yet are shown as pending.")]
-    Show {
-        /// Subject as its source names it, or - to read it from stdin
-        subject: String,
-        #[command(flatten)]
-        data: DataArg,
-    },
+Works beside a running service; rows that are not in a table yet are shown as pending.
+The holder of an identity needs no token and no operator: with --identity a service is asked for one
+epoch after the other, each over a connection of its own, and the consent history is shown too.
+With a SUBJECT, --url needs the token of an operator.")]
+    Show(AuditShow),
     /// Query the tables with SQL, read-only
     #[command(after_help = "\
 Examples:
@@ -359,6 +363,21 @@ account does not balance, 5 if the rows cannot be counted.")]
         #[command(flatten)]
         data: DataArg,
     },
+}
+
+/// `candor audit show`
+#[derive(Debug, Args)]
+pub(crate) struct AuditShow {
+    /// Subject as its source names it, or - to read it from stdin
+    #[arg(required_unless_present = "identity")]
+    pub(crate) subject: Option<String>,
+    /// File of a device's identity, instead of a subject
+    #[arg(long, value_name = "FILE", conflicts_with = "subject")]
+    pub(crate) identity: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArg,
+    #[command(flatten)]
+    pub(crate) service: ServiceArg,
 }
 
 /// `candor flush`

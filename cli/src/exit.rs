@@ -118,9 +118,14 @@ impl From<candor_agent::error::Error> for Failure {
             Error::Event { .. } | Error::Read { .. } => {
                 failure(Exit::Usage).mend("an event is one JSON object a line: time, event, resource, attributes")
             }
-            Error::Consent(_) => failure(Exit::Usage),
-            Error::Identity(_) | Error::Damaged { .. } => failure(Exit::BadConfiguration),
-            Error::Folder { .. } | Error::Closed(_) | Error::Service(_) | Error::NoRandomness | Error::Crypto => failure(Exit::Failed),
+            Error::Consent(_) => failure(Exit::Usage).mend("`candor agent consent set --help` shows what a statement has"),
+            Error::Identity(_) => failure(Exit::BadConfiguration)
+                .mend("--state names the device's folder; `candor agent identity new FLEET` makes one"),
+            Error::Damaged { .. } => failure(Exit::BadConfiguration)
+                .mend("restore the state folder from where it was last whole, or `candor agent identity recover`"),
+            Error::Folder { .. } => failure(Exit::Failed).mend("check the state folder's disk, owner and mode"),
+            Error::Closed(_) => failure(Exit::Failed).mend("`candor agent identity rotate`"),
+            Error::Service(_) | Error::NoRandomness | Error::Crypto => failure(Exit::Failed),
         }
     }
 }

@@ -55,6 +55,11 @@ impl Progress {
         }
     }
 
+    /// The bar, for whoever moves it himself.
+    pub(crate) fn bar(&self) -> Bar {
+        Bar(self.bar.clone())
+    }
+
     fn stop(&mut self) {
         if let Some(watcher) = self.watcher.take() {
             watcher.abort();

@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use candor_agent::client::{Client, Payload};
+use bytes::Bytes;
+use candor_agent::client::{Answer, Client, Payload};
 use candor_ingest::exposition::Samples;
 use candor_store::view::View;
 use serde_json::Value;
@@ -47,6 +48,12 @@ pub(crate) async fn metrics(client: &mut Client) -> Result<Samples, Failure> {
 pub(crate) async fn post(client: &mut Client, path: &str, body: String) -> Result<Value, Failure> {
     let answer = client.post(path, Payload::json(body)).await?.success()?;
     serde_json::from_slice(&answer.body).map_err(|_| candor_agent::error::Error::Answer("JSON").into())
+}
+
+/// The body of a success.
+pub(crate) fn answer(response: http::Response<Bytes>) -> Result<Bytes, Failure> {
+    let answer = Answer { status: response.status(), retry_after: None, body: response.into_body() };
+    Ok(answer.success()?.body)
 }
 
 /// The argument, or the first line of stdin where it is `-`: what is on a command line, others can read.

@@ -8,21 +8,22 @@ use serde::Deserialize;
 use serde_json::json;
 use toml::{Table, Value};
 
-use crate::args::{Common, ServiceArg, UrlArg};
+use crate::args::{Common, DeviceArg, ServiceArg, UrlArg};
 use crate::exit::Failure;
 use crate::render::{Format, Report, Target};
 
 /// Most bytes of a settings file that are read.
 const FILE_BYTES: u64 = 1 << 20;
 /// Settings that have no default.
-const WITHOUT_DEFAULT: [&str; 8] =
-    ["fleet", "url", "ca", "token_file", "grpc", "tls.certificate", "tls.key", "store.key_ring"];
+const WITHOUT_DEFAULT: [&str; 9] =
+    ["fleet", "url", "ca", "token_file", "identity", "grpc", "tls.certificate", "tls.key", "store.key_ring"];
 /// Settings that belong to no crate below.
-const OWN: [&str; 6] = ["format", "fleet", "data", "url", "ca", "token_file"];
+const OWN: [&str; 8] = ["format", "fleet", "data", "url", "ca", "token_file", "state", "identity"];
 /// Settings that are paths: in a file they are relative to that file's folder.
-const PATHS: [&str; 7] = ["fleet", "data", "ca", "token_file", "tls.certificate", "tls.key", "store.key_ring"];
+const PATHS: [&str; 9] =
+    ["fleet", "data", "ca", "token_file", "state", "identity", "tls.certificate", "tls.key", "store.key_ring"];
 /// Paths that may name a credential of the service manager.
-const SECRETS: [&str; 4] = ["token_file", "tls.certificate", "tls.key", "store.key_ring"];
+const SECRETS: [&str; 5] = ["token_file", "identity", "tls.certificate", "tls.key", "store.key_ring"];
 /// Variables that begin like settings and are none: the log's filter, and what the tests and benches are told.
 const NOT_SETTINGS: [&str; 4] = ["CANDOR_LOG", "CANDOR_TEST_", "CANDOR_SEED", "CANDOR_BENCH_"];
 
@@ -41,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) ca: Option<PathBuf>,
     /// File that holds the token for it.
     pub(crate) token_file: Option<PathBuf>,
+    /// State folder of a device.
+    pub(crate) state: PathBuf,
+    /// File of its identity, where that is kept elsewhere.
+    pub(crate) identity: Option<PathBuf>,
     /// The store's own; `store.data` is `data`.
     pub(crate) store: candor_store::settings::Settings,
     /// The service's own.
@@ -72,6 +77,8 @@ struct Own {
     url: Option<String>,
     ca: Option<PathBuf>,
     token_file: Option<PathBuf>,
+    state: PathBuf,
+    identity: Option<PathBuf>,
 }
 
 impl Flags {
@@ -91,6 +98,10 @@ impl Flags {
 
     pub(crate) fn service(self, args: &ServiceArg) -> Self {
         self.address(&args.address).path("token_file", args.token_file.as_deref())
+    }
+
+    pub(crate) fn device(self, args: &DeviceArg) -> Self {
+        self.path("state", args.state.as_deref()).path("identity", args.identity.as_deref())
     }
 }
 
@@ -174,6 +185,7 @@ impl Layers {
         let mut defaults = Table::try_from(candor_ingest::settings::Settings::default()).map_err(broken)?;
         defaults.insert("store".to_owned(), Value::Table(store));
         defaults.insert("data".to_owned(), data);
+        defaults.insert("state".to_owned(), Value::String("candor-state".to_owned()));
         defaults.insert("format".to_owned(), Value::String(Format::default().name().to_owned()));
         let mut flat = Vec::new();
         flatten("", defaults, &mut flat);
@@ -262,6 +274,8 @@ impl Layers {
             url: own.url,
             ca: own.ca,
             token_file: own.token_file,
+            state: own.state,
+            identity: own.identity,
             store: typed(store)?,
             service: typed(table)?,
             origins: self.values,

@@ -1,5 +1,6 @@
 //! One file a group of verbs; adding a verb touches its file, `args.rs` and the list here.
 
+mod agent;
 mod audit;
 mod catalogue;
 mod completions;
@@ -38,7 +39,8 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Consent(Consent::Show { subject, .. }) => consent::show(subject, settings).await,
         Command::Consent(Consent::Set(args)) => consent::set(args, settings).await,
         Command::Consent(Consent::History { subject, .. }) => consent::history(subject, settings).await,
-        Command::Audit(Audit::Show { subject, .. }) => audit::show(subject, settings).await,
+        Command::Agent(command) => agent::run(command, settings).await,
+        Command::Audit(Audit::Show(args)) => audit::show(args, settings).await,
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
         Command::Flush(_) => flush::run(settings).await,
@@ -70,9 +72,14 @@ impl Command {
                 .path("data", args.data.as_deref())
                 .service(&args.service),
             Self::Consent(Consent::Show { data, .. } | Consent::History { data, .. })
-            | Self::Audit(Audit::Show { data, .. } | Audit::Query { data, .. } | Audit::Totals { data }) => {
+            | Self::Audit(Audit::Query { data, .. } | Audit::Totals { data }) => {
                 flags.path("data", data.data.as_deref())
             }
+            Self::Audit(Audit::Show(args)) => flags
+                .path("data", args.data.data.as_deref())
+                .path("identity", args.identity.as_deref())
+                .service(&args.service),
+            Self::Agent(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags

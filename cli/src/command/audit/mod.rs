@@ -1,5 +1,7 @@
 //! `candor audit`: what is held, why, and an account of what is not.
 
+mod own;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -8,6 +10,7 @@ use arrow_schema::ArrowError;
 use candor_store::view::{HeldRow, TableRows, Total};
 use serde_json::{Map, Value, json};
 
+use crate::args::AuditShow;
 use crate::cells;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
@@ -16,7 +19,15 @@ use crate::service;
 use crate::settings::Settings;
 
 /// Everything that is held about a subject: a row a stored value.
-pub(crate) async fn show(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
+pub(crate) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {
+    match &args.subject {
+        None => own::show(args, settings).await,
+        Some(subject) if args.service.address.url.is_some() => own::of_operator(subject, settings).await,
+        Some(subject) => of_folder(subject, settings).await,
+    }
+}
+
+async fn of_folder(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
     let subject = service::or_stdin(subject, "subject")?;
     let mut progress = Progress::start("reading the tables");
     let view = service::view(settings).await?;

@@ -1,0 +1,95 @@
+//! `candor agent consent`: what the person at the device says, signed by the device.
+
+use std::collections::BTreeMap;
+
+use candor_agent::consent::Change;
+use candor_agent::device::Device;
+use candor_policy::consent::ConsentState;
+use candor_wire::statement::Notice;
+use serde_json::json;
+
+use super::{deliver, open, tell_end};
+use crate::args::AgentConsentSet;
+use crate::command::consent::assignments;
+use crate::exit::{Exit, Failure};
+use crate::render::{Report, counted, printable};
+use crate::settings::Settings;
+
+/// What a person can say of a purpose.
+const STATES: [ConsentState; 3] = [ConsentState::Given, ConsentState::Refused, ConsentState::Withdrawn];
+
+/// The statement in force.
+pub(super) fn show(settings: &Settings) -> Result<Exit, Failure> {
+    let device = open(settings)?;
+    let mut report = report("agent.consent.show", &device)?;
+    let undelivered = device.show()?.undelivered;
+    report.fact("delivered", undelivered == 0);
+    report.note(match undelivered {
+        _ if device.consented().is_none() => "nothing is stated yet: nothing that needs consent is stored".to_owned(),
+        0 => "the service has it".to_owned(),
+        n => format!("{} to be delivered: `candor agent send` does it, before any event", counted(n, "statement")),
+    });
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+/// States what changes.
+pub(super) async fn set(args: &AgentConsentSet, settings: &Settings) -> Result<Exit, Failure> {
+    let change = change(args)?;
+    let mut device = open(settings)?;
+    let before = device.counts();
+    device.consent(&change)?;
+    let after = device.counts();
+    let end = deliver(&mut device, &args.patience, settings).await?;
+    let mut report = report("agent.consent.set", &device)?;
+    let dropped = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let dropped = dropped(&after.dropped).saturating_sub(dropped(&before.dropped));
+    report.fact("dropped", dropped);
+    if dropped > 0 {
+        report.note(format!("{} that waited may not be sent any more: dropped", counted(dropped as usize, "event")));
+    }
+    let exit = tell_end(&mut report, end.as_ref());
+    report.print(&settings.answer)?;
+    Ok(exit)
+}
+
+fn change(args: &AgentConsentSet) -> Result<Change, Failure> {
+    let purposes = assignments(&args.purposes, None)?;
+    if purposes.contains_key("*") || purposes.values().any(|state| !STATES.contains(state)) {
+        return Err(Failure::usage("a device names each purpose, and says given, refused or withdrawn")
+            .mend("`--withdraw-all` stands for all purposes"));
+    }
+    Ok(Change {
+        purposes,
+        notice: args.notice.clone().map(|version| Notice { version, language: args.language.clone() }),
+        age_from: args.age_from,
+        expires: args.expires.clone(),
+        granted_at: args.granted_at.clone(),
+        gpc: args.gpc,
+        guardian: args.guardian,
+        withdraw_all: args.withdraw_all,
+    })
+}
+
+/// One statement as it stands: a row a purpose.
+fn report(kind: &'static str, device: &Device) -> Result<Report, Failure> {
+    let mut report = Report::new(kind).column("purpose", "purpose").column("state", "state");
+    let Some(statement) = device.consented() else { return Ok(report) };
+    for (purpose, state) in &statement.purposes {
+        report.row(vec![json!(purpose), json!(state)]);
+    }
+    report.fact("statement", json!(statement));
+    report.fact("epoch", device.show()?.epoch);
+    let mut parts = vec![
+        format!("statement {}", statement.sequence),
+        format!("notice {} ({})", statement.notice.version, statement.notice.language),
+    ];
+    parts.extend(statement.age_from.map(|age| format!("age from {age}")));
+    parts.extend(statement.expires.as_ref().map(|day| format!("given until {day}")));
+    parts.extend(statement.granted_at.as_ref().map(|time| format!("first given {time}")));
+    parts.extend(statement.gpc.then(|| "GPC on".to_owned()));
+    parts.extend(statement.guardian.then(|| "by a guardian".to_owned()));
+    parts.extend(statement.closes.then(|| "the key is closed".to_owned()));
+    report.note(printable(&parts.join(", ")));
+    Ok(report)
+}

@@ -1,0 +1,118 @@
+//! `candor agent receipts`: what the service signed, and whether it is still so.
+
+use candor_agent::device::Device;
+use candor_agent::error::Error;
+use candor_agent::receipts::{Check, Kept};
+use serde_json::{Map, Value, json};
+
+use super::{asking, open};
+use crate::command::audit::by_size;
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::render::{Report, counted};
+use crate::settings::Settings;
+
+/// Every batch, as the device kept it.
+pub(super) fn list(settings: &Settings) -> Result<Exit, Failure> {
+    let mut device = open(settings)?;
+    let mut report = Report::new("agent.receipts.list")
+        .number("epoch", "epoch")
+        .number("batch", "batch")
+        .number("acknowledged", "acknowledged")
+        .column("stored", "stored rows")
+        .column("dropped", "dropped by the device")
+        .column("received_at", "received")
+        .column("seal_by", "sealed by")
+        .detail("receipt")
+        .detail("proof");
+    let kept = device.receipts()?;
+    for line in &kept {
+        report.row(row(line));
+    }
+    let shown = device.show()?;
+    report.fact("chain", shown.chain.as_str());
+    report.fact("receipts", shown.receipts);
+    report.note(match kept.len() {
+        0 => "no batch yet".to_owned(),
+        _ => format!("{}, chain {}", counted(shown.receipts as usize, "receipt"), shown.chain),
+    });
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+/// The device's story against the service's.
+pub(super) async fn check(settings: &Settings) -> Result<Exit, Failure> {
+    let mut client = asking(settings)?;
+    let progress = Progress::start("checking receipts and rows");
+    let check = match open(settings) {
+        Ok(mut device) => checked(&mut device, &mut client).await?,
+        Err(failure) => return Err(failure),
+    };
+    drop(progress);
+    let exit = if check.findings.is_empty() { Exit::Done } else { Exit::VerificationFailed };
+    report(&check).print(&settings.answer)?;
+    Ok(exit)
+}
+
+async fn checked(device: &mut Device, client: &mut candor_agent::client::Client) -> Result<Check, Failure> {
+    // Whoever asks and gets no answer must not take that for a good one.
+    let unchecked = |error: Error| Failure { exit: Exit::CouldNotVerify, ..Failure::from(error) };
+    device.check(client).await.map_err(unchecked)
+}
+
+fn report(check: &Check) -> Report {
+    let mut report = Report::new("agent.receipts.check")
+        .number("epoch", "epoch")
+        .number("batch", "batch")
+        .column("purpose", "purpose")
+        .number("purpose_batch", "its batch")
+        .column("finding", "finding");
+    for finding in &check.findings {
+        report.row(vec![
+            json!(finding.epoch),
+            json!(finding.batch),
+            json!(finding.purpose),
+            json!(finding.purpose_batch),
+            json!(finding.what.to_string()),
+        ]);
+    }
+    report.fact("holds", check.findings.is_empty());
+    report.fact("receipts", check.receipts);
+    report.fact("matched", check.matched);
+    report.fact("stored", check.rows);
+    report.fact("pending", check.pending);
+    let (receipts, rows) = (counted(check.receipts as usize, "receipt"), counted(check.rows as usize, "row"));
+    let pending = match check.pending {
+        0 => String::new(),
+        n => format!("; {} not whole yet, and not due", counted(n as usize, "purpose of a batch")),
+    };
+    if check.findings.is_empty() {
+        report.note(format!("it holds: {receipts}, {rows} as they were signed{pending}"));
+    } else {
+        for finding in &check.findings {
+            report.note(format!("DIFFERS: {finding}"));
+        }
+        report.note(format!("otherwise: {receipts} hold, {rows} as they were signed{pending}"));
+    }
+    report
+}
+
+fn row(kept: &Kept) -> Vec<Value> {
+    let receipt = kept.receipt.as_ref().map(|signed| &signed.receipt);
+    let stored: Option<Map<String, Value>> =
+        receipt.map(|r| r.purposes.iter().map(|(name, purpose)| (name.clone(), json!(purpose.stored))).collect());
+    let time = |of: Option<i64>| {
+        json!(of.and_then(|time| jiff::Timestamp::from_microsecond(time).ok()).map(|time| format!("{time:.0}")))
+    };
+    vec![
+        json!(kept.epoch),
+        json!(kept.batch),
+        json!(kept.events),
+        json!(stored),
+        Value::Object(by_size(kept.dropped.iter().map(|(reason, n)| (reason.as_str(), *n)))),
+        time(receipt.map(|receipt| receipt.received_at)),
+        time(receipt.map(|receipt| receipt.seal_by)),
+        json!(receipt),
+        json!(kept.receipt.as_ref().map(|signed| &signed.proof)),
+    ]
+}

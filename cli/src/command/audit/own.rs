@@ -1,0 +1,198 @@
+//! `candor audit show --identity`: what is held of the holder of a seed, epoch by epoch, with the consent that it rests on.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use candor_agent::held::{self, HeldEpoch, HeldRow};
+use candor_agent::identity::Identity;
+use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
+use candor_wire::identity::PublicKey;
+use candor_wire::statement::Statement;
+use http::{HeaderValue, Request};
+use serde_json::{Value, json};
+
+use crate::args::AuditShow;
+use crate::command::agent::asking;
+use crate::command::consent::state_name;
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::render::{Report, Width, cell_text, counted, grid, printable};
+use crate::service;
+use crate::settings::Settings;
+
+/// Whom an operator asks about.
+const SUBJECT: &str = "candor-subject";
+
+/// What a service, or a data folder, holds of the holder of an identity.
+pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {
+    let path = settings.identity.as_deref().ok_or_else(|| Failure::usage("no identity is named"))?;
+    let identity = Identity::read(path)?;
+    let epochs = match &settings.url {
+        Some(_) if args.data.data.is_none() => {
+            let mut client = asking(settings)?;
+            let _progress = Progress::start("asking the service, an epoch a connection");
+            held::ask(&identity, Arc::new(SystemClock), Arc::new(SystemEntropy), &mut client, |_| {}).await?
+        }
+        _ => of_data(&identity, &settings.data).await?,
+    };
+    let keys = epochs.iter().map(|held| Ok((held.epoch, identity.public(held.epoch)?)));
+    let keys = keys.collect::<Result<BTreeMap<u64, PublicKey>, candor_agent::error::Error>>()?;
+    report(&epochs, &keys).print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+/// What a service holds of an assigned subject; the operator asks.
+pub(super) async fn of_operator(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
+    let subject = service::or_stdin(subject, "subject")?;
+    let mut client = service::client(settings)?;
+    let mut value = HeaderValue::from_str(&subject)
+        .map_err(|_| Failure::usage("the subject fits no header").mend("ask with --data, beside the service"))?;
+    value.set_sensitive(true);
+    let _progress = Progress::start("asking the service");
+    let request = Request::get(format!("{}/v1/subject", client.base())).header(SUBJECT, value).body(Bytes::new());
+    let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
+    let answer = service::answer(client.exchange(request).await?)?;
+    let held: HeldEpoch = serde_json::from_slice(&answer)
+        .map_err(|_| Failure::from(candor_agent::error::Error::Answer("what a service holds of a subject")))?;
+    report(&[held], &BTreeMap::new()).print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+async fn of_data(_identity: &Identity, _data: &Path) -> Result<Vec<HeldEpoch>, Failure> {
+    Err(Failure::usage("no service is named").mend("give --url"))
+}
+
+fn report(epochs: &[HeldEpoch], keys: &BTreeMap<u64, PublicKey>) -> Report {
+    let mut report = Report::new("audit.show").number("epoch", "epoch");
+    for key in ["purpose", "stream", "event", "received_date", "goes_on", "field", "value", "rule", "operator"] {
+        report = report.column(key, key);
+    }
+    report = report.number("row", "row").number("batch", "batch").column("consent_seq", "consent");
+    report = report.column("policy", "policy").column("file", "file");
+    let rows = epochs.iter().flat_map(|held| held.rows.iter().map(move |row| (held.epoch, row)));
+    for (number, (epoch, row)) in rows.clone().enumerate() {
+        for field in &row.fields {
+            report.row(vec![
+                json!(epoch),
+                json!(row.purpose),
+                json!(row.stream),
+                json!(row.event),
+                json!(row.received_date),
+                json!(row.goes_on),
+                json!(field.column),
+                field.value.clone(),
+                json!(field.rule),
+                json!(field.operator),
+                json!(number + 1),
+                json!(row.batch),
+                json!(row.consent_seq),
+                json!(row.policy),
+                json!(row.file),
+            ]);
+        }
+    }
+    let (held, pending) = (rows.clone().count(), rows.filter(|(_, row)| row.file.is_none()).count());
+    report.fact("held", held);
+    report.fact("pending", pending);
+    report.fact("epochs", epochs.iter().map(|held| facts(held, keys.get(&held.epoch))).collect::<Vec<Value>>());
+    report.text(epochs.iter().map(|held| text(held, keys.get(&held.epoch))).collect());
+    report.note(match held {
+        0 => "nothing is held about this subject".to_owned(),
+        n => format!("held about this subject: {}, {pending} of them pending", counted(n, "row")),
+    });
+    report
+}
+
+fn facts(held: &HeldEpoch, key: Option<&PublicKey>) -> Value {
+    let statements = held.statements.iter().map(|statement| {
+        let mut facts = json!(statement);
+        facts["own"] = json!(key.map(|key| held::is_own(statement, key)));
+        facts
+    });
+    let purposes: Vec<Value> = by_purpose(held)
+        .into_iter()
+        .map(|(purpose, rows)| {
+            let pending = rows.iter().filter(|row| row.file.is_none()).count();
+            json!({ "purpose": purpose, "sealed": rows.len() - pending, "pending": pending })
+        })
+        .collect();
+    json!({
+        "epoch": held.epoch, "subject": held.subject, "statements": statements.collect::<Vec<_>>(),
+        "record": held.record, "batches": held.batches, "purposes": purposes,
+    })
+}
+
+fn by_purpose(held: &HeldEpoch) -> BTreeMap<&str, Vec<&HeldRow>> {
+    let mut purposes: BTreeMap<&str, Vec<&HeldRow>> = BTreeMap::new();
+    for row in &held.rows {
+        purposes.entry(&row.purpose).or_default().push(row);
+    }
+    purposes
+}
+
+fn text(held: &HeldEpoch, key: Option<&PublicKey>) -> String {
+    let mut text = String::new();
+    if key.is_some() {
+        let _ = writeln!(text, "epoch {}, subject {}\n", held.epoch, printable(&held.subject));
+    }
+    for (purpose, rows) in by_purpose(held) {
+        let pending = rows.iter().filter(|row| row.file.is_none()).count();
+        let purpose = printable(purpose);
+        let _ = writeln!(text, "{purpose}: {} sealed, {pending} pending\n", counted(rows.len() - pending, "row"));
+        for row in rows {
+            text.push_str(&row_text(row));
+            text.push('\n');
+        }
+    }
+    if !held.statements.is_empty() {
+        text.push_str("consent\n\n");
+        text.push_str(&history(&held.statements, key));
+        text.push('\n');
+    }
+    text
+}
+
+fn row_text(row: &HeldRow) -> String {
+    let mut parts = vec![format!("{}, received {}", row.event, row.received_date)];
+    parts.extend(row.goes_on.as_ref().map(|day| format!("goes on {day}")));
+    parts.extend(row.batch.map(|batch| format!("batch {batch}")));
+    parts.extend(row.consent_seq.map(|sequence| format!("consent statement {sequence}")));
+    let whence = row.file.as_deref().unwrap_or("pending: not in a table yet");
+    let fields = row.fields.iter().map(|field| {
+        let column = printable(&format!("  {}", field.column));
+        vec![column, cell_text(Some(&field.value)), printable(&field.operator), printable(&field.rule)]
+    });
+    let titles = [("  field", false), ("stored value", false), ("operator", false), ("by rule", false)];
+    let fields = grid(&titles, fields.collect(), Width::Terminal);
+    format!("{}\n  {}\n{fields}", printable(&parts.join(", ")), printable(whence))
+}
+
+fn history(statements: &[Statement], key: Option<&PublicKey>) -> String {
+    let rows = statements.iter().map(|statement| {
+        let states = statement.purposes.iter().map(|(name, state)| format!("{name} {}", state_name(*state)));
+        let cells = [
+            statement.sequence.to_string(),
+            statement.received_at.clone(),
+            states.collect::<Vec<_>>().join(", "),
+            format!("{} {}", statement.notice.version, statement.notice.language),
+            said_by(statement, key),
+        ];
+        cells.map(|cell| printable(&cell)).to_vec()
+    });
+    let titles =
+        [("statement", true), ("received", false), ("purposes", false), ("notice", false), ("said by", false)];
+    grid(&titles, rows.collect(), Width::Terminal)
+}
+
+/// Who vouches for a statement; a signature is checked, not believed.
+fn said_by(statement: &Statement, key: Option<&PublicKey>) -> String {
+    let who = json!(statement.asserted_by).as_str().unwrap_or_default().to_owned();
+    match key {
+        Some(key) if held::is_own(statement, key) => format!("{who}, signed"),
+        Some(_) => format!("{who}: NOT SIGNED BY THIS IDENTITY"),
+        None => who,
+    }
+}
