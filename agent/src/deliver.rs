@@ -23,6 +23,8 @@ use crate::rim::Transport;
 
 /// After so many attempts in a row to put statements right, waits come between them.
 const MOST_HEALS: u32 = 3;
+/// After so many in a row, a batch without events that is refused is not tried again.
+const MOST_REFUSALS: u32 = 8;
 /// Microseconds of an hour: a clock that errs by more is remembered at once.
 const HOUR: i64 = 3_600_000_000;
 const PROTOBUF: &str = "application/x-protobuf";
@@ -438,6 +440,10 @@ impl Device {
             Some(Reason::KeyClosed) => return self.key_closed(epoch),
             Some(Reason::ConsentMissing) => return self.heal(transport, epoch, &heard).await,
             Some(Reason::BatchTooFar) => return self.find_gaps(transport, epoch, number).await,
+            _ if self.heals < MOST_REFUSALS => {
+                self.heals += 1;
+                return Err(self.wait(heard.retry_after()));
+            }
             _ => closed,
         };
         // A number that was filled for the service's sake has its receipt in the journal already.

@@ -27,3 +27,6 @@ pub mod send;
 mod spool;
 mod state;
 mod trust;
+
+#[cfg(test)]
+mod tests;

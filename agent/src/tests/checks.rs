@@ -1,0 +1,145 @@
+//! What a check names, and what a device makes of a folder that somebody changed.
+
+use super::*;
+use crate::folder::Folder;
+use crate::receipts::{Finding, What};
+
+fn used(bench: &mut Bench) -> Device {
+    let mut device = bench.create();
+    device.consent(&given()).unwrap();
+    for _ in 0..3 {
+        device.take(&bench.events("app", 4)).unwrap();
+        assert_eq!(bench.drain(&mut device), None);
+    }
+    device
+}
+
+fn found(bench: &Bench, device: &mut Device) -> Vec<(Option<u64>, Option<u64>, What)> {
+    let check = now(device.check(&mut bench.link())).unwrap();
+    check.findings.into_iter().map(|finding| (finding.batch, finding.purpose_batch, finding.what)).collect()
+}
+
+#[test]
+fn a_row_that_is_changed_dropped_or_added_names_its_batch() {
+    let mut bench = Bench::new(30);
+    let mut device = used(&mut bench);
+    let rows = bench.service().subjects.values().next().unwrap().rows.clone();
+    let check = now(device.check(&mut bench.link())).unwrap();
+    assert_eq!((check.receipts, check.matched, check.rows, check.findings.len()), (3, 3, 12, 0));
+    for row in 0..rows.len() {
+        let batch = Some(rows[row].batch);
+        let mut with = |change: &dyn Fn(&mut Vec<super::service::Row>)| {
+            let mut changed = rows.clone();
+            change(&mut changed);
+            bench.service().subjects.values_mut().next().unwrap().rows = changed;
+            found(&bench, &mut device)
+        };
+        let changed = with(&|rows| rows[row].encoding[0] ^= 1);
+        assert_eq!(changed, [(batch, batch, What::Changed)]);
+        let moved = with(&|rows| rows[row].batch = 9);
+        assert_eq!(moved, [(None, Some(9), What::NoReceipt { found: 1 })], "not sealed yet: it may be on its way");
+        let doubled = with(&|rows| rows.push(rows[row].clone()));
+        assert_eq!(doubled, [(batch, batch, What::Additional { stored: 4, found: 5 })]);
+        assert_eq!(with(&|rows| drop(rows.remove(row))), []);
+    }
+    bench.pass(3_600_000_001);
+    bench.service().subjects.values_mut().next().unwrap().rows.remove(5);
+    assert_eq!(found(&bench, &mut device), [(Some(2), Some(2), What::Missing { stored: 4, found: 3 })]);
+    let text = now(device.check(&mut bench.link())).unwrap().findings[0].to_string();
+    assert_eq!(text, "epoch 0, batch 2, analytics (its batch 2): 3 of 4 rows are there");
+}
+
+#[test]
+fn receipts_that_one_side_lacks_or_that_differ_are_named() {
+    let mut bench = Bench::new(31);
+    let mut device = used(&mut bench);
+    {
+        let mut service = bench.service();
+        let subject = service.subjects.values_mut().next().unwrap();
+        let lost = subject.receipts.remove(&2).unwrap();
+        subject.receipts.insert(7, lost);
+        subject.receipts.get_mut(&3).unwrap().receipt.received_at += 1;
+    }
+    assert_eq!(
+        found(&bench, &mut device),
+        [
+            // Its number in its bytes is the lost one's: what a service lists is taken by what was signed.
+            (Some(3), None, What::Differs),
+        ]
+    );
+    bench.service().subjects.values_mut().next().unwrap().receipts.clear();
+    let gone = [1, 2, 3].map(|batch| (Some(batch), None, What::UnknownThere));
+    assert_eq!(found(&bench, &mut device), gone);
+    bench.service().subjects.clear();
+    assert_eq!(found(&bench, &mut device), gone);
+}
+
+#[test]
+fn the_journal_is_checked_before_anything_is_compared() {
+    let mut bench = Bench::new(32);
+    let mut device = used(&mut bench);
+    let text = bench.folder.read("receipts.jsonl", 1 << 20).unwrap().unwrap();
+    let at = text.windows(9).position(|window| window == b"\"events\":").unwrap() + 9;
+    bench.folder.tamper("receipts.jsonl", |mut bytes| {
+        bytes[at] = b'9';
+        Some(bytes)
+    });
+    assert!(matches!(device.receipts(), Err(Error::Damaged { .. })));
+    assert!(matches!(bench.open(), Err(Error::Damaged { .. })));
+    bench.folder.tamper("receipts.jsonl", |_| Some(text));
+    // A whole journal of another device.
+    let mut other = Bench::new(33);
+    used(&mut other);
+    let foreign = other.folder.read("receipts.jsonl", 1 << 20).unwrap().unwrap();
+    bench.folder.tamper("receipts.jsonl", |_| Some(foreign));
+    let mut device = bench.open().unwrap();
+    let bad = now(device.check(&mut bench.link())).unwrap().findings;
+    let bad: Vec<&Finding> = bad.iter().filter(|finding| finding.what == What::BadReceipt).collect();
+    assert_eq!(bad.len(), 3);
+}
+
+#[test]
+fn a_batch_that_was_changed_or_taken_away_is_counted() {
+    let mut bench = Bench::new(34);
+    let mut device = used(&mut bench);
+    for _ in 0..3 {
+        device.take(&bench.events("app", 4)).unwrap();
+    }
+    let names = bench.folder.names("spool").unwrap();
+    let name = |at: usize| format!("spool/{}", names[at]);
+    bench.folder.tamper(&name(0), |mut bytes| {
+        bytes[30] ^= 1;
+        Some(bytes)
+    });
+    let mut device = bench.open().unwrap();
+    assert_eq!(device.counts().dropped["damaged"], 4);
+    lawful(&device);
+    bench.folder.tamper(&name(1), |_| None);
+    device = bench.open().unwrap();
+    assert_eq!(device.counts().dropped["lost"], 4);
+    assert_eq!(bench.open().unwrap().counts(), device.counts(), "once");
+    assert_eq!(bench.drain(&mut device), None);
+    lawful(&device);
+    assert_eq!(device.counts().acknowledged, 16);
+}
+
+#[test]
+fn a_full_spool_drops_the_oldest_and_what_is_too_large_alone_is_dropped_alone() {
+    let mut bench = Bench::new(35);
+    bench.settings.spool_bytes = 4_000;
+    bench.settings.batch_bytes = 300;
+    let mut device = bench.create();
+    device.consent(&given()).unwrap();
+    let mut large = bench.events("app", 3);
+    large[1].attributes.insert("text".to_owned(), "x".repeat(400).into());
+    assert_eq!(device.take(&large).unwrap(), crate::device::Taken { spooled: 2, dropped: 1 });
+    let ids: Vec<i64> = (0..100).map(|_| device.take(&bench.events("app", 1)).map(|_| bench.next_id).unwrap()).collect();
+    lawful(&device);
+    let counts = device.counts();
+    assert!(device.show().unwrap().spool_bytes <= 4_000);
+    assert!(counts.spooled > 5 && counts.dropped["spool_full"] == 102 - counts.spooled, "{counts:?}");
+    assert_eq!(counts.dropped["too_large"], 1);
+    assert_eq!(bench.drain(&mut device), None);
+    let stored = bench.service().ids();
+    assert_eq!(stored.into_iter().collect::<Vec<_>>(), ids[100 - counts.spooled as usize..]);
+}
