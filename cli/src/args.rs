@@ -9,7 +9,9 @@ use crate::render::Format;
 mod agent;
 mod operations;
 
-pub(crate) use agent::{Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, Receipts, Recover, Send, Transfer};
+pub(crate) use agent::{
+    Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
+};
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
 
 const EXAMPLES: &str = "\

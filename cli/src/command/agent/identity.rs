@@ -121,7 +121,7 @@ fn report(device: &Device, settings: &Settings) -> Result<Report, Failure> {
         .column("state", "state")
         .column("name_in_tables", "name in tables");
     for (purpose, state) in shown.consent.iter().flat_map(|statement| &statement.purposes) {
-        report.row(vec![json!(purpose), json!(state), json!(subject.in_table(purpose))]);
+        report.row(vec![json!(purpose), json!(state), json!(subject.in_table(purpose).as_str())]);
     }
     facts(&mut report, &shown);
     let state = settings.state.display().to_string();
