@@ -223,3 +223,7 @@ fn no_receipt() -> Error {
         "restore ledger.db from a backup that is newer",
     )
 }
+
+#[cfg(test)]
+#[path = "signed_tests.rs"]
+mod tests;
