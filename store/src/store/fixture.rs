@@ -102,25 +102,8 @@ pub(crate) fn cleared(
     plan.clear(admitted, &snapshot, keys)
 }
 
-/// A batch of `rows` events of a subject that signs.
-#[cfg(test)]
-pub(crate) fn cleared_of(
-    plan: &Plan,
-    keys: &Keys,
-    consent: &ConsentSnapshot,
-    subject: candor_policy::subject::SubjectId,
-    (rows, first): (usize, i64),
-) -> Cleared {
-    let evidence = Evidence {
-        source: Arc::from("agents"),
-        received_at: 1_767_225_600_000_000,
-        gpc: false,
-        certified: Some(subject),
-    };
-    plan.clear(received(&["nobody"], rows, first).admit(evidence, keys), consent, keys)
-}
-
-fn received(subjects: &[&str], rows: usize, first: i64) -> Received {
+/// `rows` events, dealt out to `subjects` by turns.
+pub(crate) fn received(subjects: &[&str], rows: usize, first: i64) -> Received {
     let per_row = |array: ArrayRef| RawColumn::PerRow(array);
     let text =
         |value: &dyn Fn(usize) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..rows).map(value))) };

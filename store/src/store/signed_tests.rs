@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ConsentState::{Given, Refused, Withdrawn};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use candor_policy::batch::Evidence;
 use candor_policy::consent::{ConsentSnapshot, ConsentState};
 use candor_policy::hex;
 use candor_wire::identity::Seed;
@@ -86,9 +87,14 @@ impl Device {
         number: u64,
         consent: &ConsentSnapshot,
     ) -> SignedAppended {
-        let subject = self.key.subject_id();
-        let rows = (ROWS, number as i64 * 10);
-        let cleared = fixture::cleared_of(&world.plan, &store.keys(), consent, subject, rows);
+        let evidence = Evidence {
+            source: Arc::from("agents"),
+            received_at: 1_767_225_600_000_000,
+            gpc: false,
+            certified: Some(self.key.subject_id()),
+        };
+        let received = fixture::received(&["nobody"], ROWS, number as i64 * 10);
+        let cleared = world.plan.clear(received.admit(evidence, &store.keys()), consent, &store.keys());
         store.append_signed(cleared, self.batch(number), told(number)).await.unwrap()
     }
 }
