@@ -31,9 +31,9 @@ pub struct HeldEpoch {
     /// The consent record of the newest.
     #[serde(default)]
     pub record: Value,
-    /// Numbers of batches.
+    /// Numbers of batches, where that was asked.
     #[serde(default)]
-    pub batches: Batches,
+    pub batches: Option<Batches>,
     /// Rows, sealed and pending.
     #[serde(default)]
     pub rows: Vec<HeldRow>,

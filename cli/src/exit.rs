@@ -118,9 +118,10 @@ impl From<candor_agent::error::Error> for Failure {
             Error::Event { .. } | Error::Read { .. } => {
                 failure(Exit::Usage).mend("an event is one JSON object a line: time, event, resource, attributes")
             }
-            Error::Consent(_) => failure(Exit::Usage).mend("`candor agent consent set --help` shows what a statement has"),
-            Error::Identity(_) => failure(Exit::BadConfiguration)
-                .mend("--state names the device's folder; `candor agent identity new FLEET` makes one"),
+            Error::Consent(_) => {
+                failure(Exit::Usage).mend("`candor agent consent set --help` shows what a statement has")
+            }
+            Error::Identity(_) => failure(Exit::BadConfiguration),
             Error::Damaged { .. } => failure(Exit::BadConfiguration)
                 .mend("restore the state folder from where it was last whole, or `candor agent identity recover`"),
             Error::Folder { .. } => failure(Exit::Failed).mend("check the state folder's disk, owner and mode"),

@@ -104,7 +104,7 @@ fn reveal(device: &Device, report: &mut Report) -> Result<(), Failure> {
     let words: Vec<&str> = phrase.split(' ').collect();
     let lines: Vec<String> = words.chunks(6).map(|line| format!("  {}", line.join(" "))).collect();
     report.fact("phrase", phrase.as_str());
-    report.note(format!("\nrecovery phrase:\n{}", lines.join("\n")));
+    report.note(format!("recovery phrase:\n{}", lines.join("\n")));
     tell(
         "warning: whoever reads these 24 words is this device to every service. Write them down, away from it; they \
          are not shown again",
@@ -141,7 +141,10 @@ fn report(device: &Device, settings: &Settings) -> Result<Report, Failure> {
         line("subject", shown.subject.clone()),
         line("public key", shown.key.to_string()),
         line("consent", consent),
-        line("statements", if waiting == 0 { "all delivered".to_owned() } else { format!("{waiting} to be delivered") }),
+        line(
+            "statements",
+            if waiting == 0 { "all delivered".to_owned() } else { format!("{waiting} to be delivered") },
+        ),
         line("service", shown.receipt_key.map_or_else(|| "not met yet".to_owned(), |key| format!("receipt key {key}"))),
         line("events", account(&shown)),
         line("receipts", format!("{}, chain {}", shown.receipts, shown.chain)),

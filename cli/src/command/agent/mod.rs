@@ -5,11 +5,13 @@ mod identity;
 mod receipts;
 mod send;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use candor_agent::client::Client;
 use candor_agent::device::{Device, World};
+use candor_agent::error::Error;
 use candor_agent::feed::{End, feed};
 use candor_agent::folder::DiskFolder;
 use candor_agent::identity::IdentityAt;
@@ -64,12 +66,24 @@ impl Agent {
 
 /// The device of the settings.
 fn open(settings: &Settings) -> Result<Device, Failure> {
-    if !settings.state.is_dir() {
+    Ok(try_open(settings)??)
+}
+
+/// The same, with what the device itself says against it apart.
+fn try_open(settings: &Settings) -> Result<Result<Device, Error>, Failure> {
+    // With an identity from elsewhere the folder is made at the first use.
+    if settings.identity.is_none() && !is_device(&settings.state) {
         let state = settings.state.display();
         return Err(Failure::configuration(format!("there is no device in {state}"))
             .mend("`candor agent identity new FLEET` makes one; --state says where"));
     }
-    Ok(Device::open(world(settings)?, device_settings(), at(settings))?)
+    Ok(Device::open(world(settings)?, device_settings(), at(settings)))
+}
+
+/// Whether a folder has an identity, or had one when a change of owner was interrupted.
+fn is_device(folder: &Path) -> bool {
+    std::fs::read_dir(folder)
+        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lock")))
 }
 
 /// Its folder, which is made if absent, with the machine's clock and randomness.

@@ -1,11 +1,10 @@
 //! `candor agent receipts`: what the service signed, and whether it is still so.
 
-use candor_agent::device::Device;
 use candor_agent::error::Error;
 use candor_agent::receipts::{Check, Kept};
 use serde_json::{Map, Value, json};
 
-use super::{asking, open};
+use super::{asking, open, try_open};
 use crate::command::audit::by_size;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
@@ -44,20 +43,14 @@ pub(super) fn list(settings: &Settings) -> Result<Exit, Failure> {
 pub(super) async fn check(settings: &Settings) -> Result<Exit, Failure> {
     let mut client = asking(settings)?;
     let progress = Progress::start("checking receipts and rows");
-    let check = match open(settings) {
-        Ok(mut device) => checked(&mut device, &mut client).await?,
-        Err(failure) => return Err(failure),
-    };
+    // Whoever asks and gets no answer must not take that for a good one.
+    let unchecked = |error: Error| Failure { exit: Exit::CouldNotVerify, ..Failure::from(error) };
+    let mut device = try_open(settings)?.map_err(unchecked)?;
+    let check = device.check(&mut client).await.map_err(unchecked)?;
     drop(progress);
     let exit = if check.findings.is_empty() { Exit::Done } else { Exit::VerificationFailed };
     report(&check).print(&settings.answer)?;
     Ok(exit)
-}
-
-async fn checked(device: &mut Device, client: &mut candor_agent::client::Client) -> Result<Check, Failure> {
-    // Whoever asks and gets no answer must not take that for a good one.
-    let unchecked = |error: Error| Failure { exit: Exit::CouldNotVerify, ..Failure::from(error) };
-    device.check(client).await.map_err(unchecked)
 }
 
 fn report(check: &Check) -> Report {

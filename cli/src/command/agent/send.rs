@@ -90,9 +90,10 @@ fn account(before: &Counts, after: &Counts) -> Report {
         .column("reasons", "dropped because");
     let change = |after: u64, before: u64| i64::try_from(after).unwrap_or(i64::MAX) - before as i64;
     let dropped = |counts: &Counts| counts.dropped.values().sum::<u64>();
-    let new = after.dropped.iter().map(|(reason, n)| {
-        (reason.as_str(), n.saturating_sub(before.dropped.get(reason).copied().unwrap_or(0)))
-    });
+    let new = after
+        .dropped
+        .iter()
+        .map(|(reason, n)| (reason.as_str(), n.saturating_sub(before.dropped.get(reason).copied().unwrap_or(0))));
     report.row(vec![
         json!("now"),
         json!(change(after.taken, before.taken) + before.spooled as i64),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use candor_agent::held::{self, HeldEpoch, HeldRow};
+use candor_agent::held::{self, HeldEpoch, HeldRow, UNKNOWN_EPOCHS};
 use candor_agent::identity::Identity;
 use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
+use candor_policy::hex;
+use candor_policy::subject::LedgerId;
 use candor_wire::identity::PublicKey;
 use candor_wire::statement::Statement;
 use http::{HeaderValue, Request};
@@ -36,7 +37,7 @@ pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, 
             let _progress = Progress::start("asking the service, an epoch a connection");
             held::ask(&identity, Arc::new(SystemClock), Arc::new(SystemEntropy), &mut client, |_| {}).await?
         }
-        _ => of_data(&identity, &settings.data).await?,
+        _ => of_data(&identity, settings).await?,
     };
     let keys = epochs.iter().map(|held| Ok((held.epoch, identity.public(held.epoch)?)));
     let keys = keys.collect::<Result<BTreeMap<u64, PublicKey>, candor_agent::error::Error>>()?;
@@ -61,8 +62,28 @@ pub(super) async fn of_operator(subject: &str, settings: &Settings) -> Result<Ex
     Ok(Exit::Done)
 }
 
-async fn of_data(_identity: &Identity, _data: &Path) -> Result<Vec<HeldEpoch>, Failure> {
-    Err(Failure::usage("no service is named").mend("give --url"))
+/// The same from a data folder: whoever runs the service can look, the holder of the seed knows where.
+async fn of_data(identity: &Identity, settings: &Settings) -> Result<Vec<HeldEpoch>, Failure> {
+    let mut progress = Progress::start("reading the tables");
+    let view = service::view(settings).await?;
+    progress.watch(view.work(), "files");
+    let (mut epochs, mut unknown) = (Vec::new(), 0);
+    for epoch in 0.. {
+        let subject = identity.public(epoch)?.subject_id();
+        let statements = view.history_of(&LedgerId::from_bytes(*subject.as_bytes())).await?;
+        let rows = view.held_by(&[subject]).await?;
+        unknown = if statements.is_empty() && rows.is_empty() { unknown + 1 } else { 0 };
+        if unknown == UNKNOWN_EPOCHS {
+            break;
+        }
+        if unknown == 0 {
+            let rows = serde_json::to_value(rows).and_then(serde_json::from_value);
+            let rows = rows.map_err(|e| Failure::new(Exit::Failed, format!("a row cannot be shown: {e}")))?;
+            let subject = hex::encode(subject.as_bytes());
+            epochs.push(HeldEpoch { epoch, subject, statements, rows, ..HeldEpoch::default() });
+        }
+    }
+    Ok(epochs)
 }
 
 fn report(epochs: &[HeldEpoch], keys: &BTreeMap<u64, PublicKey>) -> Report {
@@ -182,8 +203,7 @@ fn history(statements: &[Statement], key: Option<&PublicKey>) -> String {
         ];
         cells.map(|cell| printable(&cell)).to_vec()
     });
-    let titles =
-        [("statement", true), ("received", false), ("purposes", false), ("notice", false), ("said by", false)];
+    let titles = [("statement", true), ("received", false), ("purposes", false), ("notice", false), ("said by", false)];
     grid(&titles, rows.collect(), Width::Terminal)
 }
 
