@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking, in its helpers too"
 )]
 
+mod agent;
 mod alerts;
 mod cancel;
 mod captures;

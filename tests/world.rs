@@ -154,6 +154,16 @@ impl World {
         command.stdin(Stdio::null()).output().expect("candor can be run")
     }
 
+    /// Runs `candor` with something to read.
+    pub(crate) fn candor_fed(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = Command::new(binary());
+        let command = self.environment(command.args(arguments)).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("candor can be run");
+        // Who has heard enough closes the pipe.
+        let _ = child.stdin.take().expect("a pipe").write_all(input);
+        child.wait_with_output().expect("candor ends")
+    }
+
     /// Runs `candor ... --data DATA --json` and gives its JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let data = self.data();
