@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use candor_policy::consent::SubjectConsent;
 use candor_policy::subject::LedgerId;
+use candor_wire::receipt::{Receipt, SignedReceipt};
 use candor_wire::statement::Statement;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
+use crate::batches::Place;
 use crate::closed::ClosedSegment;
 use crate::consent::{Changes, SubjectKey, Verdict, subject_of};
 use crate::error::{Error, Kind};
-use crate::queue::{BatchAnswer, BatchJob, Job, StatementAnswer, StatementJob, Taken};
+use crate::queue::{BatchAnswer, BatchJob, Job, Numbered, Order, StatementAnswer, StatementJob, Taken};
+use crate::receipts::{self, Told};
 use crate::repeats::Claim;
 use crate::reply::Reply;
 use crate::segment::FOLDER;
@@ -45,6 +48,9 @@ struct Group {
     frames: u64,
     rows: u64,
     batches: Vec<WrittenBatch>,
+    numbered: Vec<WrittenNumbered>,
+    /// Requests whose number was taken: what has it may be in this group.
+    seen: Vec<oneshot::Sender<BatchAnswer>>,
     statements: Vec<WrittenStatement>,
     /// The newest states among `statements`.
     states: HashMap<SubjectKey, SubjectConsent, foldhash::fast::FixedState>,
@@ -54,6 +60,17 @@ struct Group {
 #[derive(Debug)]
 struct WrittenBatch {
     claim: Claim,
+    reply: Reply,
+    answer: oneshot::Sender<BatchAnswer>,
+}
+
+#[derive(Debug)]
+struct WrittenNumbered {
+    lsn: u64,
+    subject: LedgerId,
+    receipt: Receipt,
+    /// The bytes of the receipt that are hashed.
+    json: String,
     reply: Reply,
     answer: oneshot::Sender<BatchAnswer>,
 }
@@ -106,22 +123,63 @@ impl Appender {
     }
 
     fn batch(&mut self, job: BatchJob) {
+        if let Order::Numbered(numbered) = &job.order {
+            match self.shared.batches.place(&numbered.key, numbered.draft.batch) {
+                Place::New => {}
+                Place::Seen => return self.group.seen.push(job.answer),
+                Place::TooFar => return drop(job.answer.send(BatchAnswer::TooFar)),
+            }
+        }
         let refused = match self.changes.verdict(job.generation, &job.concerned) {
-            Verdict::Unchanged => match self.write(&job.encoded) {
-                Ok(_) => {
-                    let BatchJob { claim, reply, answer, .. } = job;
-                    self.group.batches.push(WrittenBatch { claim, reply, answer });
-                    return;
-                }
-                Err(error) => BatchAnswer::Refused(error),
-            },
+            Verdict::Unchanged => return self.append(job),
             Verdict::Withdrawn(withdrawn) => {
-                BatchAnswer::Withdrawn { claim: job.claim, withdrawn, generation: self.changes.generation() }
+                BatchAnswer::Withdrawn { order: job.order, withdrawn, generation: self.changes.generation() }
             }
             Verdict::TooOld => BatchAnswer::Refused(too_old()),
         };
         // Nobody listens if the client has gone: the request is then neither stored nor acknowledged.
         let _ = job.answer.send(refused);
+    }
+
+    fn append(&mut self, job: BatchJob) {
+        let BatchJob { encoded, order, reply, answer, .. } = job;
+        match order {
+            Order::Claimed(claim) => match self.write(&encoded) {
+                Ok(_) => self.group.batches.push(WrittenBatch { claim, reply, answer }),
+                Err(error) => drop(answer.send(BatchAnswer::Refused(error))),
+            },
+            Order::Numbered(mut numbered) => match self.write_numbered(encoded, &mut numbered) {
+                Ok((lsn, json)) => {
+                    let Numbered { subject, draft: receipt, .. } = *numbered;
+                    self.group.numbered.push(WrittenNumbered { lsn, subject, receipt, json, reply, answer });
+                }
+                Err(error) => drop(answer.send(BatchAnswer::Refused(error))),
+            },
+        }
+    }
+
+    /// Finishes a receipt and writes it with its batch; the number is taken from then on. Its lsn, and the receipt's JSON.
+    fn write_numbered(&mut self, mut encoded: Encoded, numbered: &mut Numbered) -> Result<(u64, String), Error> {
+        let Numbered { key, draft: receipt, .. } = numbered;
+        let key = *key;
+        let before = self.shared.batches.of(&key);
+        let mut stored = Vec::new();
+        for (name, purpose) in receipt.purposes.iter_mut().filter(|(_, purpose)| purpose.stored > 0) {
+            let Some(number) = self.shared.purposes.number(name) else { continue };
+            let count = before.stored(number) + 1;
+            purpose.batch = Some(count);
+            stored.push((number, count));
+        }
+        let json = receipts::json_of(receipt)?;
+        encoded.add_receipt(&json)?;
+        let lsn = self.write(&encoded)?;
+        self.shared.batches.change(key, |batches| {
+            batches.numbers.take(receipt.batch);
+            for (purpose, count) in stored {
+                batches.set_stored(purpose, count);
+            }
+        });
+        Ok((lsn, json))
     }
 
     fn statement(&mut self, job: StatementJob) {
@@ -131,7 +189,7 @@ impl Appender {
         };
         let in_group = self.group.states.get(&job.key).copied();
         let current = in_group.unwrap_or_else(|| self.shared.consent.of(&job.key));
-        if current.sequence() != job.previous {
+        if current != job.base {
             self.group.superseded.push(job.answer);
             return;
         }
@@ -186,7 +244,11 @@ impl Appender {
         self.put_in_force(group.statements);
         for batch in group.batches {
             batch.claim.keep(batch.reply);
-            let _ = batch.answer.send(BatchAnswer::Durable);
+            let _ = batch.answer.send(BatchAnswer::Durable(None));
+        }
+        self.hand_out_receipts(group.numbered);
+        for answer in group.seen {
+            let _ = answer.send(BatchAnswer::Seen);
         }
         for answer in group.superseded {
             let _ = answer.send(StatementAnswer::Superseded);
@@ -201,6 +263,17 @@ impl Appender {
         self.shared.consent.publish(self.changes.generation());
         for written in statements {
             let _ = written.answer.send(StatementAnswer::Durable);
+        }
+    }
+
+    /// One signature for all that one sync made durable.
+    fn hand_out_receipts(&self, written: Vec<WrittenNumbered>) {
+        let Some(key) = self.shared.receipt_key.as_ref().filter(|_| !written.is_empty()) else { return };
+        let proofs = receipts::sign(key, written.iter().map(|one| one.json.as_str()));
+        for (one, proof) in written.into_iter().zip(proofs) {
+            let WrittenNumbered { lsn, subject, receipt, reply, answer, .. } = one;
+            self.shared.receipts.push(subject, lsn, Arc::new(Told { receipt: receipt.clone(), reply }));
+            let _ = answer.send(BatchAnswer::Durable(Some(Box::new(SignedReceipt { receipt, proof }))));
         }
     }
 
@@ -229,7 +302,7 @@ impl Appender {
         let settings = &self.shared.settings;
         let age = Duration::from_secs(settings.flush_seconds);
         let due =
-            |segment: &SegmentWriter| segment.rows() >= settings.segment_rows || segment.opened().elapsed() >= age;
+            |segment: &SegmentWriter| segment.weight() >= settings.segment_rows || segment.opened().elapsed() >= age;
         if self.segment.as_ref().is_some_and(due) {
             self.close_segment();
         }

@@ -104,6 +104,11 @@ impl Purposes {
         &self.names
     }
 
+    /// Number of a purpose.
+    pub(crate) fn number(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| known == name)
+    }
+
     /// The compact form of a statement. One that cannot be read says no to everything.
     pub(crate) fn compact(&self, statement: &Statement) -> SubjectConsent {
         statement.consent(&self.names).unwrap_or_else(|_| {
@@ -115,12 +120,17 @@ impl Purposes {
     /// The purposes, a bit each, for which `new` may permit less than `old` did on `day`: what is not given any more,
     /// whatever it was before, and what asks for an age that is not reached any more.
     fn narrowed(&self, old: &SubjectConsent, new: &SubjectConsent, day: i32) -> u16 {
+        // What opts out or closes reaches every purpose; a guardian who does not speak any more, whoever asks for an age.
+        if new.closed() && !old.closed() || new.gpc() && !old.gpc() {
+            return u16::MAX;
+        }
         let mut mask = 0;
         for (number, min_age) in self.min_age.iter().enumerate() {
             let (before, after) = (old.state(number, day), new.state(number, day));
             let changed = before != after && after != ConsentState::Given;
             let younger = new.age_from() < old.age_from() && new.age_from().unwrap_or(0) < *min_age;
-            if changed || younger {
+            let alone = old.guardian() && !new.guardian() && new.age_from().unwrap_or(0) < *min_age;
+            if changed || younger || alone {
                 mask |= 1 << number;
             }
         }

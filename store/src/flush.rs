@@ -57,6 +57,8 @@ struct Piece<'a> {
     lsn: u64,
     header: &'a BatchHeader,
     rows: &'a RecordBatch,
+    /// Running number of the batch for the table's purpose.
+    number: Option<i64>,
 }
 
 fn by_table(frames: &[Frame]) -> BTreeMap<(&str, &str), Vec<Piece<'_>>> {
@@ -65,7 +67,8 @@ fn by_table(frames: &[Frame]) -> BTreeMap<(&str, &str), Vec<Piece<'_>>> {
         let Frame::Batch(batch) = frame else { continue };
         for table in batch.tables.iter().filter(|table| table.rows.num_rows() > 0) {
             let pieces = tables.entry((table.purpose.as_str(), table.stream.as_str())).or_default();
-            pieces.push(Piece { lsn: batch.lsn, header: &batch.header, rows: &table.rows });
+            let number = batch.number_for(&table.purpose);
+            pieces.push(Piece { lsn: batch.lsn, header: &batch.header, rows: &table.rows, number });
         }
     }
     tables
@@ -87,7 +90,7 @@ fn write_table(
     }
     fail::fail_point!("flush::before_parquet", |_| std::process::abort());
     let mut files = Vec::new();
-    let outcome = write_files(table, group(&pieces), &mut files).and_then(|()| {
+    let outcome = group(table, &pieces).and_then(|groups| write_files(table, groups, &mut files)).and_then(|()| {
         fail::fail_point!("flush::after_parquet", |_| std::process::abort());
         fail::fail_point!("flush::before_commit", |_| std::process::abort());
         delta.append(table, &schemas, &files, after, up_to_lsn)
@@ -141,9 +144,19 @@ fn settle(
 }
 
 /// One group for each date of receipt, policy and catalogue, rows in the order of their lsn.
-fn group(pieces: &[Piece<'_>]) -> Vec<Group> {
+fn group(table: &TablePath, pieces: &[Piece<'_>]) -> Result<Vec<Group>, Error> {
     let mut groups: Vec<(SchemaRef, Group)> = Vec::new();
+    // Where one batch has a number all get the column, so that they can share a file.
+    let numbered = pieces.iter().any(|piece| piece.number.is_some());
     for piece in pieces {
+        let rows = if numbered {
+            layout::with_batch(piece.rows, piece.number).map_err(|why| {
+                let what = format!("rows of {} cannot be numbered", table.name());
+                Error::new(Kind::Data, what, why, "report this: it is a fault")
+            })?
+        } else {
+            piece.rows.clone()
+        };
         let (received_date, schema) = (layout::day_of(piece.header.received_at), piece.rows.schema());
         let same = |(of_schema, group): &&mut (SchemaRef, Group)| {
             group.received_date == received_date
@@ -153,11 +166,11 @@ fn group(pieces: &[Piece<'_>]) -> Vec<Group> {
         };
         // The newest group first: policies and dates change rarely.
         if let Some((_, group)) = groups.iter_mut().rev().find(same) {
-            group.batches.push(piece.rows.clone());
+            group.batches.push(rows);
             continue;
         }
         let (policy, catalogue) = (piece.header.policy.clone(), piece.header.catalogue.clone());
-        groups.push((schema, Group { received_date, policy, catalogue, batches: vec![piece.rows.clone()] }));
+        groups.push((schema, Group { received_date, policy, catalogue, batches: vec![rows] }));
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    Ok(groups.into_iter().map(|(_, group)| group).collect())
 }

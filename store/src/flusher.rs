@@ -15,6 +15,7 @@ use crate::closed::ClosedSegment;
 use crate::error::{Error, Kind};
 use crate::flush::write_tables;
 use crate::ledger::{Ledger, Release};
+use crate::load::{nonce_of, subject_of_receipt};
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
 use crate::shared::{Gauges, Shared, end_process_after};
@@ -98,7 +99,7 @@ impl Flusher {
     }
 
     fn release(&self, frames: Vec<Frame>, segment: &ClosedSegment) -> Result<(), Error> {
-        let release = release_of(frames, segment.last_lsn, self.shared.horizon())?;
+        let release = release_of(frames, segment.last_lsn, (self.shared.horizon(), self.shared.second()))?;
         self.runtime.block_on(self.ledger.release(&release))?;
         let known = release.repeats.iter().map(|(digest, received_at, _)| (*digest, *received_at));
         self.shared.repeats.release(known);
@@ -106,6 +107,7 @@ impl Flusher {
         gauges.flushed_lsn.store(segment.last_lsn, Ordering::Relaxed);
         gauges.pending_rows.fetch_sub(segment.rows, Ordering::Relaxed);
         self.shared.recent.forget_up_to(segment.last_lsn);
+        self.shared.receipts.forget_up_to(segment.last_lsn);
         Ok(())
     }
 
@@ -151,14 +153,20 @@ fn read_frames(segment: &ClosedSegment, released: u64) -> Result<Vec<Frame>, Err
     Ok(frames)
 }
 
-fn release_of(frames: Vec<Frame>, up_to_lsn: u64, forget_before: i64) -> Result<Release, Error> {
-    let mut release = Release { up_to_lsn, forget_before, ..Release::default() };
+fn release_of(frames: Vec<Frame>, up_to_lsn: u64, (forget_before, now): (i64, i64)) -> Result<Release, Error> {
+    let mut release = Release { up_to_lsn, forget_before, now, ..Release::default() };
     for frame in frames {
         match frame {
             Frame::Statement { statement, .. } => release.statements.push(statement),
             Frame::Batch(batch) => {
                 let header = batch.header;
-                release.repeats.push((digest_of(&header)?, header.received_at, header.reply));
+                match batch.receipt {
+                    None => release.repeats.push((digest_of(&header)?, header.received_at, header.reply)),
+                    Some(receipt) => {
+                        release.nonces.extend(nonce_of(&header).filter(|nonce| nonce.expires >= now));
+                        release.receipts.push((subject_of_receipt(&receipt)?, *receipt, header.reply));
+                    }
+                }
                 release.counts.extend(header.counts.into_iter().map(|count| (header.source.clone(), count)));
             }
         }

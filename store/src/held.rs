@@ -7,10 +7,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch, Scalar, StringArray};
 use arrow_schema::DataType;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use candor_policy::catalogue::Catalogue;
 use candor_policy::plan::{Plan, TablePlan};
 use candor_policy::policy::Policy;
 use candor_policy::subject::SubjectId;
+use candor_wire::row::Rows;
 use serde_json::Value;
 
 use crate::error::{Error, Kind};
@@ -86,6 +89,7 @@ fn describe(table: &TableView, found: &FoundRows, file: Option<&str>, plan: Opti
     let table_plan = plan.and_then(|plan| plan.tables().iter().find(is_this));
     let purpose = plan.and_then(|plan| plan.policy().purposes.iter().find(|purpose| purpose.name == path.purpose));
     let goes_on = purpose.and_then(|purpose| purpose.retain.ends(found.received_date)).and_then(layout::date_text);
+    let encoded = Rows::encode(&found.rows, found.received_date).ok();
     for row in 0..found.rows.num_rows() {
         let cell = |column: &str| found.rows.column_by_name(column).map(|values| json(values, row));
         held.push(HeldRow {
@@ -95,9 +99,11 @@ fn describe(table: &TableView, found: &FoundRows, file: Option<&str>, plan: Opti
             received_date: layout::date_text(found.received_date).unwrap_or_default(),
             goes_on: goes_on.clone(),
             file: file.map(str::to_owned),
+            batch: cell(layout::BATCH).and_then(|number| number.as_i64()),
             consent_seq: cell(layout::CONSENT_SEQ).and_then(|sequence| sequence.as_i64()),
             policy: found.policy.clone(),
             fields: fields(&found.rows, row, table_plan),
+            row: encoded.as_ref().map(|rows| URL_SAFE_NO_PAD.encode(rows.row(row))).unwrap_or_default(),
         });
     }
 }

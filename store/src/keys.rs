@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use candor_policy::hex;
 use candor_policy::keys::{HmacKey, Keys};
+use candor_wire::identity::SubjectKey;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,10 @@ impl KeyRing {
                 ring.document.named.insert(name.clone(), Key { generation: 1, secret: Secret::random()? });
                 changed = true;
             }
+        }
+        if ring.document.receipts.is_none() {
+            ring.document.receipts = Some(Key { generation: 1, secret: Secret::random()? });
+            changed = true;
         }
         if changed {
             ring.write(&path)?;
@@ -123,6 +128,7 @@ impl KeyRing {
             repeats: first(secrets.repeats),
             tombstone: first(secrets.tombstone),
             subject: vec![first(secrets.subject)],
+            receipts: None,
             named: secrets.named.into_iter().map(|(name, secret)| (name, first(secret))).collect(),
         };
         Self { document }
@@ -155,6 +161,11 @@ impl KeyRing {
     /// The key of request digests.
     pub(crate) fn repeats(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.document.repeats.secret.0)
+    }
+
+    /// The Ed25519 key that signs receipts; none in a ring that is kept elsewhere and has none.
+    pub(crate) fn receipts(&self) -> Option<SubjectKey> {
+        SubjectKey::of_seed(&self.document.receipts.as_ref()?.secret.0).ok()
     }
 
     fn with_subject_key(&self, subject: &Key) -> Keys {
@@ -233,6 +244,8 @@ struct Document {
     repeats: Key,
     tombstone: Key,
     subject: Vec<Key>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receipts: Option<Key>,
     #[serde(default)]
     named: BTreeMap<String, Key>,
 }

@@ -1,6 +1,7 @@
 //! Every byte on disk: segments, Delta tables, the ledger, the key ring, and reading them.
 
 mod appender;
+pub mod batches;
 pub mod clock;
 mod closed;
 mod consent;
@@ -13,8 +14,10 @@ pub mod keys;
 pub mod ledger;
 mod load;
 mod lock;
+pub mod nonces;
 mod query;
 mod queue;
+mod receipts;
 mod repeats;
 #[cfg(test)]
 #[path = "../../tests/fuzz/replay.rs"]
@@ -23,6 +26,7 @@ pub mod reply;
 pub mod segment;
 pub mod settings;
 mod shared;
+pub mod signed;
 mod storage;
 pub mod store;
 mod table;

@@ -1,9 +1,13 @@
 //! What a start puts into memory: consent and repeats from the ledger, and on top of them what is still in segments.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
 
 use crate::closed::ClosedSegment;
@@ -11,6 +15,9 @@ use crate::consent::{key_of, subject_of};
 use crate::error::{Error, Kind};
 use crate::flusher::digest_of;
 use crate::ledger::Ledger;
+use crate::nonces::NonceUse;
+use crate::receipts::Told;
+use crate::segment::frame::BatchHeader;
 use crate::segment::read::{Account, SegmentReader};
 use crate::segment::recover::{count_set_aside, recover};
 use crate::shared::{Gauges, Shared};
@@ -22,6 +29,19 @@ pub(crate) async fn load(shared: &Shared, ledger: &Ledger) -> Result<u64, Error>
     ledger.each_newest_statement(|statement| put_in_force(shared, &statement).map(drop)).await?;
     let enter = |digest, received_at| shared.repeats.release([(digest, received_at)]);
     ledger.each_repeat_since(shared.horizon(), enter).await?;
+    ledger
+        .each_numbered(|subject, numbers, stored| {
+            shared.batches.change(key_of(&subject), |batches| {
+                batches.numbers = numbers;
+                for (name, count) in &stored {
+                    if let Some(purpose) = shared.purposes.number(name) {
+                        batches.set_stored(purpose, *count);
+                    }
+                }
+            });
+        })
+        .await?;
+    ledger.each_nonce(shared.second(), |nonce| shared.nonces.remember(nonce)).await?;
     let recovered = recover(&shared.settings.data)?;
     for path in &recovered.segments {
         shared.closed.push(replay(shared, path, released)?);
@@ -44,9 +64,12 @@ fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, 
             continue;
         }
         match frame.account()? {
-            Account::Batch(header) => {
+            Account::Batch(header, receipt) => {
                 segment.rows += header.tables.iter().map(|table| table.rows).sum::<u64>();
-                shared.repeats.hold(digest_of(&header)?, header.reply);
+                match receipt {
+                    None => shared.repeats.hold(digest_of(&header)?, header.reply),
+                    Some(receipt) => hold_numbered(shared, frame.lsn, *header, *receipt)?,
+                }
             }
             Account::Statement(statement) => {
                 let subject = put_in_force(shared, &statement)?;
@@ -58,7 +81,41 @@ fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, 
     Ok(segment)
 }
 
-fn put_in_force(shared: &Shared, statement: &Statement) -> Result<candor_policy::subject::LedgerId, Error> {
+/// Takes the number of a batch whose frame waits for the flusher.
+fn hold_numbered(shared: &Shared, lsn: u64, header: BatchHeader, receipt: Receipt) -> Result<(), Error> {
+    let subject = subject_of_receipt(&receipt)?;
+    shared.batches.change(key_of(&subject), |batches| {
+        batches.numbers.take(receipt.batch);
+        for (name, purpose) in &receipt.purposes {
+            if let (Some(number), Some(count)) = (shared.purposes.number(name), purpose.batch) {
+                batches.set_stored(number, count);
+            }
+        }
+    });
+    if let Some(nonce) = nonce_of(&header) {
+        shared.nonces.remember(nonce);
+    }
+    shared.receipts.push(subject, lsn, Arc::new(Told { receipt, reply: header.reply }));
+    Ok(())
+}
+
+/// Whose batch a receipt is for.
+pub(crate) fn subject_of_receipt(receipt: &Receipt) -> Result<LedgerId, Error> {
+    let bytes = hex::decode(&receipt.subject).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(LedgerId::from_bytes).ok_or_else(|| {
+        let mend = "start the version of candor that wrote it";
+        Error::new(Kind::Data, "a receipt names no subject", "it is not 64 hex digits", mend)
+    })
+}
+
+/// The nonce that a numbered batch used.
+pub(crate) fn nonce_of(header: &BatchHeader) -> Option<NonceUse> {
+    let nonce = header.nonce.as_ref()?;
+    let id = hex::decode(&nonce.id)?.try_into().ok()?;
+    Some(NonceUse { id, expires: nonce.expires })
+}
+
+fn put_in_force(shared: &Shared, statement: &Statement) -> Result<LedgerId, Error> {
     let subject = subject_of(statement).ok_or_else(|| {
         Error::new(
             Kind::Data,
@@ -67,6 +124,10 @@ fn put_in_force(shared: &Shared, statement: &Statement) -> Result<candor_policy:
             "restore ledger.db from a backup",
         )
     })?;
-    shared.consent.set(key_of(&subject), shared.purposes.compact(statement));
+    let (key, state) = (key_of(&subject), shared.purposes.compact(statement));
+    let before = shared.consent.of(&key);
+    // Of two statements of one number, what both permit is in force.
+    let twice = before.sequence() == state.sequence() && before.sequence() != 0;
+    shared.consent.set(key, if twice { state.and(before) } else { state });
     Ok(subject)
 }

@@ -4,6 +4,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candor_policy::consent::SubjectConsent;
+use candor_policy::subject::LedgerId;
+use candor_wire::receipt::{Receipt, SignedReceipt};
 use candor_wire::statement::Statement;
 use tokio::sync::oneshot;
 
@@ -32,18 +34,39 @@ pub(crate) struct BatchJob {
     /// Generation of the consent that it was cleared under, and whom it has rows of.
     pub(crate) generation: u64,
     pub(crate) concerned: Vec<Concerned>,
-    pub(crate) claim: Claim,
+    pub(crate) order: Order,
     pub(crate) reply: Reply,
     pub(crate) answer: oneshot::Sender<BatchAnswer>,
+}
+
+/// By what a request is stored once.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A claim on its digest.
+    Claimed(Claim),
+    /// Its number.
+    Numbered(Box<Numbered>),
+}
+
+/// A numbered batch: whose it is, and its receipt but for the running numbers of purposes.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    pub(crate) subject: LedgerId,
+    pub(crate) key: SubjectKey,
+    pub(crate) draft: Receipt,
 }
 
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum BatchAnswer {
-    /// It is durable.
-    Durable,
+    /// It is durable; a numbered one has its receipt.
+    Durable(Option<Box<SignedReceipt>>),
+    /// Its number was taken before, and what has it is durable.
+    Seen,
+    /// Its number is too far from those that are missing.
+    TooFar,
     /// Rows of these (subject number, purpose number) must go first; the batch is then as new as `generation`.
-    Withdrawn { claim: Claim, withdrawn: Vec<(u32, u16)>, generation: u64 },
+    Withdrawn { order: Order, withdrawn: Vec<(u32, u16)>, generation: u64 },
     /// It cannot be appended now.
     Refused(Error),
 }
@@ -54,8 +77,8 @@ pub(crate) struct StatementJob {
     pub(crate) encoded: Encoded,
     pub(crate) statement: Statement,
     pub(crate) key: SubjectKey,
-    /// Sequence of the statement that it was built on, 0 for none.
-    pub(crate) previous: i64,
+    /// State that it was built on, with the sequence of its statement, 0 for none.
+    pub(crate) base: SubjectConsent,
     pub(crate) state: SubjectConsent,
     pub(crate) answer: oneshot::Sender<StatementAnswer>,
 }
@@ -199,7 +222,7 @@ mod tests {
             encoded: encode_statement(&statement).unwrap(),
             statement,
             key: [subject; 16],
-            previous: 0,
+            base: SubjectConsent::default(),
             state: SubjectConsent::default(),
             answer: oneshot::channel().0,
         }))

@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use candor_policy::subject::LedgerId;
+use candor_wire::identity::SubjectKey;
 use candor_wire::statement::Statement;
 use hashbrown::HashMap;
 
+use crate::batches::Batches;
 use crate::clock::Clock;
 use crate::closed::ClosedSegments;
 use crate::consent::{ConsentMap, Purposes};
 use crate::error::Error;
+use crate::nonces::Nonces;
 use crate::queue::Queue;
+use crate::receipts::RecentReceipts;
 use crate::repeats::Repeats;
 use crate::settings::Settings;
 
@@ -26,6 +30,11 @@ pub(crate) struct Shared {
     pub(crate) consent: ConsentMap,
     pub(crate) repeats: Arc<Repeats>,
     pub(crate) recent: RecentStatements,
+    pub(crate) batches: Batches,
+    pub(crate) receipts: RecentReceipts,
+    /// Signs receipts; without it no numbered batch is taken.
+    pub(crate) receipt_key: Option<SubjectKey>,
+    pub(crate) nonces: Nonces,
     pub(crate) closed: ClosedSegments,
     pub(crate) gauges: Gauges,
     /// Why no segment can be opened, while that is so.
@@ -57,10 +66,25 @@ impl Shared {
             purposes,
             consent: ConsentMap::new(),
             recent: RecentStatements::default(),
+            batches: Batches::new(),
+            receipts: RecentReceipts::default(),
+            receipt_key: None,
+            nonces: Nonces::default(),
             closed: ClosedSegments::default(),
             gauges: Gauges::default(),
             refusing: Mutex::new(None),
         }
+    }
+
+    /// The same with the key that signs receipts.
+    pub(crate) fn with_receipt_key(mut self, key: Option<SubjectKey>) -> Self {
+        self.receipt_key = key;
+        self
+    }
+
+    /// Second of the clock, since 1970.
+    pub(crate) fn second(&self) -> i64 {
+        self.clock.now().div_euclid(1_000_000)
     }
 
     /// Today by the clock, in days since 1970-01-01.

@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
 use candor_policy::catalogue::Signal;
-use candor_policy::consent::ConsentSnapshot;
+use candor_policy::consent::{ConsentSnapshot, SubjectConsent};
 use candor_policy::counts::Count;
 use candor_policy::keys::Keys;
 use candor_policy::plan::Plan;
 use candor_policy::subject::LedgerId;
+use candor_wire::receipt::SignedReceipt;
 use candor_wire::statement::{ConsentRequest, Statement, StatementError};
 use ring::hmac;
 use tokio::runtime::Handle;
@@ -26,10 +27,10 @@ use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 use crate::load::load;
 use crate::lock::Lock;
-use crate::queue::{BatchAnswer, BatchJob, Job, StatementAnswer, StatementJob};
+use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
-use crate::segment::codec::encode_statement;
+use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
 use crate::shared::{Gauges, Shared};
@@ -38,10 +39,11 @@ mod encode;
 #[cfg(test)]
 mod fixture;
 mod prepare;
+mod signed;
 #[cfg(test)]
 mod tests;
 
-use encode::{concerned, encode};
+use encode::{Identity, concerned, encode};
 use prepare::{keep_documents, make_folder};
 
 /// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body, or of its events' ids, under a
@@ -72,6 +74,21 @@ pub enum Appended {
     },
     /// The same request was stored before; nothing was added.
     Repeat(Reply),
+}
+
+/// What became of a batch that was offered to the appender.
+enum Offered {
+    Durable {
+        counts: Vec<Count>,
+        receipt: Option<Box<SignedReceipt>>,
+    },
+    Seen,
+    TooFar,
+    /// It lost rows, and is to be encoded anew.
+    Again {
+        cleared: Box<Cleared>,
+        order: Order,
+    },
 }
 
 /// What a flush did.
@@ -116,7 +133,8 @@ impl Store {
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let swept = crate::table::sweep(&data).await?;
-        let shared = Arc::new(Shared::new(settings, clock, Purposes::of_plan(&plan)));
+        let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
+        let shared = Arc::new(shared);
         // Tables skip what is not above their `txn`, also where the ledger came from a backup.
         let next_lsn = load(&shared, &ledger).await?.max(swept.highest_lsn + 1);
 
@@ -190,35 +208,22 @@ impl Store {
     /// # Errors
     /// `Retry` when the queue is full or the disk is; `Stop` after a failed fsync (the process ends).
     pub async fn append(&self, cleared: Cleared, digest: BatchDigest, reply: Reply) -> Result<Appended, Error> {
-        let mut claim = match self.claim(digest).await? {
+        let claim = match self.claim(digest).await? {
             Ok(claim) => claim,
             Err(reply) => {
                 Gauges::add(&self.shared.gauges.repeats, 1);
                 return Ok(Appended::Repeat(reply));
             }
         };
-        let mut cleared = cleared;
+        let identity = Identity::Digest(digest);
+        let (mut cleared, mut order) = (cleared, Order::Claimed(claim));
         loop {
-            let encoded;
-            (cleared, encoded) = encode(cleared, digest, &reply).await?;
-            let (answer, told) = oneshot::channel();
-            self.shared.queue.push(Job::Batch(BatchJob {
-                encoded,
-                generation: cleared.generation(),
-                concerned: concerned(&cleared),
-                claim,
-                reply: reply.clone(),
-                answer,
-            }))?;
-            match told.await.map_err(|_| Error::closed())? {
-                BatchAnswer::Durable => {
-                    return Ok(Appended::Stored { reply, counts: cleared.counts().to_vec() });
-                }
-                BatchAnswer::Refused(error) => return Err(error),
-                BatchAnswer::Withdrawn { claim: back, withdrawn, generation } => {
-                    claim = back;
-                    cleared = cleared.without(&withdrawn, generation).map_err(|error| not_filtered(&error))?;
-                }
+            let ready = encode(cleared, &identity, &reply).await?;
+            match self.offer(ready.cleared, ready.encoded, order, &reply).await? {
+                Offered::Durable { counts, .. } => return Ok(Appended::Stored { reply, counts }),
+                Offered::Again { cleared: fewer, order: back } => (cleared, order) = (*fewer, back),
+                // Only numbers can be that.
+                Offered::Seen | Offered::TooFar => return Err(Error::closed()),
             }
         }
     }
@@ -230,23 +235,33 @@ impl Store {
     pub async fn record_consent(&self, request: ConsentRequest, source: &str) -> Result<Statement, Error> {
         let subject = self.keys.ledger_id(&request.subject);
         loop {
+            // In this order: what comes in between is seen by the appender.
+            let base = self.shared.consent.of(&key_of(&subject));
             let previous = self.newest_statement(&subject).await?;
             let statement = self.next_statement(previous.as_ref(), &request, &subject, source)?;
-            let (answer, told) = oneshot::channel();
-            self.shared.queue.push(Job::Statement(Box::new(StatementJob {
-                encoded: encode_statement(&statement)?,
-                key: key_of(&subject),
-                previous: previous.map_or(0, |previous| previous.sequence),
-                state: self.shared.purposes.compact(&statement),
-                statement: statement.clone(),
-                answer,
-            })))?;
-            match told.await.map_err(|_| Error::closed())? {
-                StatementAnswer::Durable => return Ok(statement),
-                StatementAnswer::Refused(error) => return Err(error),
-                // Another statement of the subject came first: build on that one.
-                StatementAnswer::Superseded => {}
+            let state = self.shared.purposes.compact(&statement);
+            if self.put_statement(&subject, statement.clone(), (base, state)).await? {
+                return Ok(statement);
             }
+        }
+    }
+
+    /// Appends a statement that turns one state into another; false if the first is not in force any more.
+    async fn put_statement(
+        &self,
+        subject: &LedgerId,
+        statement: Statement,
+        (base, state): (SubjectConsent, SubjectConsent),
+    ) -> Result<bool, Error> {
+        let (answer, told) = oneshot::channel();
+        let encoded = encode_statement(&statement)?;
+        let job = StatementJob { encoded, key: key_of(subject), base, state, statement, answer };
+        self.shared.queue.push(Job::Statement(Box::new(job)))?;
+        match told.await.map_err(|_| Error::closed())? {
+            StatementAnswer::Durable => Ok(true),
+            StatementAnswer::Refused(error) => Err(error),
+            // Another statement of the subject came first: build on that one.
+            StatementAnswer::Superseded => Ok(false),
         }
     }
 
@@ -257,12 +272,16 @@ impl Store {
     pub async fn consent_history(&self, subject: &LedgerId) -> Result<Vec<Statement>, Error> {
         // In this order: a statement that moves to the ledger meanwhile is seen twice, not missed.
         let recent = self.shared.recent.of(subject);
-        if recent.first().is_some_and(|first| first.sequence == 1) {
+        // One that signs may make two of one number, of which the ledger may have the other.
+        if recent.first().is_some_and(|first| first.sequence == 1 && first.signed.is_none()) {
             return Ok(recent);
         }
         let mut history = self.ledger.history(subject).await?;
-        let last = history.last().map_or(0, |statement| statement.sequence);
-        history.extend(recent.into_iter().filter(|statement| statement.sequence > last));
+        for statement in recent {
+            if !history.contains(&statement) {
+                history.push(statement);
+            }
+        }
         Ok(history)
     }
 
@@ -329,6 +348,29 @@ impl Store {
         joined.await.map_err(|error| Error::new(Kind::Stop, "the store did not close", error, "start it again"))?;
         self.ledger.clone().close().await?;
         flushed
+    }
+
+    /// Offers a batch to the appender and waits for what becomes of it.
+    async fn offer(&self, cleared: Cleared, encoded: Encoded, order: Order, reply: &Reply) -> Result<Offered, Error> {
+        let (answer, told) = oneshot::channel();
+        self.shared.queue.push(Job::Batch(BatchJob {
+            encoded,
+            generation: cleared.generation(),
+            concerned: concerned(&cleared),
+            order,
+            reply: reply.clone(),
+            answer,
+        }))?;
+        match told.await.map_err(|_| Error::closed())? {
+            BatchAnswer::Durable(receipt) => Ok(Offered::Durable { counts: cleared.counts().to_vec(), receipt }),
+            BatchAnswer::Seen => Ok(Offered::Seen),
+            BatchAnswer::TooFar => Ok(Offered::TooFar),
+            BatchAnswer::Refused(error) => Err(error),
+            BatchAnswer::Withdrawn { order, withdrawn, generation } => {
+                let cleared = cleared.without(&withdrawn, generation).map_err(|error| not_filtered(&error))?;
+                Ok(Offered::Again { cleared: Box::new(cleared), order })
+            }
+        }
     }
 
     /// The right to append a request, or what it was told when it was stored before.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use candor_policy::counts::Count;
+use candor_policy::subject::{LedgerId, SubjectId};
 use candor_wire::statement::Statement;
 use serde::Serialize;
 
@@ -75,12 +76,16 @@ pub struct HeldRow {
     pub goes_on: Option<String>,
     /// File relative to the data folder, or none for a row that is not sealed yet.
     pub file: Option<String>,
+    /// Running number of the batch among those that stored rows of the subject for this purpose; none for assigned subjects.
+    pub batch: Option<i64>,
     /// Sequence of the consent statement it was stored under.
     pub consent_seq: Option<i64>,
     /// Digest of the policy it was cleared under.
     pub policy: String,
     /// Field by field.
     pub fields: Vec<HeldField>,
+    /// The row in its canonical encoding, base64url: what receipts hash.
+    pub row: String,
 }
 
 /// One stored value with the rule that let it through.
@@ -165,7 +170,15 @@ impl View {
     pub async fn held(&self, value: &str) -> Result<Vec<HeldRow>, Error> {
         let generations = self.key_ring()?.generations();
         let subjects: Vec<_> = generations.iter().map(|keys| keys.subject_id(&keys.ledger_id(value))).collect();
-        held::rows(&self.tables, &self.ledger, &subjects, &self.work).await
+        self.held_by(&subjects).await
+    }
+
+    /// Everything held about subjects by their ids: those of subjects that sign are hashes of their keys.
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub async fn held_by(&self, subjects: &[SubjectId]) -> Result<Vec<HeldRow>, Error> {
+        held::rows(&self.tables, &self.ledger, subjects, &self.work).await
     }
 
     /// The subject's statements, oldest first.
@@ -174,7 +187,15 @@ impl View {
     /// If the ledger cannot be read.
     pub async fn consent_history(&self, value: &str) -> Result<Vec<Statement>, Error> {
         let ledger_id = self.key_ring()?.keys().ledger_id(value);
-        let mut history = self.ledger.history(&ledger_id).await?;
+        self.history_of(&ledger_id).await
+    }
+
+    /// The statements of a subject by its ledger id, oldest first.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn history_of(&self, ledger_id: &LedgerId) -> Result<Vec<Statement>, Error> {
+        let mut history = self.ledger.history(ledger_id).await?;
         let hex = candor_policy::hex::encode(ledger_id.as_bytes());
         let pending = self.statements.iter().filter(|statement| statement.ledger_id == hex);
         for statement in pending {
@@ -345,7 +366,7 @@ fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Fra
     for frame in frames.iter().filter_map(batch) {
         for rows in frame.tables.iter().filter(|table| table.rows.num_rows() > 0) {
             let path = TablePath::new(data, &rows.purpose, &rows.stream)?;
-            let rows = as_in_files(&path, &rows.rows)?;
+            let rows = as_in_files(&path, &rows.rows, frame.number_for(&rows.purpose))?;
             let (lsn, view) = tables.entry(path.clone()).or_insert_with(|| {
                 let schema = Arc::new(layout::table_schema(&rows.schema()));
                 (0, TableView { path, schema, files: Vec::new(), pending: Vec::new() })
@@ -359,12 +380,8 @@ fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Fra
 }
 
 /// Rows of a frame with the column that files have beside a frame's.
-fn as_in_files(table: &TablePath, rows: &RecordBatch) -> Result<RecordBatch, Error> {
-    let schema = layout::file_schema(&rows.schema());
-    let nulls = |field: &Field| arrow_array::new_null_array(field.data_type(), rows.num_rows());
-    let column = |field: &Arc<Field>| rows.column_by_name(field.name()).cloned().unwrap_or_else(|| nulls(field));
-    let columns = schema.fields().iter().map(column).collect();
-    RecordBatch::try_new(schema.into(), columns).map_err(|why| {
+fn as_in_files(table: &TablePath, rows: &RecordBatch, number: Option<i64>) -> Result<RecordBatch, Error> {
+    layout::with_batch(rows, number).map_err(|why| {
         let what = format!("cannot read pending rows of {}", table.name());
         Error::new(Kind::Data, what, why, "report this: it is a fault")
     })

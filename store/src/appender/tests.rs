@@ -56,12 +56,12 @@ impl World {
     async fn say(&self, subject: u8, given: bool) {
         let key = key_of(&LedgerId::from_bytes([subject; 32]));
         loop {
-            let previous = self.shared.consent.of(&key).sequence();
-            let statement = testing::statement(subject, previous + 1, given);
+            let base = self.shared.consent.of(&key);
+            let statement = testing::statement(subject, base.sequence() + 1, given);
             let (answer, told) = oneshot::channel();
             let state = self.shared.purposes.compact(&statement);
             let encoded = encode_statement(&statement).unwrap();
-            let job = StatementJob { encoded, statement, key, previous, state, answer };
+            let job = StatementJob { encoded, statement, key, base, state, answer };
             self.shared.queue.push(Job::Statement(Box::new(job))).unwrap();
             match told.await.unwrap() {
                 StatementAnswer::Durable => return,
@@ -88,7 +88,7 @@ impl World {
             encoded: encode_batch(header, [("p", "a.b", &rows)]).unwrap(),
             generation,
             concerned: vec![Concerned { key: key_of(id), subject: 0, purposes: 1 }],
-            claim: self.claim(1).await,
+            order: Order::Claimed(self.claim(1).await),
             reply: Reply::default(),
             answer,
         };
@@ -106,7 +106,7 @@ impl World {
         if dawdle {
             tokio::task::yield_now().await;
         }
-        let mut claim = self.claim(number).await;
+        let mut order = Order::Claimed(self.claim(number).await);
         loop {
             let rows = testing::some_rows(usize::from(stored));
             let mut header = testing::header("s", number);
@@ -115,14 +115,14 @@ impl World {
             let concerned = Vec::from_iter(stored.then_some(Concerned { key: key_of(&id), subject: 0, purposes: 1 }));
             let (answer, told) = oneshot::channel();
             let reply = Reply::default();
-            let job = BatchJob { encoded, generation, concerned, claim, reply, answer };
+            let job = BatchJob { encoded, generation, concerned, order, reply, answer };
             self.shared.queue.push(Job::Batch(job)).unwrap();
             match told.await.unwrap() {
-                BatchAnswer::Durable => return stored,
-                BatchAnswer::Withdrawn { claim: back, withdrawn, generation: newer } => {
+                BatchAnswer::Durable(_) => return stored,
+                BatchAnswer::Withdrawn { order: back, withdrawn, generation: newer } => {
                     assert_eq!(withdrawn, [(0, 0)]);
                     self.handed_back.fetch_add(1, Ordering::Relaxed);
-                    (claim, generation, stored) = (back, newer, false);
+                    (order, generation, stored) = (back, newer, false);
                 }
                 BatchAnswer::Refused(error) => panic!("{error}"),
             }
@@ -260,7 +260,7 @@ async fn a_row_behind_a_withdrawal_is_found() {
     let id = LedgerId::from_bytes([1; 32]);
     world.say(1, false).await;
     let planted = world.batch(1, &id, u64::MAX).await;
-    assert!(matches!(planted.await.unwrap(), BatchAnswer::Durable));
+    assert!(matches!(planted.await.unwrap(), BatchAnswer::Durable(_)));
     assert_eq!(row_under_withdrawal(&world.frames()), Some(3));
 }
 
@@ -344,7 +344,7 @@ async fn a_segment_that_cannot_be_opened_is_a_retry_and_passes() {
     let job = StatementJob {
         encoded: encode_statement(&statement).unwrap(),
         key: [1; 16],
-        previous: 0,
+        base: SubjectConsent::default(),
         state: world.shared.purposes.compact(&statement),
         statement,
         answer,

@@ -1,7 +1,7 @@
 //! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
 
 /// `PRAGMA user_version` counts how many have run.
-pub(crate) const MIGRATIONS: &[&str] = &[FIRST];
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED];
 
 const FIRST: &str = "
 CREATE TABLE watermark (
@@ -45,4 +45,33 @@ CREATE TABLE documents (
     canonical TEXT    NOT NULL,
     since     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+const NUMBERED: &str = "
+-- What was taken of each subject that numbers its batches: highest number, those missing below it (JSON array), and by purpose
+-- how many batches stored rows (JSON object).
+CREATE TABLE numbers (
+    ledger_id BLOB    NOT NULL PRIMARY KEY CHECK (length(ledger_id) = 32),
+    highest   INTEGER NOT NULL,
+    missing   TEXT    NOT NULL,
+    stored    TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Receipts stay: a number gets the same one for good.
+CREATE TABLE receipts (
+    ledger_id BLOB    NOT NULL CHECK (length(ledger_id) = 32),
+    number    INTEGER NOT NULL,
+    receipt   TEXT    NOT NULL,
+    rejected  INTEGER NOT NULL,
+    message   TEXT    NOT NULL,
+    PRIMARY KEY (ledger_id, number)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER receipts_stay BEFORE UPDATE ON receipts
+BEGIN SELECT RAISE(ABORT, 'receipts are never changed'); END;
+
+CREATE TABLE nonces (
+    id      BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX nonces_by_time ON nonces (expires);
 ";

@@ -1,11 +1,15 @@
 //! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in `SQLite`.
 
 mod migrations;
+mod numbered;
 mod sqlite;
 
 use candor_policy::counts::Count;
+use candor_policy::subject::LedgerId;
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
 
+use crate::nonces::NonceUse;
 use crate::reply::Reply;
 use crate::store::BatchDigest;
 
@@ -24,6 +28,12 @@ pub struct Release {
     pub statements: Vec<Statement>,
     /// Repeats received before this time (µs) are forgotten: the horizon.
     pub forget_before: i64,
+    /// Receipts of numbered batches with their subjects and what the clients were told, in the order of their lsn.
+    pub receipts: Vec<(LedgerId, Receipt, Reply)>,
+    /// Nonces that were used by them and still count.
+    pub nonces: Vec<NonceUse>,
+    /// Second of the clock: nonces that expired before it are forgotten.
+    pub now: i64,
 }
 
 /// Sums accounts of the same (source, stream, purpose), in order.

@@ -19,6 +19,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 use crate::error::{Error, Kind};
 use crate::ledger::Release;
 use crate::ledger::migrations::MIGRATIONS;
+use crate::ledger::numbered::{insert_nonces, insert_receipts};
 use crate::reply::Reply;
 use crate::storage;
 use crate::store::BatchDigest;
@@ -87,6 +88,8 @@ impl Ledger {
         insert_statements(&mut transaction, &release.statements).await?;
         insert_totals(&mut transaction, &release.counts).await?;
         insert_repeats(&mut transaction, &release.repeats).await?;
+        insert_receipts(&mut transaction, &release.receipts).await?;
+        insert_nonces(&mut transaction, &release.nonces, release.now).await?;
         sqlx::query("DELETE FROM repeats WHERE received_at < ?")
             .bind(release.forget_before)
             .execute(&mut *transaction)
@@ -156,7 +159,7 @@ impl Ledger {
             .fetch_optional(&self.pool)
             .await
             .map_err(unreadable)?;
-        row.as_ref().map(reply).transpose()
+        row.as_ref().map(|row| reply_at(row, 0)).transpose()
     }
 
     /// Totals per (source, stream, purpose) of released frames.
@@ -230,6 +233,10 @@ impl Ledger {
         };
         self.pool.close().await;
         outcome
+    }
+
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     async fn migrate(&self) -> Result<(), Error> {
@@ -364,9 +371,10 @@ fn digest(row: &SqliteRow) -> Result<BatchDigest, Error> {
     digest.try_into().map(BatchDigest).map_err(|_| damaged("a digest has not 16 bytes"))
 }
 
-fn reply(row: &SqliteRow) -> Result<Reply, Error> {
-    let rejected: i64 = row.try_get(0).map_err(unreadable)?;
-    Ok(Reply { rejected: rejected as u64, message: row.try_get(1).map_err(unreadable)? })
+/// What a client was told, in two columns from `at` on.
+pub(super) fn reply_at(row: &SqliteRow, at: usize) -> Result<Reply, Error> {
+    let rejected: i64 = row.try_get(at).map_err(unreadable)?;
+    Ok(Reply { rejected: rejected as u64, message: row.try_get(at + 1).map_err(unreadable)? })
 }
 
 fn parse_statement(json: &str) -> Result<Statement, Error> {
@@ -376,16 +384,16 @@ fn parse_statement(json: &str) -> Result<Statement, Error> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unreadable(why: sqlx::Error) -> Error {
+pub(super) fn unreadable(why: sqlx::Error) -> Error {
     failed("cannot read the ledger", &why)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unwritable(why: sqlx::Error) -> Error {
+pub(super) fn unwritable(why: sqlx::Error) -> Error {
     failed("cannot write the ledger", &why)
 }
 
-fn damaged(why: &str) -> Error {
+pub(super) fn damaged(why: &str) -> Error {
     Error::new(Kind::Data, "the ledger is damaged", why, "restore ledger.db from a backup")
 }
 
@@ -452,6 +460,7 @@ mod tests {
             repeats: vec![(BatchDigest([7; 16]), 1_000, Reply { rejected: 2, message: "two".to_owned() })],
             statements: vec![statement(1, 1), statement(2, 1), statement(1, 2)],
             forget_before: 0,
+            ..Release::default()
         }
     }
 

@@ -7,12 +7,13 @@ use arrow_ipc::MetadataVersion;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::ArrowError;
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
 
 use crate::error::{Error, Kind};
 use crate::segment::frame::{BatchFrame, BatchHeader, Frame, FrameTable, TableSpan};
 use crate::segment::fresh::fresh;
-use crate::segment::layout::{BATCH, MAX_PAYLOAD, STATEMENT};
+use crate::segment::layout::{BATCH, MAX_PAYLOAD, NUMBERED, STATEMENT};
 
 /// A payload ready to be appended, checksum included; only its lsn is missing.
 pub(crate) struct Encoded {
@@ -59,6 +60,12 @@ pub(crate) fn encode_statement(statement: &Statement) -> Result<Encoded, Error> 
 pub(crate) fn decode(kind: u32, lsn: u64, payload: &[u8]) -> Result<Frame, Error> {
     match kind {
         BATCH => decode_batch(lsn, payload).map(Frame::Batch),
+        NUMBERED => {
+            let (batch, receipt) = split_receipt(lsn, payload)?;
+            let mut frame = decode_batch(lsn, batch)?;
+            frame.receipt = Some(Box::new(read_receipt(lsn, receipt)?));
+            Ok(Frame::Batch(frame))
+        }
         STATEMENT => decode_statement(lsn, payload).map(|statement| Frame::Statement { lsn, statement }),
         other => Err(unknown_kind(lsn, other)),
     }
@@ -68,8 +75,14 @@ pub(crate) fn decode(kind: u32, lsn: u64, payload: &[u8]) -> Result<Frame, Error
 pub(crate) fn decode_header(kind: u32, lsn: u64, payload: &[u8]) -> Result<BatchHeader, Error> {
     match kind {
         BATCH => split(lsn, payload).map(|(header, _)| header),
+        NUMBERED => split(lsn, split_receipt(lsn, payload)?.0).map(|(header, _)| header),
         other => Err(unknown_kind(lsn, other)),
     }
+}
+
+/// The receipt of a frame, if it is that of a numbered batch.
+pub(crate) fn decode_receipt(kind: u32, lsn: u64, payload: &[u8]) -> Result<Option<Receipt>, Error> {
+    if kind == NUMBERED { read_receipt(lsn, split_receipt(lsn, payload)?.1).map(Some) } else { Ok(None) }
 }
 
 /// The statement of a statement frame.
@@ -90,6 +103,20 @@ impl Encoded {
         }
         let payload_crc = crc32c::crc32c(&payload);
         Ok(Self { kind, payload, payload_crc, rows })
+    }
+
+    /// Makes a batch a numbered one: its receipt goes behind everything else, and is known at the append only.
+    pub(crate) fn add_receipt(&mut self, json: &str) -> Result<(), Error> {
+        let length = (json.len() as u32).to_le_bytes();
+        if self.payload.len() + json.len() + length.len() > MAX_PAYLOAD {
+            return Err(not_encoded(&"its receipt does not fit behind it"));
+        }
+        for part in [json.as_bytes(), &length] {
+            self.payload.extend_from_slice(part);
+            self.payload_crc = crc32c::crc32c_append(self.payload_crc, part);
+        }
+        self.kind = NUMBERED;
+        Ok(())
     }
 }
 
@@ -124,7 +151,19 @@ fn decode_batch(lsn: u64, payload: &[u8]) -> Result<BatchFrame, Error> {
     if !streams.is_empty() {
         return Err(not_decoded(lsn, "it holds bytes that no table owns"));
     }
-    Ok(BatchFrame { lsn, header, tables })
+    Ok(BatchFrame { lsn, header, tables, receipt: None })
+}
+
+/// A numbered batch and its receipt.
+fn split_receipt(lsn: u64, payload: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    let short = || not_decoded(lsn, "its receipt is longer than it is");
+    let (rest, length) = payload.split_last_chunk::<4>().ok_or_else(short)?;
+    let start = rest.len().checked_sub(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
+    Ok(rest.split_at(start))
+}
+
+fn read_receipt(lsn: u64, json: &[u8]) -> Result<Receipt, Error> {
+    serde_json::from_slice(json).map_err(|_| not_decoded(lsn, "its receipt is not the JSON of this version"))
 }
 
 fn split(lsn: u64, payload: &[u8]) -> Result<(BatchHeader, &[u8]), Error> {

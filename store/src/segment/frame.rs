@@ -2,10 +2,12 @@
 
 use arrow_array::RecordBatch;
 use candor_policy::counts::Count;
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::receipts;
 use crate::reply::Reply;
 use crate::segment::codec;
 
@@ -32,6 +34,8 @@ pub struct BatchFrame {
     pub header: BatchHeader,
     /// Rows by (purpose, stream), columns as in `TablePlan::schema` at the time of writing.
     pub tables: Vec<FrameTable>,
+    /// What its device got for it, if it is a numbered one.
+    pub receipt: Option<Box<Receipt>>,
 }
 
 /// Rows of one (purpose, stream) in a frame.
@@ -51,7 +55,7 @@ pub struct FrameTable {
 pub struct BatchHeader {
     /// Source name.
     pub source: String,
-    /// Keyed digest of the decompressed body, hex: by it a repeat is recognised.
+    /// Keyed digest of the decompressed body, hex: by it a repeat is recognised. Empty for a numbered batch.
     pub digest: String,
     /// Time of receipt, µs UTC. In no table: tables have the date.
     pub received_at: i64,
@@ -65,6 +69,19 @@ pub struct BatchHeader {
     pub reply: Reply,
     /// Where the rows are in the payload, in order.
     pub tables: Vec<TableSpan>,
+    /// Of a numbered batch: the nonce that its request used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<FrameNonce>,
+}
+
+/// A use of a nonce.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrameNonce {
+    /// What key and nonce hash to, hex.
+    pub id: String,
+    /// Second since 1970 from which it need not be remembered.
+    pub expires: i64,
 }
 
 /// One Arrow IPC stream in a frame's payload.
@@ -88,7 +105,20 @@ impl BatchFrame {
     /// If a table has a column of a type that frames do not have, or all is larger than a frame can be.
     pub fn to_payload(&self) -> Result<Vec<u8>, Error> {
         let tables = self.tables.iter().map(|table| (table.purpose.as_str(), table.stream.as_str(), &table.rows));
-        codec::encode_batch(self.header.clone(), tables).map(|encoded| encoded.payload)
+        let mut encoded = codec::encode_batch(self.header.clone(), tables)?;
+        if let Some(receipt) = &self.receipt {
+            encoded.add_receipt(&receipts::json_of(receipt)?)?;
+        }
+        Ok(encoded.payload)
+    }
+}
+
+impl BatchFrame {
+    /// Running number of the batch for a purpose; none where it has none, as batches of assigned subjects.
+    #[must_use]
+    pub fn number_for(&self, purpose: &str) -> Option<i64> {
+        let number = self.receipt.as_ref()?.purposes.get(purpose)?.batch?;
+        i64::try_from(number).ok()
     }
 }
 

@@ -72,7 +72,7 @@ fn prefix(mut reader: SegmentReader, bytes: &[u8]) -> Prefix {
 fn survives(frame: &RawFrame) -> bool {
     match frame.account() {
         // Arrow's reader takes rows for what the checksum says they are (`docs/FORMAT.md`): none that nobody wrote may reach it.
-        Ok(Account::Batch(header)) if !header.tables.is_empty() => return false,
+        Ok(Account::Batch(header, _)) if !header.tables.is_empty() => return false,
         Ok(_) => {}
         Err(error) => {
             assert_eq!((error.kind(), frame.decode().map(drop).unwrap_err().kind()), (Kind::Data, Kind::Data));

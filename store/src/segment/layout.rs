@@ -12,6 +12,8 @@ pub(crate) const MAX_PAYLOAD: usize = 1 << 30;
 pub(crate) const BATCH: u32 = 1;
 /// Frame kind: a consent statement.
 pub(crate) const STATEMENT: u32 = 2;
+/// Frame kind: a numbered batch, its receipt behind its rows and account.
+pub(crate) const NUMBERED: u32 = 3;
 
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"CFrm";
 const SEGMENT_MAGIC: [u8; 8] = *b"CandorWL";

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::segment::codec;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::layout::{self, FrameHeader, HEADER_LEN, SegmentHeader};
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
 
 /// A frame whose checksums held, not decoded yet.
@@ -24,7 +25,7 @@ pub(crate) struct RawFrame {
 /// What a frame holds besides rows.
 #[derive(Debug)]
 pub(crate) enum Account {
-    Batch(Box<BatchHeader>),
+    Batch(Box<BatchHeader>, Option<Box<Receipt>>),
     Statement(Box<Statement>),
 }
 
@@ -38,7 +39,9 @@ impl RawFrame {
         if self.kind == layout::STATEMENT {
             codec::decode_statement(self.lsn, &self.payload).map(|statement| Account::Statement(Box::new(statement)))
         } else {
-            codec::decode_header(self.kind, self.lsn, &self.payload).map(|header| Account::Batch(Box::new(header)))
+            let receipt = codec::decode_receipt(self.kind, self.lsn, &self.payload)?;
+            let header = codec::decode_header(self.kind, self.lsn, &self.payload)?;
+            Ok(Account::Batch(Box::new(header), receipt.map(Box::new)))
         }
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn header(source: &str, rejected: u64) -> BatchHeader {
         counts: Vec::new(),
         reply: Reply { rejected, message: String::new() },
         tables: Vec::new(),
+        nonce: None,
     }
 }
 

@@ -14,6 +14,10 @@ use crate::segment::file_name;
 use crate::segment::layout::{FrameHeader, HEADER_LEN, segment_header};
 use crate::storage;
 
+/// Rows that a frame counts for at least when a segment is measured: memory holds some 500 bytes of each statement and receipt
+/// until they are in the ledger, which a segment of 262,144 rows so bounds to 8 MiB.
+const FRAME_WEIGHT: u64 = 16;
+
 /// A segment open for appending. It is never opened a second time: what was written before a crash is rewritten.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
@@ -24,6 +28,7 @@ pub(crate) struct SegmentWriter {
     capacity: u64,
     frames: u64,
     rows: u64,
+    weight: u64,
     opened: Instant,
 }
 
@@ -51,7 +56,17 @@ impl SegmentWriter {
         storage::sync_folder(wal).map_err(CreateError::of_sync)?;
         fail::fail_point!("segment::after_create", |_| std::process::abort());
         let end = HEADER_LEN as u64;
-        Ok(Self { file, path, next_lsn: first_lsn, end, capacity, frames: 0, rows: 0, opened: Instant::now() })
+        Ok(Self {
+            file,
+            path,
+            next_lsn: first_lsn,
+            end,
+            capacity,
+            frames: 0,
+            rows: 0,
+            weight: 0,
+            opened: Instant::now(),
+        })
     }
 
     /// Whether a frame still has room.
@@ -73,6 +88,7 @@ impl SegmentWriter {
         self.next_lsn += 1;
         self.frames += 1;
         self.rows += encoded.rows;
+        self.weight += encoded.rows.max(FRAME_WEIGHT);
         Ok(lsn)
     }
 
@@ -95,6 +111,11 @@ impl SegmentWriter {
 
     pub(crate) const fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Rows, and those that frames count for at least.
+    pub(crate) const fn weight(&self) -> u64 {
+        self.weight
     }
 
     pub(crate) const fn opened(&self) -> Instant {

@@ -1,45 +1,80 @@
 //! From a cleared batch to the bytes of a frame, and to whom it concerns.
 
+use std::sync::Arc;
+
 use candor_policy::batch::Cleared;
 use candor_policy::hex;
+use candor_wire::receipt::Receipt;
 
 use crate::consent::{Concerned, key_of};
 use crate::error::Error;
+use crate::receipts;
 use crate::reply::Reply;
 use crate::segment::codec::{Encoded, encode_batch};
-use crate::segment::frame::BatchHeader;
+use crate::segment::frame::{BatchHeader, FrameNonce};
+use crate::signed::SignedBatch;
 use crate::store::BatchDigest;
 
 /// A batch of more rows than this is encoded on a thread that may take its time.
 const ROWS_INLINE: usize = 4_096;
 
-/// Encodes a batch, off the runtime's workers if it is large; the batch comes back, since rows may have to go.
-pub(super) async fn encode(cleared: Cleared, digest: BatchDigest, reply: &Reply) -> Result<(Cleared, Encoded), Error> {
-    let header = header_of(&cleared, digest, reply);
+/// By what a batch is told from others: its digest, or whose it is and its number.
+#[derive(Clone, Debug)]
+pub(super) enum Identity {
+    Digest(BatchDigest),
+    Numbered(Arc<SignedBatch>),
+}
+
+/// A batch that is ready to be appended.
+pub(super) struct Ready {
+    /// It comes back, since rows may have to go.
+    pub(super) cleared: Cleared,
+    pub(super) encoded: Encoded,
+    /// Of a numbered batch.
+    pub(super) draft: Option<Receipt>,
+}
+
+/// Encodes a batch, off the runtime's workers if it is large.
+pub(super) async fn encode(cleared: Cleared, identity: &Identity, reply: &Reply) -> Result<Ready, Error> {
+    let header = header_of(&cleared, identity, reply);
     let rows: usize = cleared.tables().iter().map(|table| table.rows.num_rows()).sum();
     if rows <= ROWS_INLINE {
-        let encoded = encode_tables(header, &cleared)?;
-        return Ok((cleared, encoded));
+        return encode_tables(header, cleared, identity);
     }
-    let worker = tokio::task::spawn_blocking(move || encode_tables(header, &cleared).map(|encoded| (cleared, encoded)));
+    let identity = identity.clone();
+    let worker = tokio::task::spawn_blocking(move || encode_tables(header, cleared, &identity));
     worker.await.unwrap_or_else(|_| Err(Error::closed()))
 }
 
-fn encode_tables(header: BatchHeader, cleared: &Cleared) -> Result<Encoded, Error> {
-    encode_batch(header, cleared.tables().iter().map(|table| (&*table.purpose_name, &*table.stream, &table.rows)))
+fn encode_tables(header: BatchHeader, cleared: Cleared, identity: &Identity) -> Result<Ready, Error> {
+    let tables = cleared.tables().iter().map(|table| (&*table.purpose_name, &*table.stream, &table.rows));
+    let encoded = encode_batch(header, tables)?;
+    let draft = match identity {
+        Identity::Digest(_) => None,
+        Identity::Numbered(batch) => Some(receipts::draft(&cleared, batch)?),
+    };
+    Ok(Ready { cleared, encoded, draft })
 }
 
-fn header_of(cleared: &Cleared, digest: BatchDigest, reply: &Reply) -> BatchHeader {
+fn header_of(cleared: &Cleared, identity: &Identity, reply: &Reply) -> BatchHeader {
     let (policy, catalogue) = cleared.digests();
+    let (digest, nonce) = match identity {
+        Identity::Digest(digest) => (hex::encode(&digest.0), None),
+        Identity::Numbered(batch) => {
+            let nonce = FrameNonce { id: hex::encode(&batch.nonce.id), expires: batch.nonce.expires };
+            (String::new(), Some(nonce))
+        }
+    };
     BatchHeader {
         source: cleared.source().to_owned(),
-        digest: hex::encode(&digest.0),
+        digest,
         received_at: cleared.received_at(),
         policy: policy.to_string(),
         catalogue: catalogue.to_string(),
         counts: cleared.counts().to_vec(),
         reply: reply.clone(),
         tables: Vec::new(),
+        nonce,
     }
 }
 

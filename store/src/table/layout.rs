@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 use url::Url;
 
 use crate::error::{Error, Kind};
@@ -122,18 +123,33 @@ pub(crate) fn folders(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Schema of a data file: the frame's columns with `batch` after `subject`, all nullable.
+/// Schema of a data file: the frame's columns with `batch` after `subject`, all nullable. Rows that have `batch` already have it there.
 ///
 /// Delta would ask every writer for the `invariants` feature if a column were not nullable.
 pub(crate) fn file_schema(frame: &Schema) -> Schema {
     let mut fields = Vec::with_capacity(frame.fields().len() + 1);
     for field in frame.fields() {
         fields.push(Field::new(field.name(), field.data_type().clone(), true));
-        if field.name() == SUBJECT {
+        if field.name() == SUBJECT && frame.column_with_name(BATCH).is_none() {
             fields.push(Field::new(BATCH, DataType::Int64, true));
         }
     }
     Schema::new(fields)
+}
+
+/// Rows of a frame with the column `batch` after `subject`: the same number in each row, or null.
+///
+/// # Errors
+/// Arrow's, if the rows have it already.
+pub(crate) fn with_batch(rows: &RecordBatch, number: Option<i64>) -> Result<RecordBatch, ArrowError> {
+    let schema = file_schema(rows.schema_ref());
+    let made: ArrayRef = match number {
+        Some(number) => Arc::new(Int64Array::from_value(number, rows.num_rows())),
+        None => new_null_array(&DataType::Int64, rows.num_rows()),
+    };
+    let column = |field: &Arc<Field>| rows.column_by_name(field.name()).unwrap_or(&made).clone();
+    let columns = schema.fields().iter().map(column).collect();
+    RecordBatch::try_new(schema.into(), columns)
 }
 
 /// Schema of the table that such files make up.

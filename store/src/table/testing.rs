@@ -57,7 +57,8 @@ pub(crate) fn frame(lsn: u64, received_at: i64, policy: &str, rows: RecordBatch)
         counts: vec![count],
         reply: Reply::default(),
         tables: Vec::new(),
+        nonce: None,
     };
     let table = FrameTable { purpose: PURPOSE.to_owned(), stream: STREAM.to_owned(), rows };
-    Frame::Batch(BatchFrame { lsn, header, tables: vec![table] })
+    Frame::Batch(BatchFrame { lsn, header, tables: vec![table], receipt: None })
 }

@@ -142,7 +142,7 @@ impl SignedStatement {
         if !is_name(&self.fleet) {
             return invalid("fleet", "the name of the service's catalogue");
         }
-        if self.sequence < 1 || self.sequence & 0xffff_ffff == 0 {
+        if self.sequence < 1 || self.sequence as u32 == 0 {
             return invalid("sequence", "instance·2^32 + n, n from 1");
         }
         if hex::decode(&self.previous).is_none_or(|bytes| bytes.len() != 32) {

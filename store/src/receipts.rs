@@ -1,0 +1,133 @@
+//! Receipts of numbered batches: drafted with the batch, finished at the append, signed when they are durable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use candor_policy::batch::Cleared;
+use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_wire::identity::SubjectKey;
+use candor_wire::merkle;
+use candor_wire::receipt::{Proof, PurposeReceipt, Receipt, SignedReceipt, sign_group};
+use candor_wire::row::{self, Rows};
+use hashbrown::HashMap;
+
+use crate::error::{Error, Kind};
+use crate::reply::Reply;
+use crate::shared::lock;
+use crate::signed::SignedBatch;
+use crate::table::layout;
+
+/// From receipt to sealed, at most, in µs: one hour.
+const SEAL_WITHIN: i64 = 3_600_000_000;
+
+/// The receipt of a batch as far as it is known before the append: running numbers of purposes are missing.
+pub(crate) fn draft(cleared: &Cleared, batch: &SignedBatch) -> Result<Receipt, Error> {
+    let (policy, catalogue) = cleared.digests();
+    let mut purposes: BTreeMap<String, PurposeReceipt> = BTreeMap::new();
+    for count in cleared.counts() {
+        let purpose = purposes.entry(count.purpose.clone()).or_default();
+        purpose.offered += count.offered;
+        purpose.stored += count.stored;
+        for (reason, records) in &count.dropped {
+            *purpose.dropped.entry(reason.name().to_owned()).or_default() += records;
+        }
+    }
+    for (name, hash) in row_hashes(cleared)? {
+        purposes.entry(name).or_default().rows = Some(hex::encode(&hash));
+    }
+    Ok(Receipt {
+        batch: batch.number,
+        body: hex::encode(&batch.body),
+        catalogue: catalogue.to_string(),
+        checkpoint: None,
+        consent: batch.consent,
+        fleet: batch.fleet.to_string(),
+        policy: policy.to_string(),
+        purposes,
+        received_at: cleared.received_at(),
+        seal_by: cleared.received_at().saturating_add(SEAL_WITHIN),
+        subject: hex::encode(batch.subject.as_bytes()),
+    })
+}
+
+/// Purpose → hash of its rows, for purposes that have some.
+fn row_hashes(cleared: &Cleared) -> Result<Vec<(String, merkle::Hash)>, Error> {
+    let day = layout::day_of(cleared.received_at());
+    let mut encoded: BTreeMap<&str, Vec<(&str, Rows)>> = BTreeMap::new();
+    for table in cleared.tables() {
+        let rows = Rows::encode(&table.rows, day).map_err(|why| fault(&why))?;
+        encoded.entry(&table.purpose_name).or_default().push((&table.stream, rows));
+    }
+    let hash = |(name, streams): (&str, Vec<(&str, Rows)>)| {
+        let streams = streams.iter().map(|(stream, rows)| (*stream, rows.iter().collect()));
+        (name.to_owned(), row::hash_of(streams))
+    };
+    Ok(encoded.into_iter().map(hash).collect())
+}
+
+/// Receipts that are durable in a segment and not in the ledger yet.
+#[derive(Debug, Default)]
+pub(crate) struct RecentReceipts {
+    by_batch: Mutex<ByBatch>,
+}
+
+/// (subject, number) → lsn and what its device gets.
+type ByBatch = HashMap<(LedgerId, u64), (u64, Arc<Told>), foldhash::fast::FixedState>;
+
+/// What a device is told of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) receipt: Receipt,
+    pub(crate) reply: Reply,
+}
+
+impl RecentReceipts {
+    pub(crate) fn push(&self, subject: LedgerId, lsn: u64, told: Arc<Told>) {
+        lock(&self.by_batch).insert((subject, told.receipt.batch), (lsn, told));
+    }
+
+    pub(crate) fn of(&self, subject: &LedgerId, number: u64) -> Option<Arc<Told>> {
+        lock(&self.by_batch).get(&(*subject, number)).map(|(_, told)| Arc::clone(told))
+    }
+
+    /// Those of a subject from a number on, in order.
+    pub(crate) fn from(&self, subject: &LedgerId, from: u64) -> Vec<Arc<Told>> {
+        let by_batch = lock(&self.by_batch);
+        let of_subject = by_batch.iter().filter(|((of, number), _)| of == subject && *number >= from);
+        let mut told: Vec<Arc<Told>> = of_subject.map(|(_, (_, told))| Arc::clone(told)).collect();
+        told.sort_by_key(|told| told.receipt.batch);
+        told
+    }
+
+    /// Forgets what the ledger has.
+    pub(crate) fn forget_up_to(&self, lsn: u64) {
+        lock(&self.by_batch).retain(|_, (at, _)| *at > lsn);
+    }
+}
+
+/// The bytes that are hashed and kept.
+pub(crate) fn json_of(receipt: &Receipt) -> Result<String, Error> {
+    receipt.to_json().map_err(|why| fault(&why))
+}
+
+/// Signs receipts that became durable together: a proof for each.
+pub(crate) fn sign<'a>(key: &SubjectKey, jsons: impl Iterator<Item = &'a str>) -> Vec<Proof> {
+    let leaves: Vec<merkle::Hash> = jsons.map(|json| merkle::leaf_hash(json.as_bytes())).collect();
+    sign_group(key, &leaves)
+}
+
+/// A receipt of before, signed anew: a group of its own.
+pub(crate) fn sign_again(key: &SubjectKey, receipt: Receipt) -> Result<SignedReceipt, Error> {
+    let proof = sign(key, [json_of(&receipt)?.as_str()].into_iter()).pop();
+    proof.map(|proof| SignedReceipt { receipt, proof }).ok_or_else(|| fault(&"a group of one has no proof"))
+}
+
+fn fault(why: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        Kind::Stop,
+        "a receipt cannot be made, so nothing is stored",
+        why,
+        "this is a fault of candor: report it",
+    )
+}
