@@ -125,6 +125,7 @@ impl World {
                     (order, generation, stored) = (back, newer, false);
                 }
                 BatchAnswer::Refused(error) => panic!("{error}"),
+                other => panic!("{other:?}"),
             }
         }
     }

@@ -102,7 +102,8 @@ pub(crate) fn cleared(
     plan.clear(admitted, &snapshot, keys)
 }
 
-fn received(subjects: &[&str], rows: usize, first: i64) -> Received {
+/// `rows` events, dealt out to `subjects` by turns.
+pub(crate) fn received(subjects: &[&str], rows: usize, first: i64) -> Received {
     let per_row = |array: ArrayRef| RawColumn::PerRow(array);
     let text =
         |value: &dyn Fn(usize) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..rows).map(value))) };

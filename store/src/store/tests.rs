@@ -23,19 +23,19 @@ impl Clock for TestClock {
     }
 }
 
-struct World {
-    folder: tempfile::TempDir,
-    plan: Arc<Plan>,
+pub(super) struct World {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) plan: Arc<Plan>,
     clock: Arc<TestClock>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = Arc::new(TestClock(AtomicI64::new(1_767_225_600_000_000)));
         Self { folder: tempfile::tempdir().unwrap(), plan: fixture::plan(), clock }
     }
 
-    async fn open(&self) -> Store {
+    pub(super) async fn open(&self) -> Store {
         let settings =
             Settings { data: self.folder.path().to_path_buf(), segment_bytes: 1 << 20, ..Settings::default() };
         // After a drop the threads of the store before may need a moment.
@@ -87,7 +87,7 @@ fn request(subject: &str, state: ConsentState) -> ConsentRequest {
     }
 }
 
-fn told(rejected: u64) -> Reply {
+pub(super) fn told(rejected: u64) -> Reply {
     Reply { rejected, message: String::new() }
 }
 
