@@ -48,6 +48,11 @@ pub enum Error {
         /// What to do.
         mend: &'static str,
     },
+    /// A source is signed, and nothing could sign its receipts.
+    #[error(
+        "a source is signed, and the key ring has no key for receipts\n  mend: it is kept outside the data folder, so it is not changed: add [receipts] with generation = 1 and a secret of 64 hex digits (`openssl rand -hex 32`)"
+    )]
+    NoReceiptKey,
     /// The system refused what keeps raw values out of core dumps.
     #[error(
         "cannot switch off core dumps: {0}\n  mend: raw values could reach the disk in one, so nothing was started; allow setrlimit and prctl"
@@ -65,7 +70,7 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> StoreKind {
         match self {
-            Self::Fleet(_) | Self::Setting { .. } | Self::Tls { .. } => StoreKind::Data,
+            Self::Fleet(_) | Self::Setting { .. } | Self::Tls { .. } | Self::NoReceiptKey => StoreKind::Data,
             Self::Store(error) => error.kind(),
             Self::Listen { .. } => StoreKind::Retry,
             Self::CoreDumps(_) | Self::Unfinished => StoreKind::Stop,

@@ -13,6 +13,7 @@ use http::request::Parts;
 
 use crate::body::Sent;
 use crate::error::Refusal;
+use crate::pipeline::Signed;
 use crate::service::Service;
 
 /// Who signed a request, and what the signature covers. Whoever holds one holds a signature that is of now, for this fleet,
@@ -71,7 +72,7 @@ impl Signer {
     }
 
     /// The batch that a request is, if its key may still send and its number can be one.
-    pub(crate) fn batch(&self, service: &Service) -> Result<SignedBatch, Refusal> {
+    pub(crate) fn batch(&self, service: &Service) -> Result<Signed, Refusal> {
         if service.store.consent(&[self.ledger]).of(0).closed() {
             let mend = "the holder closed this key: nothing is stored for it any more; use the key of the next epoch";
             return Err(Refusal::because(Reason::KeyClosed, mend));
@@ -80,14 +81,15 @@ impl Signer {
             let mend = "batches of signed sources are numbered: send the header Candor-Batch, from 1, covered";
             Refusal::because(Reason::BatchNumber, mend)
         })?;
-        Ok(SignedBatch {
+        let batch = SignedBatch {
             subject: self.ledger,
             fleet: Arc::clone(&service.fleet),
             number,
             body: self.digest.unwrap_or(EMPTY),
             consent: self.consent,
             nonce: self.nonce,
-        })
+        };
+        Ok(Signed { subject: self.subject, batch })
     }
 
     /// Whether a body is the one that was signed, as it was sent.
