@@ -47,7 +47,9 @@ pub(crate) fn caller(route: &Route, sources: &Sources, parts: &Parts) -> Result<
         return if source.signed { signed(route, source) } else { Ok(Some(Arc::clone(source))) };
     }
     let message = match (route.access, roles) {
-        (Access::Subject(_), []) => "this is for the subject alone: sign it with the subject's key, without a token".to_owned(),
+        (Access::Subject(_), []) => {
+            "this is for the subject alone: sign it with the subject's key, without a token".to_owned()
+        }
         _ => format!("this token may not do that: it needs one of the roles {}", names(roles)),
     };
     Err(Refusal::new(Kind::Forbidden, message))

@@ -192,7 +192,9 @@ pub(crate) struct ReasonLine {
 pub(crate) fn line_of(reason: Reason) -> ReasonLine {
     let (kind, then) = match reason {
         Reason::SignatureMissing => (Kind::Unauthenticated, "sign the request"),
-        Reason::SignatureInvalid => (Kind::Unauthenticated, "sign what is sent, as it is sent; the message says what is missing"),
+        Reason::SignatureInvalid => {
+            (Kind::Unauthenticated, "sign what is sent, as it is sent; the message says what is missing")
+        }
         Reason::SignatureTime => (Kind::Unauthenticated, "correct the clock by `Candor-Time`, sign again"),
         Reason::NonceUsed => (Kind::Unauthenticated, "sign again, with another nonce"),
         Reason::DigestMismatch => (Kind::Malformed, "sign the body that is sent"),
@@ -339,7 +341,8 @@ mod tests {
             assert!(header.is_none_or(|_| then.contains("Candor-")), "{name}");
             assert_eq!(Refusal::because(reason, "why").kind, kind);
         }
-        let retried: Vec<_> = Reason::ALL.into_iter().filter(|reason| line_of(*reason).kind.line().retry.is_some()).collect();
+        let retried: Vec<_> =
+            Reason::ALL.into_iter().filter(|reason| line_of(*reason).kind.line().retry.is_some()).collect();
         assert_eq!(retried, [Reason::ConsentMissing], "anything else must be signed or sent otherwise");
     }
 

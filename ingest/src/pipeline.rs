@@ -54,11 +54,7 @@ pub(crate) struct Done {
 }
 
 /// Takes in a request. When it returns, what is stored of it is durable: only then may the client hear of it.
-pub(crate) async fn take_in(
-    service: &Arc<Service>,
-    source: &Arc<Source>,
-    incoming: Incoming,
-) -> Result<Done, Refusal> {
+pub(crate) async fn take_in(service: &Arc<Service>, source: &Arc<Source>, incoming: Incoming) -> Result<Done, Refusal> {
     // Time of receipt is before the look at consent: a grant that comes in between is then not retroactive.
     let received_at = service.clock.now();
     let certified = incoming.signed.as_ref().map(|signed| signed.subject);
@@ -171,7 +167,8 @@ fn consent_of(service: &Service, admitted: &Admitted, identity: &Identity) -> Re
     match Handle::current().block_on(service.store.consent_at(&batch.subject, sequence))? {
         ConsentAt::State(state) => Ok(ConsentSnapshot::new(now.generation(), vec![state])),
         ConsentAt::Missing => {
-            let mend = "the statement that Candor-Consent names is not here: send the statements, then this batch again";
+            let mend =
+                "the statement that Candor-Consent names is not here: send the statements, then this batch again";
             Err(Refusal::because(Reason::ConsentMissing, mend))
         }
     }

@@ -120,7 +120,8 @@ pub(crate) fn token_files(text: &Text, folder: &Path) -> Result<Vec<PathBuf>, Ve
 
 fn document(text: &Text) -> Result<SourcesDocument, Vec<Problem>> {
     toml::from_str(&text.text).map_err(|error| {
-        let mend = "a source is written as [source.NAME] with token_file, roles and, for role device, subject or signed";
+        let mend =
+            "a source is written as [source.NAME] with token_file, roles and, for role device, subject or signed";
         vec![*text.problem(error.span().unwrap_or(0..0), error.message(), mend)]
     })
 }
@@ -193,13 +194,11 @@ impl SourceDocument {
                 let mend = "write roles = [\"device\"]";
                 return Err(text.problem(self.roles.span(), "a signed source has the role device, and no other", mend));
             }
-            return match &self.subject {
-                None => Ok(Names::Key),
-                Some(_) => {
-                    let mend = "leave out subject, or leave out signed";
-                    Err(text.problem(signed.span(), "a signed source needs no subject: the key names it", mend))
-                }
-            };
+            if self.subject.is_some() {
+                let mend = "leave out subject, or leave out signed";
+                return Err(text.problem(signed.span(), "a signed source needs no subject: the key names it", mend));
+            }
+            return Ok(Names::Key);
         }
         let mend = "name the attribute that says who an event is about, like subject = \"resource.device.id\", or write \
                     signed = true if devices sign what they send";

@@ -38,6 +38,7 @@ const READINGS: usize = 2;
 
 /// What `GET /v1/subject` answers.
 #[derive(Serialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "the field is named as in every other answer")]
 pub(crate) struct Subject {
     /// Version of this form.
     schema_version: u32,
@@ -104,12 +105,11 @@ pub(crate) async fn all(call: Call<'_>) -> Result<Response, Refusal> {
         Some(signer) if !is_known(service, signer) => return Err(unknown()),
         _ => service.readings.begin().await?,
     };
-    let (subject, rows, batches) = match call.signer {
-        Some(signer) => (signer.ledger, view.held_by(&[signer.subject]).await?, Some(batches(service, signer))),
-        None => {
-            let value = named(call.headers)?;
-            (service.store.keys().ledger_id(value), view.held(value).await?, None)
-        }
+    let (subject, rows, batches) = if let Some(signer) = call.signer {
+        (signer.ledger, view.held_by(&[signer.subject]).await?, Some(batches(service, signer)))
+    } else {
+        let value = named(call.headers)?;
+        (service.store.keys().ledger_id(value), view.held(value).await?, None)
     };
     let statements = service.store.consent_history(&subject).await?;
     if call.signer.is_none() && statements.is_empty() && rows.is_empty() {
@@ -146,9 +146,10 @@ pub(crate) async fn receipts(call: Call<'_>) -> Result<Response, Refusal> {
     let (service, signer) = (call.service, call.signer()?);
     let from = match call.query {
         None => 1,
-        Some(query) => query.strip_prefix("from=").and_then(|number| number.parse().ok()).ok_or_else(|| {
-            Refusal::malformed("the query says from which number on, like ?from=1, and nothing else")
-        })?,
+        Some(query) => query
+            .strip_prefix("from=")
+            .and_then(|number| number.parse().ok())
+            .ok_or_else(|| Refusal::malformed("the query says from which number on, like ?from=1, and nothing else"))?,
     };
     if !is_known(service, signer) {
         return Err(unknown());
@@ -200,6 +201,8 @@ fn named(headers: &HeaderMap) -> Result<&str, Refusal> {
     let value = value.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     let fits = |value: &&str| (1..=MOST_VALUE_BYTES).contains(&value.len());
     value.filter(fits).ok_or_else(|| {
-        Refusal::malformed("name the subject in the header Candor-Subject: the value of the attribute that the source names")
+        Refusal::malformed(
+            "name the subject in the header Candor-Subject: the value of the attribute that the source names",
+        )
     })
 }

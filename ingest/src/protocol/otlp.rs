@@ -10,16 +10,16 @@ use candor_policy::batch::{Received, Rejected};
 use candor_policy::catalogue::Signal;
 use candor_policy::key_index::KeyIndex;
 use candor_store::reply::Reply;
-use candor_wire::signature;
 use candor_wire::otlp::{DecodeError, DecodeLimits, json, protobuf};
+use candor_wire::signature;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use crate::body::Sent;
 use crate::error::Refusal;
 use crate::form::Form;
-use crate::head::media_type;
 use crate::guard;
+use crate::head::media_type;
 use crate::pipeline::Done;
 use crate::protocol::take_in_signed;
 use crate::route::Call;
