@@ -240,8 +240,13 @@ fn refusals(route: &Route) -> Vec<Kind> {
     if route.about.request.is_some() {
         kinds.extend([Kind::Malformed, Kind::TooLarge, Kind::UnsupportedMedia]);
     }
-    if matches!(route.access, Access::Roles(_)) {
+    if route.access != Access::Public {
         kinds.extend([Kind::Unauthenticated, Kind::Forbidden, Kind::TooFast]);
+    }
+    match route.access {
+        Access::RolesOrSigned(_) => kinds.extend([Kind::Conflict, Kind::Unavailable]),
+        Access::Subject(_) => kinds.extend([Kind::Malformed, Kind::NotFound, Kind::Unavailable]),
+        Access::Public | Access::Roles(_) => {}
     }
     if route.method != Method::GET || ["/readyz", "/__heartbeat__"].contains(&route.path) {
         kinds.push(Kind::Unavailable);
