@@ -1,4 +1,4 @@
-//! Drives the whole system from outside: the real binary, real sockets, real files. Nothing here calls the crates.
+//! Drives the whole system from outside: the real binary, real sockets, real files. Of the crates, only what signs a request is called.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,6 +40,8 @@ mod rpc;
 mod scan;
 mod sdk;
 mod signals;
+mod signed;
+mod signer;
 mod skip;
 mod slow;
 mod tls;

@@ -11,8 +11,11 @@ const ROLES: [&str; 6] = ["device", "subject", "auditor", "analyst", "officer", 
 
 const PING: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 
+/// No role reaches it: it is for who signs.
+const SUBJECT_ALONE: &[&str] = &["whoever signs"];
+
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 22] = [
+const CELLS: [(&str, &str, &[&str]); 27] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
@@ -24,6 +27,11 @@ const CELLS: [(&str, &str, &[&str]); 22] = [
     ("POST", PING, &["device"]),
     ("PUT", PING, &["device"]),
     ("POST", "/v1/consent", &["officer", "operator"]),
+    ("GET", "/v1/subject", &["operator"]),
+    ("GET", "/v1/subject/head", SUBJECT_ALONE),
+    ("GET", "/v1/subject/receipts", SUBJECT_ALONE),
+    ("GET", "/v1/keys", &[]),
+    ("GET", "/v1/schemas/consent-record", &[]),
     ("POST", "/v1/flush", &["operator"]),
     ("GET", "/v1/policy", &[]),
     ("GET", "/v1/catalogue", &[]),

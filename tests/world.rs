@@ -109,6 +109,13 @@ impl World {
         self.start(&Start::default()).unwrap_or_else(|ended| panic!("the service did not start:\n{ended}"))
     }
 
+    /// Starts the service where one was before.
+    pub(crate) fn serve_at(&self, address: SocketAddr) -> Service {
+        let address = address.to_string();
+        let how = Start { environment: &[("CANDOR_HTTP", &address)], ..Start::default() };
+        self.start(&how).unwrap_or_else(|ended| panic!("the service did not start:\n{ended}"))
+    }
+
     /// Starts the service; its standard error if it ended before it was ready.
     pub(crate) fn start(&self, how: &Start<'_>) -> Result<Service, String> {
         let mut command = match how.under {
@@ -120,7 +127,9 @@ impl World {
             }
         };
         command.arg("serve").arg("--fleet").arg(self.fleet()).arg("--data").arg(self.data());
-        command.args(["--http", "127.0.0.1:0"]);
+        if !how.environment.iter().any(|(name, _)| *name == "CANDOR_HTTP") {
+            command.args(["--http", "127.0.0.1:0"]);
+        }
         self.environment(&mut command).envs(how.environment.iter().copied());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = collect(child.stderr.take().expect("standard error is piped"));

@@ -49,7 +49,7 @@ impl Drop for Place {
 }
 
 /// Who stands behind an address: of IPv6, a customer has a /64 at the least.
-fn sender(address: IpAddr) -> IpAddr {
+pub(crate) fn sender(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,

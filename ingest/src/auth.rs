@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
@@ -24,21 +25,44 @@ pub(crate) enum TokenIn {
     Path,
 }
 
-/// The source that may call a route; none for a public one, where no token is looked at.
+/// The source whose token came along, if it may call the route; none for a public one, where no token is looked at, and
+/// where a subject signs without one.
 pub(crate) fn caller(route: &Route, sources: &Sources, parts: &Parts) -> Result<Option<Arc<Source>>, Refusal> {
-    let Access::Roles(roles) = route.access else {
+    let Some(roles) = route.access.roles() else {
         return Ok(None);
     };
+    if matches!(route.access, Access::Subject(_)) && !parts.headers.contains_key(AUTHORIZATION) {
+        return Ok(None);
+    }
     let token = route.token.of(route, parts);
     let source = token.and_then(|token| sources.of_token(&token)).ok_or_else(|| {
         let message = format!("this needs a token that the service knows: {}", route.token.mend());
         Refusal::new(Kind::Unauthenticated, message)
     })?;
-    if source.has_one_of(roles) {
+    let reaches = match route.access {
+        Access::RolesOrSigned(_) if source.signed => true,
+        _ => source.has_one_of(roles),
+    };
+    if reaches {
+        return if source.signed { signed(route, source) } else { Ok(Some(Arc::clone(source))) };
+    }
+    let message = match (route.access, roles) {
+        (Access::Subject(_), []) => {
+            "this is for the subject alone: sign it with the subject's key, without a token".to_owned()
+        }
+        _ => format!("this token may not do that: it needs one of the roles {}", names(roles)),
+    };
+    Err(Refusal::new(Kind::Forbidden, message))
+}
+
+/// A signed source, where what it sends can be signed.
+fn signed(route: &Route, source: &Arc<Source>) -> Result<Option<Arc<Source>>, Refusal> {
+    if route.access.takes_signed() {
         return Ok(Some(Arc::clone(source)));
     }
-    let message = format!("this token may not do that: it needs one of the roles {}", names(roles));
-    Err(Refusal::new(Kind::Forbidden, message))
+    let mend = "this source signs what it sends, and nothing is signed here: send OTLP over HTTP to POST /v1/logs, /v1/metrics or \
+                /v1/traces";
+    Err(Refusal::new(Kind::Forbidden, mend))
 }
 
 impl TokenIn {

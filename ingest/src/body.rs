@@ -99,7 +99,12 @@ impl Sent {
         Ok(Self { bytes: self.bytes.clone(), encoding: self.encoding, lease })
     }
 
-    /// Bytes as sent.
+    /// The bytes as sent.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many there are.
     pub(crate) const fn len(&self) -> usize {
         self.bytes.len()
     }

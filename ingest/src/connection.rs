@@ -3,6 +3,7 @@
 //! hyper has a timer for the heads of HTTP/1.1 that is also the one for idle connections, and none for HTTP/2 or for a
 //! client that cancels what it asks for. This one sees bytes come and requests begin, end and be cancelled, whatever the version.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,8 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// What is known of a connection. Handlers find it in the extensions of their request.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Who is at the other end.
+    pub(crate) peer: IpAddr,
     now: Mutex<Now>,
     most_resets: u32,
 }
@@ -59,9 +62,9 @@ enum Verdict {
 
 impl Connection {
     /// A connection whose first request is on its way since `since`.
-    pub(crate) fn new(limits: &Limits, since: Instant) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, peer: IpAddr, since: Instant) -> Arc<Self> {
         let now = Now { busy: 0, idle_since: since, head_since: Some(since), resets: 0 };
-        Arc::new(Self { now: Mutex::new(now), most_resets: limits.http2_resets })
+        Arc::new(Self { peer, now: Mutex::new(now), most_resets: limits.http2_resets })
     }
 
     /// Bytes came in: the head of a request, if nothing else is under way.
@@ -164,7 +167,7 @@ mod tests {
     fn a_head_has_its_time_and_silence_has_more() {
         let (limits, start) = (limits(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        let connection = Connection::new(&limits, start);
+        let connection = Connection::new(&limits, IpAddr::from([127, 0, 0, 1]), start);
         let look = |version, at| connection.look(version, &limits, at);
         assert_eq!(look(Version::Http1, after(9)), Verdict::Fine);
         assert_eq!(look(Version::Http1, after(11)), Verdict::Slow);
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn nothing_is_cut_while_a_request_or_a_drain_is_under_way() {
         let (limits, start) = (limits(), Instant::now());
-        let connection = Connection::new(&limits, start);
+        let connection = Connection::new(&limits, IpAddr::from([127, 0, 0, 1]), start);
         let request = connection.busy();
         let drain = connection.busy();
         connection.received();
@@ -193,7 +196,7 @@ mod tests {
     #[test]
     fn more_cancelled_requests_than_allowed_are_a_flood() {
         let limits = limits();
-        let connection = Connection::new(&limits, Instant::now());
+        let connection = Connection::new(&limits, IpAddr::from([127, 0, 0, 1]), Instant::now());
         assert!(!connection.cancelled(1) && !connection.cancelled(2), "three are allowed");
         assert!(connection.cancelled(1));
         connection.look(Version::Http2, &limits, Instant::now());

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use candor_policy::problem::Problems;
 use candor_store::error::Kind as StoreKind;
 use candor_wire::otlp::DecodeError;
-use http::StatusCode;
+use candor_wire::reason::Reason;
+use candor_wire::signature::{self, SignatureError};
+use http::{HeaderName, StatusCode};
 
 /// Why the service cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,11 @@ pub enum Error {
         /// What to do.
         mend: &'static str,
     },
+    /// A source is signed, and nothing could sign its receipts.
+    #[error(
+        "a source is signed, and the key ring has no key for receipts\n  mend: it is kept outside the data folder, so it is not changed: add [receipts] with generation = 1 and a secret of 64 hex digits (`openssl rand -hex 32`)"
+    )]
+    NoReceiptKey,
     /// The system refused what keeps raw values out of core dumps.
     #[error(
         "cannot switch off core dumps: {0}\n  mend: raw values could reach the disk in one, so nothing was started; allow setrlimit and prctl"
@@ -63,7 +70,7 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> StoreKind {
         match self {
-            Self::Fleet(_) | Self::Setting { .. } | Self::Tls { .. } => StoreKind::Data,
+            Self::Fleet(_) | Self::Setting { .. } | Self::Tls { .. } | Self::NoReceiptKey => StoreKind::Data,
             Self::Store(error) => error.kind(),
             Self::Listen { .. } => StoreKind::Retry,
             Self::CoreDumps(_) | Self::Unfinished => StoreKind::Stop,
@@ -78,7 +85,11 @@ pub(crate) enum Kind {
     Unauthenticated,
     Forbidden,
     UnknownPath,
+    /// What is asked about is not there.
+    NotFound,
     WrongMethod,
+    /// The request does not follow what came before it.
+    Conflict,
     TooLarge,
     UnsupportedMedia,
     /// gRPC only: a method, an encoding or an HTTP version that is not served.
@@ -106,12 +117,14 @@ pub(crate) struct Line {
 
 impl Kind {
     /// All kinds.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::UnknownPath,
+        Self::NotFound,
         Self::WrongMethod,
+        Self::Conflict,
         Self::TooLarge,
         Self::UnsupportedMedia,
         Self::Unimplemented,
@@ -130,7 +143,9 @@ impl Kind {
             Self::Unauthenticated => line(401, 16, None, "no token, or one that nobody has"),
             Self::Forbidden => line(403, 7, None, "a token whose roles do not reach the path"),
             Self::UnknownPath => line(404, 12, None, "a path, or a gRPC method, that is not there"),
+            Self::NotFound => line(404, 5, None, "a subject of whom nothing is known"),
             Self::WrongMethod => line(405, 12, None, "a path that takes another method"),
+            Self::Conflict => line(409, 9, None, "signed: a statement or a batch that does not follow those before"),
             Self::TooLarge => line(413, 8, None, "more bytes, records, attributes or levels than a limit allows"),
             Self::UnsupportedMedia => line(415, 3, None, "a media type or content coding that is not taken"),
             Self::Unimplemented => line(501, 12, None, "gRPC: an encoding that is not taken"),
@@ -163,16 +178,61 @@ const fn line(http: u16, rpc: i32, retry: Option<u32>, when: &'static str) -> Li
     Line { http, rpc, retry, when }
 }
 
+/// One line of the second table: what every signed request is answered that is refused for a reason of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReasonLine {
+    pub(crate) kind: Kind,
+    /// What the client is to do, for the documentation.
+    pub(crate) then: &'static str,
+    /// A header beside `Candor-Reason` and `Candor-Time`.
+    pub(crate) header: Option<&'static HeaderName>,
+}
+
+/// The second table: status, RPC code and wait follow from the kind.
+pub(crate) fn line_of(reason: Reason) -> ReasonLine {
+    let (kind, then) = match reason {
+        Reason::SignatureMissing => (Kind::Unauthenticated, "sign the request"),
+        Reason::SignatureInvalid => {
+            (Kind::Unauthenticated, "sign what is sent, as it is sent; the message says what is missing")
+        }
+        Reason::SignatureTime => (Kind::Unauthenticated, "correct the clock by `Candor-Time`, sign again"),
+        Reason::NonceUsed => (Kind::Unauthenticated, "sign again, with another nonce"),
+        Reason::DigestMismatch => (Kind::Malformed, "sign the body that is sent"),
+        Reason::FleetUnknown => (Kind::Forbidden, "send it to the service of its own fleet"),
+        Reason::KeyClosed => (Kind::Forbidden, "use the key of the next epoch, or of the new owner"),
+        Reason::ConsentMissing => (Kind::Unavailable, "send the statements, then the same batch again, signed anew"),
+        Reason::ConsentConflict => (Kind::Conflict, "follow the statement that `Candor-Consent-Head` names"),
+        Reason::ConsentInvalid => (Kind::Malformed, "correct the statement as the message says"),
+        Reason::BatchNumber => (Kind::Malformed, "number the batch in `Candor-Batch`, from 1"),
+        Reason::BatchTooFar => (Kind::Conflict, "send the batches of lower numbers first"),
+        Reason::SubjectUnknown => (Kind::NotFound, "nothing: nothing was recorded of this subject"),
+    };
+    let header = match reason {
+        Reason::ConsentConflict => Some(&signature::CONSENT_HEAD),
+        _ => None,
+    };
+    ReasonLine { kind, then, header }
+}
+
 /// A request that is refused: its kind, and what to do, without a value of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) kind: Kind,
+    /// Why a signed request is refused, by the name that its device knows.
+    pub(crate) reason: Option<Reason>,
     pub(crate) message: Cow<'static, str>,
+    /// The value of the header that [`ReasonLine`] names.
+    pub(crate) detail: Option<String>,
 }
 
 impl Refusal {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, reason: None, message: message.into(), detail: None }
+    }
+
+    /// For a reason, from which the kind follows.
+    pub(crate) fn because(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Some(reason), ..Self::new(line_of(reason).kind, message) }
     }
 
     pub(crate) fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
@@ -181,6 +241,12 @@ impl Refusal {
 
     pub(crate) fn unavailable(message: &'static str) -> Self {
         Self::new(Kind::Unavailable, message)
+    }
+}
+
+impl From<SignatureError> for Refusal {
+    fn from(error: SignatureError) -> Self {
+        Self::because(error.reason, error.message)
     }
 }
 
@@ -258,6 +324,26 @@ mod tests {
             assert_eq!(by_rpc, retry.is_some(), "{kind:?} over gRPC");
             assert!(retry.is_none_or(|seconds| seconds == 1), "clients give up on long waits");
         }
+    }
+
+    #[test]
+    fn every_reason_is_documented_with_what_a_device_is_to_do() {
+        let documentation = include_str!("../../docs/ARCHITECTURE.md");
+        for reason in Reason::ALL {
+            let ReasonLine { kind, then, header } = line_of(reason);
+            let Line { http, rpc, retry, .. } = kind.line();
+            let wait = retry.map_or("no".to_owned(), |seconds| format!("after {seconds} s"));
+            let name = reason.name();
+            let row = format!("| `{name}` | {} | {} | {wait} | {then} |", http.as_u16(), RPC[rpc as usize]);
+            println!("{row}");
+            assert!(documentation.contains(&row), "docs/ARCHITECTURE.md lacks the row\n{row}");
+            // What a device is told to read must be a header that is there.
+            assert!(header.is_none_or(|_| then.contains("Candor-")), "{name}");
+            assert_eq!(Refusal::because(reason, "why").kind, kind);
+        }
+        let retried: Vec<_> =
+            Reason::ALL.into_iter().filter(|reason| line_of(*reason).kind.line().retry.is_some()).collect();
+        assert_eq!(retried, [Reason::ConsentMissing], "anything else must be signed or sent otherwise");
     }
 
     #[test]

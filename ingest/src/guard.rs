@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use candor_wire::signature;
 use futures::FutureExt;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -14,12 +15,14 @@ use http::{HeaderValue, StatusCode, Version};
 use hyper::body::Body as _;
 
 use crate::connection::Connection;
-use crate::error::{Kind, Refusal};
+use crate::error::{Kind, Refusal, line_of};
 use crate::head::grpc_timeout;
 use crate::protocol::otlp::Format;
 use crate::protocol::{grpc, otlp};
+use crate::role::Access;
 use crate::route::{Call, Deadline, Errors, Note, ROUTES, Route};
 use crate::service::Service;
+use crate::signer::{self, Signer};
 use crate::source::Source;
 use crate::{auth, body};
 
@@ -31,22 +34,31 @@ pub(crate) async fn answer(route: &'static Route, service: Arc<Service>, request
     let started = Instant::now();
     let (parts, mut body) = request.into_parts();
     let mut note = Note::default();
-    let source = admit(route, &service, &parts);
-    let outcome = match &source {
-        Ok(source) => {
-            let source = source.as_ref();
-            let (path, headers) = (parts.uri.path(), &parts.headers);
-            handle(route, Call { service: &service, source, route, path, headers, body: &mut body, note: &mut note })
-                .await
+    let caller = admit(route, &service, &parts, !body.is_end_stream());
+    let outcome = match &caller {
+        Ok(Caller { source, signer }) => {
+            let (source, signer) = (source.as_ref(), signer.as_ref());
+            let (path, query, headers) = (parts.uri.path(), parts.uri.query(), &parts.headers);
+            let (body, note) = (&mut body, &mut note);
+            let call = Call { service: &service, source, signer, route, path, query, headers, body, note };
+            handle(route, call).await
         }
         Err(refusal) => Err(refusal.clone()),
     };
+    let outcome = keep_nonce(&service, caller.as_ref().ok(), note, outcome).await;
     let outcome = outcome.map_err(|refusal| Refusal { kind: route.errors.kind(refusal.kind), ..refusal });
-    let source = source.ok().flatten();
+    let Caller { source, signer } = caller.unwrap_or_default();
     let why = outcome.as_ref().err().map(|refusal| refusal.message.clone());
+    if route.access.takes_signed() && (signer.is_some() || outcome.as_ref().is_err_and(|why| why.reason.is_some())) {
+        service.metrics.signed(outcome.as_ref().err().and_then(|refusal| refusal.reason));
+    }
     let (status, response) = match outcome {
         Ok(response) => (response.status(), response),
-        Err(refusal) => (refusal.kind.status(), refuse(&refusal, route.errors, &parts, body)),
+        Err(refusal) => {
+            let mut response = refuse(&refusal, route.errors, &parts, body);
+            say_reason(&refusal, service.clock.now(), &mut response);
+            (refusal.kind.status(), response)
+        }
     };
     log(route.path, source.as_deref(), status, note, started, why.as_deref());
     service.metrics.answered(route.path, status.as_u16(), started.elapsed().as_secs_f64());
@@ -80,17 +92,65 @@ pub(crate) fn bug() -> Refusal {
     Refusal::unavailable("the service met a bug in itself: send the same request again")
 }
 
-/// Who calls, if he may, and not too often.
-fn admit(route: &Route, service: &Service, parts: &Parts) -> Result<Option<Arc<Source>>, Refusal> {
+/// Who calls: a source by its token, a subject by its signature, or both.
+#[derive(Default)]
+struct Caller {
+    source: Option<Arc<Source>>,
+    signer: Option<Signer>,
+}
+
+/// Who calls, if he may, and not too often. Nothing of the body is read for it.
+fn admit(route: &Route, service: &Service, parts: &Parts, has_body: bool) -> Result<Caller, Refusal> {
     if route.errors == Errors::Grpc && !grpc::is_call(parts) {
         let mend = "this is a gRPC method: call it over HTTP/2 with the Content-Type application/grpc";
         return Err(Refusal::new(Kind::UnsupportedMedia, mend));
     }
     let source = auth::caller(route, &service.sources, parts)?;
-    if let Some(source) = &source {
-        service.rates.take(source)?;
+    match &source {
+        Some(source) => service.rates.take(source)?,
+        None if route.access != Access::Public => {
+            // A signature costs more to check than to make up: first of all, how often somebody tries.
+            service.strangers.take(parts.extensions.get::<Arc<Connection>>().map(|connection| connection.peer))?;
+        }
+        None => {}
     }
-    Ok(source)
+    let must_sign = match &source {
+        Some(source) => source.signed,
+        None => route.access != Access::Public,
+    };
+    if must_sign {
+        let signer = Signer::of(service, parts, has_body)?;
+        return Ok(Caller { source, signer: Some(signer) });
+    }
+    if source.is_some() {
+        signer::none(parts)?;
+    }
+    Ok(Caller { source, signer: None })
+}
+
+/// Makes the nonce of a signed request durable before its answer leaves, where nothing that it stored does.
+async fn keep_nonce(
+    service: &Service,
+    caller: Option<&Caller>,
+    note: Note,
+    outcome: Result<Response, Refusal>,
+) -> Result<Response, Refusal> {
+    let signer = caller.and_then(|caller| caller.signer.as_ref());
+    if let (Some(signer), Ok(_), false) = (signer, &outcome, note.is_nonce_kept) {
+        service.store.keep_nonce(signer.nonce).await?;
+    }
+    outcome
+}
+
+/// What tells a device why, and what time it is: its clock may be the reason.
+fn say_reason(refusal: &Refusal, now: i64, response: &mut Response) {
+    let Some(reason) = refusal.reason else { return };
+    let out = response.headers_mut();
+    out.insert(&signature::REASON, HeaderValue::from_static(reason.name()));
+    out.insert(&signature::TIME, HeaderValue::from(now));
+    if let (Some(name), Some(detail)) = (line_of(reason).header, &refusal.detail) {
+        out.extend(HeaderValue::from_str(detail).ok().map(|detail| (name.clone(), detail)));
+    }
 }
 
 async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
@@ -177,7 +237,7 @@ fn log(
 ) {
     let source = source.map_or("-", |source| &source.name);
     let (status, micros) = (status.as_u16(), started.elapsed().as_micros() as u64);
-    let Note { bytes, rows, repeat } = note;
+    let Note { bytes, rows, repeat, .. } = note;
     match why {
         None => tracing::debug!(route, source, status, bytes, rows, repeat, micros, "answered"),
         Some(why) if status < 500 => tracing::info!(route, source, status, bytes, micros, why, "refused"),

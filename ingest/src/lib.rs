@@ -39,8 +39,11 @@ pub mod route;
 pub mod serve;
 mod service;
 pub mod settings;
+mod signer;
 pub mod source;
+mod strangers;
 mod stream;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod tls;

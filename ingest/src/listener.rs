@@ -3,7 +3,7 @@
 //! `axum::serve` sets no timer on request heads, so that a connection that sends nothing would stay for ever.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub(crate) async fn run(door: Door, service: &Arc<Service>, grace: Duration, shu
         let (front, stopped) = (Arc::clone(&front), stopped.clone());
         tasks.spawn(async move {
             let _held = (slot, place, open);
-            front.serve(stream, stopped).await;
+            front.serve(stream, peer.ip(), stopped).await;
         });
     }
     drop((http, grpc, front));
@@ -148,22 +148,22 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 }
 
 impl Front {
-    async fn serve(&self, stream: TcpStream, stop: watch::Receiver<bool>) {
+    async fn serve(&self, stream: TcpStream, peer: IpAddr, stop: watch::Receiver<bool>) {
         match &self.tls {
-            None => self.sniff(stream, stop).await,
+            None => self.sniff(stream, peer, stop).await,
             Some(current) => {
                 let acceptor = TlsAcceptor::from(Arc::clone(&current.borrow()));
                 // Who speaks no TLS, or not in time, is closed without a word: there is none that he would understand.
                 let handshake = timeout(self.limits.handshake_time(), acceptor.accept(stream));
                 if let Some(Ok(Ok(stream))) = unless_stopped(&stop, handshake).await {
-                    self.sniff(stream, stop).await;
+                    self.sniff(stream, peer, stop).await;
                 }
             }
         }
     }
 
     /// Tells the version of HTTP by what the client sends first: gRPC comes on every listener, with TLS or without.
-    async fn sniff<S>(&self, stream: S, stop: watch::Receiver<bool>)
+    async fn sniff<S>(&self, stream: S, peer: IpAddr, stop: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -171,7 +171,7 @@ impl Front {
         let sniff = timeout(self.limits.header_time(), Sniffed::new(stream));
         let Some(Ok(Ok(Some(sniffed)))) = unless_stopped(&stop, sniff).await else { return };
         let version = sniffed.version;
-        let connection = Connection::new(&self.limits, since);
+        let connection = Connection::new(&self.limits, peer, since);
         let io = TokioIo::new(sniffed.noted(Arc::clone(&connection), self.limits.http2_streams));
         self.speak(io, version, &connection, stop).await;
     }

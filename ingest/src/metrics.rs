@@ -37,6 +37,12 @@ struct OfRequest {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSigned {
+    /// `taken`, or the reason of a refusal.
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfRoute {
     route: &'static str,
 }
@@ -57,6 +63,7 @@ pub(crate) struct Metrics {
     requests: Family<OfRequest, Counter>,
     seconds: PerRoute,
     statements: Family<OfSource, Counter>,
+    signed: Family<OfSigned, Counter>,
     pub(crate) connections: Gauge,
     pub(crate) turned_away: Counter,
     in_flight: Gauge,
@@ -101,6 +108,7 @@ impl Metrics {
             requests: Family::default(),
             seconds,
             statements: Family::default(),
+            signed: Family::default(),
             connections: Gauge::default(),
             turned_away: Counter::default(),
             in_flight: Gauge::default(),
@@ -126,10 +134,18 @@ impl Metrics {
         to.register("candor_requests", "Requests by route and status", self.requests.clone());
         to.register("candor_request_seconds", "Time from a request's head to its answer", self.seconds.clone());
         to.register("candor_consent_statements", "Consent statements recorded", self.statements.clone());
+        let help = "Requests that had to be signed: taken, or refused for a reason of their own";
+        to.register("candor_signed_requests", help, self.signed.clone());
         to.register("candor_connections", "Open connections", self.connections.clone());
         let help = "Connections closed because their address had too many";
         to.register("candor_connections_turned_away", help, self.turned_away.clone());
         to.register("candor_in_flight_bytes", "Bytes of bodies in memory", self.in_flight.clone());
+    }
+
+    /// A request that had to be signed was answered; `refused` is the reason that its device was told, if there is one.
+    pub(crate) fn signed(&self, refused: Option<candor_wire::reason::Reason>) {
+        let outcome = refused.map_or("taken", candor_wire::reason::Reason::name);
+        self.signed.get_or_create(&OfSigned { outcome }).inc();
     }
 
     /// A request was answered; `route` is a path of the list, or one word for all that are not in it.

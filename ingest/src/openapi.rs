@@ -17,6 +17,7 @@ use crate::protocol::consent;
 use crate::protocol::otlp::Format;
 use crate::role::{Access, names};
 use crate::route::{Errors, ROUTES, Route};
+use candor_wire::statement::{ConsentRequest, SignedStatement};
 
 /// What a route is for, takes and answers.
 #[derive(Debug)]
@@ -52,6 +53,12 @@ struct Status {
     code: i32,
     /// What is wrong and what to do, without a value of the request.
     message: String,
+}
+
+/// What `POST /v1/consent` takes.
+pub(crate) fn consent_requests(generator: &mut SchemaGenerator) -> Schema {
+    let (many, own) = (one_or_many::<ConsentRequest>(generator), generator.subschema_for::<SignedStatement>());
+    json_schema!({ "anyOf": [many, own] })
 }
 
 /// The schema of a type.
@@ -149,6 +156,21 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             operation.insert("security".into(), security(route.token));
             operation.insert("x-candor-roles".into(), json!(roles));
         }
+        Access::RolesOrSigned(roles) => {
+            let needs =
+                format!("Needs one of the roles {}, or the token of a signed source and a signature.", names(roles));
+            operation.insert("description".into(), needs.into());
+            operation.insert("security".into(), security(route.token));
+            operation.insert("x-candor-roles".into(), json!(roles));
+        }
+        Access::Subject(roles) => {
+            let or = if roles.is_empty() { String::new() } else { format!(", or one of the roles {}", names(roles)) };
+            let needs = format!("Needs the subject's signature (RFC 9421), without a token{or}.");
+            operation.insert("description".into(), needs.into());
+            let by_token = if roles.is_empty() { json!([]) } else { security(route.token) };
+            operation.insert("security".into(), by_token);
+            operation.insert("x-candor-roles".into(), json!(roles));
+        }
     }
     if route.parameters().next().is_some() {
         let parameter = |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
@@ -218,8 +240,13 @@ fn refusals(route: &Route) -> Vec<Kind> {
     if route.about.request.is_some() {
         kinds.extend([Kind::Malformed, Kind::TooLarge, Kind::UnsupportedMedia]);
     }
-    if matches!(route.access, Access::Roles(_)) {
+    if route.access != Access::Public {
         kinds.extend([Kind::Unauthenticated, Kind::Forbidden, Kind::TooFast]);
+    }
+    match route.access {
+        Access::RolesOrSigned(_) => kinds.extend([Kind::Conflict, Kind::Unavailable]),
+        Access::Subject(_) => kinds.extend([Kind::Malformed, Kind::NotFound, Kind::Unavailable]),
+        Access::Public | Access::Roles(_) => {}
     }
     if route.method != Method::GET || ["/readyz", "/__heartbeat__"].contains(&route.path) {
         kinds.push(Kind::Unavailable);

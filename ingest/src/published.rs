@@ -3,12 +3,14 @@
 use axum::body::Body;
 use axum::response::Response;
 use candor_policy::digest::Digest;
+use candor_wire::reason::Reason;
+use candor_wire::record::ConsentRecord;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::error::{Kind, Line};
+use crate::error::{Kind, Line, ReasonLine, line_of};
 use crate::head::Encoding;
 use crate::protocol::consent;
 use crate::protocol::otlp::Format;
@@ -39,7 +41,43 @@ pub(crate) fn limits(call: &Call<'_>) -> Response {
         content_encodings: Encoding::NAMES,
         otlp_content_types: Format::MEDIA_TYPES,
         errors: Kind::ALL.map(PublishedError::new),
+        reasons: Reason::ALL.map(PublishedReason::new),
     })
+}
+
+/// `GET /v1/keys`: what devices pin.
+pub(crate) fn keys(call: &Call<'_>) -> Response {
+    let key = call.service.store.receipt_key().map(|key| ReceiptKey { key: key.to_string() });
+    json(&Keys {
+        schema_version: 1,
+        fleet: call.service.fleet.to_string(),
+        receipts: key.into_iter().collect(),
+        time: call.service.clock.now(),
+    })
+}
+
+/// `GET /v1/schemas/consent-record`.
+pub(crate) fn consent_record_schema() -> Response {
+    json(&schemars::schema_for!(ConsentRecord))
+}
+
+/// What `GET /v1/keys` answers.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Keys {
+    /// Version of this form.
+    schema_version: u32,
+    /// The fleet's name, which goes into every subject's key.
+    fleet: String,
+    /// Keys that sign receipts.
+    receipts: Vec<ReceiptKey>,
+    /// Time of the service, µs UTC.
+    time: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ReceiptKey {
+    /// Ed25519 public key, base64url.
+    key: String,
 }
 
 /// What `GET /v1/limits` answers.
@@ -59,6 +97,25 @@ pub(crate) struct Published<'a> {
     otlp_content_types: [&'static str; Format::MEDIA_TYPES.len()],
     /// What each error means for a client.
     errors: [PublishedError; Kind::ALL.len()],
+    /// What each reason in `Candor-Reason` means for a device that signs.
+    reasons: [PublishedReason; Reason::ALL.len()],
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PublishedReason {
+    /// Its name.
+    reason: &'static str,
+    /// HTTP status.
+    http: u16,
+    /// What the device is to do.
+    then: &'static str,
+}
+
+impl PublishedReason {
+    fn new(reason: Reason) -> Self {
+        let ReasonLine { kind, then, .. } = line_of(reason);
+        Self { reason: reason.name(), http: kind.status().as_u16(), then }
+    }
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -50,8 +50,29 @@ impl std::fmt::Display for Role {
 pub enum Access {
     /// Anyone: what is published, and what load balancers ask.
     Public,
-    /// Sources that have one of these roles.
+    /// Sources that have one of these roles and name their subjects. Signed sources have no business there.
     Roles(&'static [Role]),
+    /// The same; and of signed sources, requests that a subject signed.
+    RolesOrSigned(&'static [Role]),
+    /// A subject by its signature, without a token; and sources that have one of these roles, for subjects that they name.
+    Subject(&'static [Role]),
+}
+
+impl Access {
+    /// The roles that reach it by a token alone; none for a public one, where no token is looked at.
+    #[must_use]
+    pub const fn roles(self) -> Option<&'static [Role]> {
+        match self {
+            Self::Public => None,
+            Self::Roles(roles) | Self::RolesOrSigned(roles) | Self::Subject(roles) => Some(roles),
+        }
+    }
+
+    /// Whether a signature has a meaning there.
+    #[must_use]
+    pub const fn takes_signed(self) -> bool {
+        matches!(self, Self::RolesOrSigned(_) | Self::Subject(_))
+    }
 }
 
 /// The names of roles, for messages.

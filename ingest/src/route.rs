@@ -10,22 +10,22 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
 use candor_policy::catalogue::Signal;
 use candor_wire::record::ConsentRecord;
-use candor_wire::statement::ConsentRequest;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::auth::TokenIn;
 use crate::error::{Kind, Refusal};
 use crate::guard;
-use crate::openapi::{About, Content, anything, array, object, of, one_or_many};
+use crate::openapi::{About, Content, anything, array, consent_requests, object, of, one_or_many};
 use crate::operations::{Flushed, Health};
 use crate::protocol::Taken;
 use crate::protocol::glean::Version;
 use crate::protocol::segment::Success;
-use crate::published::Published;
+use crate::published::{Keys, Published};
 use crate::role::{Access, Role};
 use crate::service::Service;
+use crate::signer::Signer;
 use crate::source::Source;
-use crate::{openapi, operations, path, protocol, published};
+use crate::{openapi, operations, path, protocol, published, subject};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -69,10 +69,14 @@ pub(crate) enum Deadline {
 /// A request on its way, after its sender was let in.
 pub(crate) struct Call<'a> {
     pub(crate) service: &'a Arc<Service>,
-    /// Who sent it; none on public routes.
+    /// Who sent it; none on public routes, and where a subject signs without a token.
     pub(crate) source: Option<&'a Arc<Source>>,
+    /// The subject that signed it, where one did.
+    pub(crate) signer: Option<&'a Signer>,
     pub(crate) route: &'a Route,
     pub(crate) path: &'a str,
+    /// What follows `?`.
+    pub(crate) query: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a mut Body,
     pub(crate) note: &'a mut Note,
@@ -84,13 +88,15 @@ pub(crate) struct Note {
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
     pub(crate) repeat: bool,
+    /// Whether something durable remembers the nonce of a signed request.
+    pub(crate) is_nonce_kept: bool,
 }
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 22] = [
+pub static ROUTES: [Route; 27] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -134,13 +140,14 @@ pub static ROUTES: [Route; 22] = [
     Route {
         method: Method::POST,
         path: "/v1/consent",
-        access: Access::Roles(&[Role::Officer, Role::Operator]),
+        access: Access::RolesOrSigned(&[Role::Officer, Role::Operator]),
         token: TokenIn::Bearer,
         errors: Errors::Json,
         deadline: Deadline::Request,
         about: About {
-            summary: "Record what subjects consented to: one statement, or up to 1,000 in an array",
-            request: Some(Content::Json(one_or_many::<ConsentRequest>)),
+            summary: "Record what subjects consented to: one statement, or up to 1,000 in an array; one of its own from a \
+                      subject that signs",
+            request: Some(Content::Json(consent_requests)),
             answer: Content::Json(one_or_many::<ConsentRecord>),
         },
         handler: |call| Box::pin(protocol::consent::record(call)),
@@ -159,6 +166,32 @@ pub static ROUTES: [Route; 22] = [
         },
         handler: |call| Box::pin(operations::flush(call)),
     },
+    Route {
+        method: Method::GET,
+        path: subject::ALL,
+        access: Access::Subject(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        about: About {
+            summary: "Everything that is held about the subject that signed, or that Candor-Subject names for an operator",
+            request: None,
+            answer: Content::Json(of::<subject::Subject>),
+        },
+        handler: |call| Box::pin(subject::all(call)),
+    },
+    own(subject::HEAD, ("Where a subject's device goes on", Content::Json(of::<subject::Head>)), |call| {
+        Box::pin(subject::head(call))
+    }),
+    own(subject::RECEIPTS, ("Receipts of a subject's batches", Content::Json(of::<subject::Receipts>)), |call| {
+        Box::pin(subject::receipts(call))
+    }),
+    public("/v1/keys", ("The fleet, and the key that signs receipts", Content::Json(of::<Keys>)), |call| {
+        now(Ok(published::keys(&call)))
+    }),
+    public("/v1/schemas/consent-record", ("JSON Schema of consent records", Content::Json(object)), |_| {
+        now(Ok(published::consent_record_schema()))
+    }),
     public("/v1/policy", ("The policy in force, as RFC 8785 JSON", Content::Json(object)), |call| {
         now(Ok(published::policy(&call)))
     }),
@@ -213,7 +246,7 @@ const fn otlp(path: &'static str, messages: &Messages, handler: Handler) -> Rout
     Route {
         method: Method::POST,
         path,
-        access: Access::Roles(&[Role::Device]),
+        access: Access::RolesOrSigned(&[Role::Device]),
         token: TokenIn::Bearer,
         errors: Errors::Otlp,
         deadline: Deadline::Request,
@@ -259,6 +292,20 @@ const fn ping(method: Method) -> Route {
             answer: Content::Json(of::<Taken<'static>>),
         },
         handler: |call| Box::pin(protocol::glean::submit(call)),
+    }
+}
+
+/// What a subject alone may ask, by its signature.
+const fn own(path: &'static str, (summary, answer): (&'static str, Content), handler: Handler) -> Route {
+    Route {
+        method: Method::GET,
+        path,
+        access: Access::Subject(&[]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        about: About { summary, request: None, answer },
+        handler,
     }
 }
 
@@ -317,6 +364,11 @@ impl<'a> Call<'a> {
         self.source.ok_or_else(guard::bug)
     }
 
+    /// The subject that signed, on routes that are for it alone.
+    pub(crate) fn signer(&self) -> Result<&'a Signer, Refusal> {
+        self.signer.ok_or_else(guard::bug)
+    }
+
     /// A parameter of the path.
     pub(crate) fn parameter(&self, name: &str) -> Result<&'a str, Refusal> {
         self.route.parameter(name, self.path).ok_or_else(guard::bug)
@@ -354,8 +406,12 @@ mod tests {
             assert!(route.path.starts_with('/'), "{}", route.path);
             assert!(!ROUTES[..at].iter().any(|other| other.path == route.path && other.method == route.method));
             match route.access {
-                Access::Public => assert_eq!(route.method, Method::GET, "{} changes something", route.path),
-                Access::Roles(roles) => assert!(!roles.is_empty(), "{} is for nobody", route.path),
+                Access::Roles(roles) | Access::RolesOrSigned(roles) => {
+                    assert!(!roles.is_empty(), "{} is for nobody", route.path);
+                }
+                Access::Public | Access::Subject(_) => {
+                    assert_eq!(route.method, Method::GET, "{} changes something", route.path);
+                }
             }
         }
     }

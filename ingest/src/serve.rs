@@ -22,6 +22,8 @@ use crate::protocol::consent;
 use crate::rate::Rates;
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::strangers::Strangers;
+use crate::subject::Readings;
 use crate::workers::Workers;
 use crate::{listener, route, tls};
 
@@ -110,9 +112,14 @@ pub(crate) async fn open(
     let Fleet { plan, sources, parties, consents } = fleet;
     let repeat_hours = store.repeat_hours;
     let rates = Rates::new(&sources, settings.limits.requests_per_second);
+    let strangers = Strangers::new(settings.limits.subject_requests_per_second);
+    let readings = Readings::new(&store);
+    let fleet = plan.catalogue().name.as_str().into();
+    let signed = sources.iter().any(|source| source.signed);
     let store = Store::open(store, Arc::clone(&plan), Arc::clone(&clock)).await?;
     let service = Arc::new(Service {
         plan,
+        fleet,
         sources,
         parties,
         store,
@@ -120,12 +127,19 @@ pub(crate) async fn open(
         budget: Budget::new(settings.limits.in_flight_bytes),
         limits: settings.limits,
         rates,
+        strangers,
+        readings,
         repeat_hours,
         workers: Workers::new(),
         metrics: Metrics::new(),
         stopping: AtomicBool::new(false),
     });
-    if let Err(error) = apply(&service, consents).await {
+    let applied = if signed && service.store.receipt_key().is_none() {
+        Err(Error::NoReceiptKey)
+    } else {
+        apply(&service, consents).await
+    };
+    if let Err(error) = applied {
         close(service).await?;
         return Err(error);
     }

@@ -69,6 +69,9 @@ pub struct Limits {
     pub idle_seconds: u64,
     /// Requests a second of one source; more are asked to come again.
     pub requests_per_second: u32,
+    /// Requests a second of one address (of IPv6, one /64) where no token is needed but a signature; more are asked to come
+    /// again.
+    pub subject_requests_per_second: u32,
     /// Connections at a time; more wait to be accepted.
     pub connections: usize,
     /// Connections of one address (of IPv6, one /64) at a time; more are closed at once.
@@ -117,6 +120,8 @@ impl Default for Limits {
             idle_seconds: 120,
             // All devices of a fleet may be one source.
             requests_per_second: 20_000,
+            // Those of a household; a proxy in front makes one address of many.
+            subject_requests_per_second: 20,
             connections: 4_096,
             connections_per_address: 2_048,
             http2_streams: 64,
@@ -148,6 +153,7 @@ impl Settings {
             ("limits.request_seconds", limits.request_seconds),
             ("limits.idle_seconds", limits.idle_seconds),
             ("limits.requests_per_second", limits.requests_per_second.into()),
+            ("limits.subject_requests_per_second", limits.subject_requests_per_second.into()),
             ("limits.connections", limits.connections as u64),
             ("limits.connections_per_address", limits.connections_per_address as u64),
             ("limits.http2_streams", limits.http2_streams.into()),

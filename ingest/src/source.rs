@@ -26,8 +26,10 @@ pub struct Source {
     pub roles: Vec<Role>,
     /// For role `device`: where a decoder puts what it sends, its subject included.
     pub(crate) keys: Option<KeyIndex>,
-    /// For role `device`: the attribute that names its subjects.
+    /// For role `device`: the attribute that names its subjects; none where they sign.
     pub(crate) subject: Option<FieldPath>,
+    /// Whether every request is signed by the subject that it is about.
+    pub signed: bool,
 }
 
 /// All sources of a fleet, found by the hash of their token.
@@ -68,6 +70,7 @@ struct SourceDocument {
     token_file: Spanned<String>,
     roles: Spanned<Vec<Spanned<String>>>,
     subject: Option<Spanned<String>>,
+    signed: Option<Spanned<bool>>,
 }
 
 /// A source whose document is valid; it becomes a [`Source`] with the plan that its fleet compiles to.
@@ -76,7 +79,18 @@ pub(crate) struct Written {
     name: Arc<str>,
     token: Digest,
     roles: Vec<Role>,
-    subject: Option<FieldPath>,
+    names: Names,
+}
+
+/// How the requests of a source name whom they are about.
+#[derive(Debug)]
+enum Names {
+    /// They send no events.
+    Nobody,
+    /// By an attribute.
+    Attribute(FieldPath),
+    /// By the key that signed them.
+    Key,
 }
 
 /// Parses and checks `sources.toml`; token files are looked up beside it.
@@ -106,7 +120,8 @@ pub(crate) fn token_files(text: &Text, folder: &Path) -> Result<Vec<PathBuf>, Ve
 
 fn document(text: &Text) -> Result<SourcesDocument, Vec<Problem>> {
     toml::from_str(&text.text).map_err(|error| {
-        let mend = "a source is written as [source.NAME] with token_file, roles and, for role device, subject";
+        let mend =
+            "a source is written as [source.NAME] with token_file, roles and, for role device, subject or signed";
         vec![*text.problem(error.span().unwrap_or(0..0), error.message(), mend)]
     })
 }
@@ -116,9 +131,13 @@ pub(crate) fn resolve(sources: Vec<Written>, plan: &Plan) -> Sources {
     let by_token = sources
         .into_iter()
         .map(|written| {
-            let keys = written.subject.as_ref().map(|subject| plan.key_index(subject));
-            let Written { name, token, roles, subject } = written;
-            (token, Arc::new(Source { name, roles, keys, subject }))
+            let Written { name, token, roles, names } = written;
+            let (keys, subject, signed) = match names {
+                Names::Nobody => (None, None, false),
+                Names::Attribute(subject) => (Some(plan.key_index(&subject)), Some(subject), false),
+                Names::Key => (Some(plan.key_index_of_signed()), None, true),
+            };
+            (token, Arc::new(Source { name, roles, keys, subject, signed }))
         })
         .collect();
     Sources { by_token }
@@ -137,7 +156,7 @@ impl SourceDocument {
             return Err(text.problem(name.span(), "this name of a source cannot be used in logs and metrics", mend));
         }
         let roles = self.roles(text)?;
-        let subject = self.subject(&roles, text)?;
+        let names = self.names(&roles, text)?;
         let written = Path::new(self.token_file.get_ref());
         let file = credential::path(folder, written, credential::directory().as_deref()).map_err(|why| {
             let mend = "to check a fleet elsewhere, set CREDENTIALS_DIRECTORY to a folder with stand-ins";
@@ -151,7 +170,7 @@ impl SourceDocument {
             let message = format!("this source has the same token as source {}", other.name);
             return Err(text.problem(self.token_file.span(), message, "give each source a token of its own"));
         }
-        Ok(Written { name: name.get_ref().as_str().into(), token, roles, subject })
+        Ok(Written { name: name.get_ref().as_str().into(), token, roles, names })
     }
 
     fn roles(&self, text: &Text) -> Result<Vec<Role>, Box<Problem>> {
@@ -168,17 +187,30 @@ impl SourceDocument {
         self.roles.get_ref().iter().map(role).collect()
     }
 
-    fn subject(&self, roles: &[Role], text: &Text) -> Result<Option<FieldPath>, Box<Problem>> {
-        let mend = "name the attribute that says who an event is about, like subject = \"resource.device.id\"";
+    fn names(&self, roles: &[Role], text: &Text) -> Result<Names, Box<Problem>> {
+        if let Some(signed) = self.signed.as_ref().filter(|signed| *signed.get_ref()) {
+            if roles != [Role::Device] {
+                // All devices of a fleet hold the token: it must not open anything else.
+                let mend = "write roles = [\"device\"]";
+                return Err(text.problem(self.roles.span(), "a signed source has the role device, and no other", mend));
+            }
+            if self.subject.is_some() {
+                let mend = "leave out subject, or leave out signed";
+                return Err(text.problem(signed.span(), "a signed source needs no subject: the key names it", mend));
+            }
+            return Ok(Names::Key);
+        }
+        let mend = "name the attribute that says who an event is about, like subject = \"resource.device.id\", or write \
+                    signed = true if devices sign what they send";
         let Some(written) = &self.subject else {
             return if roles.contains(&Role::Device) {
                 Err(text.problem(self.roles.span(), "a source with role device needs a subject", mend))
             } else {
-                Ok(None)
+                Ok(Names::Nobody)
             };
         };
         match FieldPath::parse(written.get_ref()) {
-            Some(path @ (FieldPath::Attribute(_) | FieldPath::Resource(_))) => Ok(Some(path)),
+            Some(path @ (FieldPath::Attribute(_) | FieldPath::Resource(_))) => Ok(Names::Attribute(path)),
             _ => Err(text.problem(written.span(), "a subject comes from an attribute or from the resource", mend)),
         }
     }

@@ -151,7 +151,8 @@ mod tests {
         let read = async {
             let sniffed = Sniffed::new(server).await.unwrap().unwrap();
             let version = sniffed.version;
-            let mut noted = sniffed.noted(Connection::new(&Limits::default(), Instant::now()), 64);
+            let mut noted = sniffed
+                .noted(Connection::new(&Limits::default(), std::net::IpAddr::from([127, 0, 0, 1]), Instant::now()), 64);
             let mut all = Vec::new();
             while noted.read_buf(&mut all).await.unwrap() > 0 {}
             (version, all)

@@ -40,19 +40,21 @@ pub(crate) async fn rows(
     work.begin(tables.iter().map(|table| (table.files.len() * subjects.len()) as u64).sum());
     let mut plans = Plans { ledger, known: HashMap::new() };
     let mut held = Vec::new();
-    for (table, subject) in tables.iter().flat_map(|table| subjects.iter().map(move |subject| (table, subject))) {
-        let name = subject.in_table(&table.path.purpose).to_string();
-        let (path, files, wanted) = (table.path.clone(), table.files.clone(), name.clone());
-        let work = Arc::clone(work);
-        let sealed = blocking(move || lookup::rows_of(&path, &files, &wanted, &work)).await?;
-        for found in sealed {
-            let plan = plans.get(&found.policy, &found.catalogue).await?;
-            let file = table.path.file_name(&found.path);
-            describe(table, &found, Some(&file), plan.as_deref(), &mut held);
-        }
-        for found in pending(table, &name)? {
-            let plan = plans.get(&found.policy, &found.catalogue).await?;
-            describe(table, &found, None, plan.as_deref(), &mut held);
+    for table in tables {
+        for subject in subjects {
+            let name = subject.in_table(&table.path.purpose).to_string();
+            let (path, files, wanted) = (table.path.clone(), table.files.clone(), name.clone());
+            let work = Arc::clone(work);
+            let sealed = blocking(move || lookup::rows_of(&path, &files, &wanted, &work)).await?;
+            for found in sealed {
+                let plan = plans.get(&found.policy, &found.catalogue).await?;
+                let file = table.path.file_name(&found.path);
+                describe(table, &found, Some(&file), plan.as_deref(), &mut held);
+            }
+            for found in pending(table, &name)? {
+                let plan = plans.get(&found.policy, &found.catalogue).await?;
+                describe(table, &found, None, plan.as_deref(), &mut held);
+            }
         }
     }
     Ok(held)

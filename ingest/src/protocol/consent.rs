@@ -1,11 +1,14 @@
-//! `POST /v1/consent`: statements of assigned subjects, from the fleet's own backend.
+//! `POST /v1/consent`: statements of assigned subjects, from the fleet's own backend, and those that subjects sign themselves.
 
 use std::collections::HashSet;
 
 use axum::response::Response;
 use candor_policy::policy::Policy;
+use candor_policy::subject::LedgerId;
+use candor_store::signed::Recorded;
+use candor_wire::reason::Reason;
 use candor_wire::record::ConsentRecord;
-use candor_wire::statement::ConsentRequest;
+use candor_wire::statement::{ConsentRequest, SignedStatement, Statement};
 use futures::future::join_all;
 
 use crate::body::Sent;
@@ -13,6 +16,7 @@ use crate::error::{Kind, Refusal};
 use crate::published::json;
 use crate::route::Call;
 use crate::service::Service;
+use crate::signer::Signer;
 
 /// Most statements of one request.
 pub(crate) const MOST: usize = 1_000;
@@ -30,6 +34,13 @@ pub(crate) async fn record(call: Call<'_>) -> Result<Response, Refusal> {
     let sent =
         Sent::read(call.headers, call.body, &["application/json"], &service.limits, service.budget.lease()).await?;
     call.note.bytes = sent.len() as u64;
+    if let Some(signer) = call.signer {
+        signer.check(&sent)?;
+        let plain = sent.decompress(service.limits.body_bytes)?;
+        let record = record_own(service, &source.name, signer, &plain.bytes).await?;
+        call.note.rows = 1;
+        return Ok(json(&record));
+    }
     let plain = sent.decompress(service.limits.body_bytes)?;
     let (requests, many) = parse(&plain.bytes)?;
     for (at, request) in requests.iter().enumerate() {
@@ -49,6 +60,45 @@ pub(crate) async fn record(call: Call<'_>) -> Result<Response, Refusal> {
         return Ok(json(&records));
     }
     records.first().map(json).ok_or_else(crate::guard::bug)
+}
+
+/// Records the statement that a subject makes of itself.
+async fn record_own(service: &Service, source: &str, signer: &Signer, body: &[u8]) -> Result<ConsentRecord, Refusal> {
+    let invalid = |why: String| Refusal::because(Reason::ConsentInvalid, why);
+    let statement: SignedStatement = serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        invalid(format!("the body is, at line {line}, column {column}, not a statement as docs/FORMAT.md has it"))
+    })?;
+    if statement.key != signer.key {
+        return Err(invalid("the statement is another key's than the one that signed the request".to_owned()));
+    }
+    if statement.fleet != *service.fleet {
+        return Err(Refusal::because(
+            Reason::FleetUnknown,
+            "the statement is for another fleet: GET /v1/keys says which this is",
+        ));
+    }
+    let statement = match service.store.record_signed(statement, source).await? {
+        Recorded::Now(statement) => {
+            service.metrics.consented(source);
+            statement
+        }
+        Recorded::Known(statement) => statement,
+        Recorded::Closed => {
+            return Err(Refusal::because(
+                Reason::KeyClosed,
+                "the holder closed this key: make a statement with the next one",
+            ));
+        }
+        Recorded::Invalid(why) => return Err(invalid(why)),
+        Recorded::Conflict { head } => {
+            let (sequence, hash) = head.unwrap_or((0, SignedStatement::nothing_before()));
+            let mend = "the statement does not follow the newest one, which the header Candor-Consent-Head names";
+            let conflict = Refusal::because(Reason::ConsentConflict, mend);
+            return Err(Refusal { detail: Some(format!("{sequence} {hash}")), ..conflict });
+        }
+    };
+    record_of(service, &signer.ledger, *statement).await
 }
 
 /// What is wrong with a statement, if anything: said without a value of it.
@@ -95,7 +145,12 @@ async fn record_one(service: &Service, source: &str, request: ConsentRequest) ->
     let subject = service.store.keys().ledger_id(&request.subject);
     let statement = service.store.record_consent(request, source).await?;
     service.metrics.consented(source);
-    let mut history = service.store.consent_history(&subject).await?;
+    record_of(service, &subject, statement).await
+}
+
+/// The record of a statement that is in force, or was.
+async fn record_of(service: &Service, subject: &LedgerId, statement: Statement) -> Result<ConsentRecord, Refusal> {
+    let mut history = service.store.consent_history(subject).await?;
     // Another statement may have come since: this answer is about this one.
     history.retain(|earlier| earlier.sequence < statement.sequence);
     history.push(statement);

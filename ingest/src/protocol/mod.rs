@@ -16,7 +16,7 @@ use crate::body::Sent;
 use crate::error::Refusal;
 use crate::form::Form;
 use crate::head::gpc;
-use crate::pipeline;
+use crate::pipeline::{self, Done, Incoming, Signed};
 use crate::published::json;
 use crate::route::Call;
 
@@ -31,14 +31,27 @@ pub(crate) struct Taken<'a> {
 
 /// Hands a body to the pipeline, and notes what became of it.
 pub(crate) async fn take_in(call: Call<'_>, form: Form, sent: Sent) -> Result<Reply, Refusal> {
+    take_in_signed(call, form, sent, None).await.map(|done| done.reply)
+}
+
+/// The same for a door where subjects may sign.
+pub(crate) async fn take_in_signed(
+    call: Call<'_>,
+    form: Form,
+    sent: Sent,
+    signed: Option<Signed>,
+) -> Result<Done, Refusal> {
     let service = call.service;
     let source = call.source()?;
     call.note.bytes = sent.len() as u64;
     service.metrics.received(&source.name, sent.len() as u64);
-    let done = pipeline::take_in(service, source, form, sent, gpc(call.headers)).await?;
+    let incoming = Incoming { form, sent, gpc: gpc(call.headers), signed };
+    let done = pipeline::take_in(service, source, incoming).await?;
     call.note.rows = done.rows;
     call.note.repeat = done.repeat;
-    Ok(done.reply)
+    // A repeat leaves nothing in the store that would remember its nonce.
+    call.note.is_nonce_kept = done.receipt.is_some() && !done.repeat;
+    Ok(done)
 }
 
 /// The answer to events.

@@ -11,14 +11,17 @@ use candor_policy::catalogue::Signal;
 use candor_policy::key_index::KeyIndex;
 use candor_store::reply::Reply;
 use candor_wire::otlp::{DecodeError, DecodeLimits, json, protobuf};
+use candor_wire::signature;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use crate::body::Sent;
 use crate::error::Refusal;
 use crate::form::Form;
+use crate::guard;
 use crate::head::media_type;
-use crate::protocol::take_in;
+use crate::pipeline::Done;
+use crate::protocol::take_in_signed;
 use crate::route::Call;
 
 pub(crate) const LOGS: &str = "/v1/logs";
@@ -41,16 +44,21 @@ const MOST_NAMED: usize = 8;
 /// `POST /v1/logs`, `/v1/metrics`, `/v1/traces`.
 pub(crate) async fn export(call: Call<'_>, signal: Signal) -> Result<Response, Refusal> {
     let service = call.service;
+    let signed = call.signer.map(|signer| signer.batch(service)).transpose()?;
     let accepted = &Format::MEDIA_TYPES;
     let sent = Sent::read(call.headers, call.body, accepted, &service.limits, service.budget.lease()).await?;
     let format = Format::of(call.headers).unwrap_or(Format::Protobuf);
-    let reply = take_in(call, Form::Otlp(signal, format), sent).await?;
+    let Done { reply, receipt, .. } = take_in_signed(call, Form::Otlp(signal, format), sent, signed).await?;
     let answer = match format {
         Format::Protobuf => export_response(&reply),
         Format::Json => export_response_in_json(signal, &reply),
     };
     let mut response = Response::new(Body::from(answer));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    if let Some(receipt) = receipt {
+        let receipt = receipt.to_header().ok().and_then(|text| HeaderValue::from_str(&text).ok());
+        response.headers_mut().insert(&signature::RECEIPT, receipt.ok_or_else(guard::bug)?);
+    }
     Ok(response)
 }
 

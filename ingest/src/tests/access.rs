@@ -55,7 +55,7 @@ async fn every_route_lets_in_whom_it_declares_and_nobody_else() {
             let found = status(&world, route, Offer::Token(&token(role))).await;
             let allowed = match route.access {
                 Access::Public => true,
-                Access::Roles(roles) => roles.contains(&role),
+                Access::Roles(roles) | Access::RolesOrSigned(roles) | Access::Subject(roles) => roles.contains(&role),
             };
             assert_eq!(found != StatusCode::FORBIDDEN, allowed, "{role} at {}: {found}", route.path);
             assert_ne!(found, StatusCode::UNAUTHORIZED, "{role} at {}", route.path);

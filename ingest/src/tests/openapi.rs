@@ -29,7 +29,7 @@ async fn every_route_is_described_and_nothing_else() {
         assert!(operation["summary"].as_str().unwrap().len() > 5, "{}", route.path);
         match route.access {
             Access::Public => assert_eq!(operation["security"], serde_json::json!([])),
-            Access::Roles(roles) => {
+            Access::Roles(roles) | Access::RolesOrSigned(roles) | Access::Subject(roles) => {
                 assert_eq!(operation["x-candor-roles"], serde_json::json!(roles));
                 let refused = ["401", "403"].map(|status| operation["responses"].get(status).is_some());
                 // gRPC answers 200, and says in the trailers what it came to.

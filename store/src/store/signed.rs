@@ -11,6 +11,7 @@ use candor_wire::statement::{SignedStatement, Statement};
 
 use super::encode::{Identity, Ready, encode};
 use super::{Offered, Store};
+use crate::batches::Place;
 use crate::consent::key_of;
 use crate::error::{Error, Kind};
 use crate::nonces::NonceUse;
@@ -61,6 +62,10 @@ impl Store {
     /// If the ledger cannot be read.
     pub async fn receipt_of(&self, subject: &LedgerId, number: u64) -> Result<Option<(Reply, SignedReceipt)>, Error> {
         let key = self.key_of_receipts()?;
+        // Most numbers are new: memory knows without asking the ledger.
+        if self.shared.batches.place(&key_of(subject), number) != Place::Seen {
+            return Ok(None);
+        }
         // In this order: a receipt that moves to the ledger meanwhile is seen there.
         let told = match self.shared.receipts.of(subject, number) {
             Some(told) => Some((told.receipt.clone(), told.reply.clone())),
