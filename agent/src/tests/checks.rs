@@ -43,6 +43,7 @@ fn a_row_that_is_changed_dropped_or_added_names_its_batch() {
         assert_eq!(with(&|rows| drop(rows.remove(row))), []);
     }
     bench.pass(3_600_000_001);
+    bench.service().subjects.values_mut().next().unwrap().rows = rows;
     bench.service().subjects.values_mut().next().unwrap().rows.remove(5);
     assert_eq!(found(&bench, &mut device), [(Some(2), Some(2), What::Missing { stored: 4, found: 3 })]);
     let text = now(device.check(&mut bench.link())).unwrap().findings[0].to_string();
