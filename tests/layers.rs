@@ -15,8 +15,8 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("candor-ingest", &["candor-policy", "candor-wire", "candor-store"]),
     ("candor-agent", &["candor-policy", "candor-wire"]),
     ("candor-cli", &["candor-policy", "candor-wire", "candor-store", "candor-ingest", "candor-agent"]),
-    // The store for a feature only: nothing of it is called. The others to sign as a device of somebody else's would.
-    ("candor-tests", &["candor-policy", "candor-store", "candor-wire"]),
+    // The store for a feature only: nothing of it is called. The others to be devices: ours by the hundred, and one of another hand.
+    ("candor-tests", &["candor-agent", "candor-policy", "candor-store", "candor-wire"]),
 ];
 
 /// What only `store` may know.
