@@ -6,9 +6,8 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::world::{Service, World, workspace};
-
-const FLEET: &str = "acme-fleet";
+use crate::signer::FLEET;
+use crate::world::{OFFICER, PURPOSES, Service, World};
 
 /// A device of a world: its state folder.
 struct Device<'a> {
@@ -83,12 +82,7 @@ impl<'a> Device<'a> {
 /// The seeds' fleet with a source whose devices sign.
 fn world() -> World {
     let world = World::new();
-    let source = "\n[source.agents]\ntoken_file = \"tokens/agents.token\"\nroles = [\"device\"]\nsigned = true\n";
-    let has_one = std::fs::read_to_string(world.fleet().join("sources.toml")).unwrap().contains("[source.agents]");
-    if !has_one {
-        world.edit("sources.toml", |text| text + source);
-        std::fs::write(world.fleet().join("tokens/agents.token"), "an-example-token-of-agents\n").unwrap();
-    }
+    world.sign();
     world
 }
 
@@ -220,4 +214,188 @@ fn a_new_owner_inherits_nothing() {
     assert!(leaving.contains(&seed) && leaving.contains("closes") && after["leaving"] == json!(2), "{after}");
     std::fs::remove_file(device.state.join("leaving.toml")).unwrap();
     assert!(!has(&bytes_below(&device.state), &seed), "the old seed is still there");
+}
+
+/// Rows that a device's receipts say are stored, over all purposes.
+fn receipted(device: &Device<'_>) -> u64 {
+    let list = device.done(&["receipts", "list"]);
+    let rows = list["rows"].as_array().unwrap().iter();
+    rows.filter_map(|row| row["stored"].as_object()).flat_map(|stored| stored.values()).filter_map(Value::as_u64).sum()
+}
+
+fn held(world: &World, identity: &Path, more: &[&str]) -> Value {
+    let identity = identity.to_str().unwrap();
+    json_of(&world.candor(&[&["audit", "show", "--identity", identity, "--json"], more].concat()), 0)
+}
+
+#[test]
+fn what_is_sent_is_receipted_checked_and_shown() {
+    let world = world();
+    let service = world.serve();
+    let (device, _) = Device::new(&world, "device");
+    assert_eq!(device.consents(&service)["delivered"], json!(true));
+    let sent = device.sends(&service, 60, 0);
+    assert_eq!((&sent["read"], &sent["delivered"], &sent["balances"]), (&json!(60), &json!(true), &json!(true)));
+    for row in sent["rows"].as_array().unwrap() {
+        assert_eq!(
+            (&row["sent"], &row["acknowledged"], &row["spooled"]),
+            (&json!(60), &json!(60), &json!(0)),
+            "{sent}"
+        );
+    }
+    let stored = receipted(&device);
+    assert!(stored > 60, "{stored} rows are receipted");
+    assert_eq!(world.account().iter().map(|(_, stored)| stored).sum::<u64>(), stored);
+
+    let url = url(&service);
+    for sealed in [false, true] {
+        let check = device.at(&service, &["receipts", "check"], 0);
+        let facts = ["holds", "receipts", "stored"].map(|key| check[key].clone());
+        assert_eq!(facts, [json!(true), json!(1), json!(stored)], "sealed: {sealed}: {check}");
+        let asked = held(&world, &device.identity(), &["--url", &url]);
+        let read = held(&world, &device.identity(), &["--data", world.data().to_str().unwrap()]);
+        assert_eq!((&asked["held"], &asked["rows"]), (&json!(stored), &read["rows"]));
+        assert_eq!(asked["pending"], json!(if sealed { 0 } else { stored }), "{asked}");
+        let epoch = &asked["epochs"][0];
+        assert_eq!((&epoch["statements"][0]["own"], asked["epochs"].as_array().unwrap().len()), (&json!(true), 1));
+        let purposes = epoch["purposes"].as_array().unwrap().iter();
+        assert!(purposes.clone().all(|purpose| PURPOSES.contains(&purpose["purpose"].as_str().unwrap())), "{epoch}");
+        let rows = |key: &str| purposes.clone().map(|purpose| purpose[key].as_u64().unwrap()).sum::<u64>();
+        assert_eq!((rows("sealed"), rows("pending")), if sealed { (stored, 0) } else { (0, stored) });
+        service.flush();
+    }
+    // To an analyst it is a name; the device knows which.
+    let shown = device.done(&["identity", "show"]);
+    let name = shown["rows"].as_array().unwrap().iter().find(|row| row["purpose"] == "analytics").unwrap();
+    let name = name["name_in_tables"].as_str().unwrap();
+    let sql = format!("SELECT count(*) FROM analytics.\"phone.app\" WHERE subject = '{name}'");
+    assert_eq!(world.count(&sql), 60);
+    assert!(service.stop().success());
+    let code = device.run(&["receipts", "check", "--url", &url]).status.code();
+    assert_eq!(code, Some(5), "nobody could be asked");
+}
+
+#[test]
+fn a_withdrawal_reaches_the_service_and_what_waits() {
+    let world = world();
+    let service = world.serve();
+    let (device, _) = Device::new(&world, "device");
+    device.consents(&service);
+    device.sends(&service, 5, 0);
+    let stored = receipted(&device);
+    device.done(&["identity", "rotate"]);
+    device.sends(&service, 5, 0);
+    assert_eq!(receipted(&device), 2 * stored);
+    let asked = held(&world, &device.identity(), &["--url", &url(&service)]);
+    assert_eq!((asked["epochs"].as_array().unwrap().len(), &asked["held"]), (2, &json!(2 * stored)));
+
+    let withdrawn = device.at(&service, &["consent", "set", "--withdraw-all"], 0);
+    let states = withdrawn["rows"].as_array().unwrap();
+    assert!(states.iter().all(|row| row["state"] == "withdrawn") && states.len() == 3, "{withdrawn}");
+    let sent = device.sends(&service, 7, 0);
+    assert_eq!(sent["rows"][0]["reasons"], json!({ "no_consent": 7 }), "{sent}");
+    assert_eq!((receipted(&device), &sent["balances"]), (2 * stored, &json!(true)));
+    let shown = device.done(&["consent", "show"]);
+    assert_eq!((&shown["delivered"], &shown["statement"]["sequence"]), (&json!(true), &json!(2)));
+    let asked = held(&world, &device.identity(), &["--url", &url(&service)]);
+    for epoch in asked["epochs"].as_array().unwrap() {
+        let statements = epoch["statements"].as_array().unwrap();
+        assert_eq!(statements.last().unwrap()["purposes"]["analytics"], "withdrawn", "{epoch}");
+    }
+}
+
+#[test]
+fn what_waits_goes_out_later_and_a_bad_line_ends_a_feed() {
+    let world = world();
+    let service = world.serve();
+    let (device, _) = Device::new(&world, "device");
+    device.done(&["consent", "set", "diagnostics=given", "analytics=given", "--notice", "2026-01", "--age-from", "30"]);
+    let path = world.path("events.jsonl");
+    std::fs::write(&path, lines(10)).unwrap();
+    let nowhere = ["--url", "http://127.0.0.1:1", "--token-file", &device.token(), "--patience", "0"];
+    let away = json_of(&device.run(&[&["send", path.to_str().unwrap()], &nowhere[..]].concat()), 1);
+    assert_eq!((&away["rows"][0]["spooled"], &away["delivered"]), (&json!(10), &json!(false)), "{away}");
+
+    let url = url(&service);
+    let there = ["send", "--url", &url, "--token-file", &device.token()];
+    let broken = device.fed(&there, format!("{}\n{{\"secret\":1}}\n{}", lines(2), lines(1)).as_bytes());
+    let (out, err) = (text(&broken.stdout), text(&broken.stderr));
+    assert_eq!(broken.status.code(), Some(2), "{out}{err}");
+    assert!(err.contains("line 4") && err.contains("the 2 before it were taken") && !err.contains("secret"), "{err}");
+    let sent: Value = serde_json::from_str(&out).unwrap();
+    let now = ["sent", "acknowledged", "spooled"].map(|key| sent["rows"][0][key].clone());
+    assert_eq!((now, &sent["delivered"]), ([json!(12), json!(12), json!(0)], &json!(true)), "{sent}");
+    device.at(&service, &["receipts", "check"], 0);
+}
+
+#[test]
+fn a_device_that_is_lost_comes_back_from_its_words() {
+    let world = world();
+    let service = world.serve();
+    let (lost, phrase) = Device::new(&world, "lost");
+    lost.consents(&service);
+    lost.sends(&service, 5, 0);
+    let stored = receipted(&lost);
+    let found = Device::of(&world, "found");
+    let recover = ["identity", "recover", FLEET, "--url", &url(&service)];
+    let words = phrase.replace(' ', "\n");
+    let recovered = json_of(&found.fed(&recover, words.as_bytes()), 0);
+    let before = lost.done(&["identity", "show"]);
+    assert_eq!(
+        (&recovered["subject"], recovered["consent"]["sequence"].as_i64()),
+        (&before["subject"], Some((1 << 32) + 1))
+    );
+    found.sends(&service, 5, 0);
+    let asked = held(&world, &found.identity(), &["--url", &url(&service)]);
+    assert_eq!(asked["held"], json!(2 * stored));
+    let again = found.fed(&recover, words.as_bytes());
+    assert_eq!(again.status.code(), Some(78), "it has an identity: {}", text(&again.stderr));
+    let other = Device::of(&world, "other");
+    let file = world.path("words");
+    std::fs::write(&file, &phrase).unwrap();
+    let from_file = [&recover[..], &["--phrase-file", file.to_str().unwrap()]].concat();
+    assert_eq!(json_of(&other.run(&from_file), 0)["subject"], before["subject"]);
+}
+
+#[test]
+fn a_new_owner_is_another_subject_and_the_old_key_is_closed() {
+    let world = world();
+    let service = world.serve();
+    let (device, _) = Device::new(&world, "device");
+    device.consents(&service);
+    device.sends(&service, 5, 0);
+    let old = world.path("old.toml");
+    std::fs::copy(device.identity(), &old).unwrap();
+    let seed = seed_of(&device);
+    let after = device.at(&service, &["identity", "transfer"], 0);
+    assert_eq!((&after["delivered"], &after["leaving"]), (&json!(true), &json!(0)), "{after}");
+    assert_eq!(after["before"]["acknowledged"], json!(5));
+    assert!(!has(&bytes_below(&device.state), &seed), "the old seed is still there");
+    let asked = held(&world, &old, &["--url", &url(&service)]);
+    let last = asked["epochs"][0]["statements"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["signed"]["closes"], &last["purposes"]["analytics"]), (&json!(true), &json!("withdrawn")));
+    device.consents(&service);
+    assert_eq!(device.sends(&service, 5, 0)["rows"][1]["acknowledged"], json!(5));
+    let new = held(&world, &device.identity(), &["--url", &url(&service)]);
+    assert!(new["held"].as_u64() > Some(0) && new["epochs"][0]["subject"] != asked["epochs"][0]["subject"]);
+}
+
+#[test]
+fn an_operator_sees_an_assigned_subject_over_the_network_and_no_device_does() {
+    let world = world();
+    let service = world.serve();
+    service.consent(&["phone-1"], "given");
+    let event = crate::otlp::Event::numbered("phone-1", 1);
+    service.device().logs(&crate::otlp::encode(&[event])).unwrap().expect_status(200);
+    let token = world.path("token");
+    std::fs::write(&token, OFFICER).unwrap();
+    let url = url(&service);
+    let ask = |token: &Path| {
+        world.candor(&["audit", "show", "phone-1", "--url", &url, "--token-file", token.to_str().unwrap(), "--json"])
+    };
+    let over = json_of(&ask(&token), 0);
+    let beside = world.json(&["audit", "show", "phone-1"]);
+    assert_eq!((&over["held"], over["held"].as_u64() > Some(0)), (&beside["held"], true), "{over}");
+    assert_eq!(over["epochs"][0]["statements"][0]["asserted_by"], "controller");
+    assert_eq!(ask(&world.fleet().join("tokens/agents.token")).status.code(), Some(1));
 }

@@ -29,7 +29,7 @@ pub struct HeldEpoch {
     #[serde(default)]
     pub statements: Vec<Statement>,
     /// The consent record of the newest.
-    #[serde(default)]
+    #[serde(default, rename = "records")]
     pub record: Value,
     /// Numbers of batches, where that was asked.
     #[serde(default)]

@@ -11,6 +11,7 @@ use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_wire::identity::PublicKey;
+use candor_wire::signature;
 use candor_wire::statement::Statement;
 use http::{HeaderValue, Request};
 use serde_json::{Value, json};
@@ -23,9 +24,6 @@ use crate::progress::Progress;
 use crate::render::{Report, Width, cell_text, counted, grid, printable};
 use crate::service;
 use crate::settings::Settings;
-
-/// Whom an operator asks about.
-const SUBJECT: &str = "candor-subject";
 
 /// What a service, or a data folder, holds of the holder of an identity.
 pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {
@@ -49,11 +47,12 @@ pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, 
 pub(super) async fn of_operator(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
     let subject = service::or_stdin(subject, "subject")?;
     let mut client = service::client(settings)?;
-    let mut value = HeaderValue::from_str(&subject)
+    let mut value = HeaderValue::from_bytes(subject.as_bytes())
         .map_err(|_| Failure::usage("the subject fits no header").mend("ask with --data, beside the service"))?;
     value.set_sensitive(true);
     let _progress = Progress::start("asking the service");
-    let request = Request::get(format!("{}/v1/subject", client.base())).header(SUBJECT, value).body(Bytes::new());
+    let request =
+        Request::get(format!("{}/v1/subject", client.base())).header(&signature::SUBJECT, value).body(Bytes::new());
     let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
     let answer = service::answer(client.exchange(request).await?)?;
     let held: HeldEpoch = serde_json::from_slice(&answer)
