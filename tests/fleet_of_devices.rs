@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use candor_agent::client::Client;
 use candor_agent::consent::Change;
-use candor_agent::deliver::Next;
+use candor_agent::deliver::{Next, Stop};
 use candor_agent::device::{Device, Settings, World as DeviceWorld};
 use candor_agent::error::Error;
 use candor_agent::event::{Event, EventLimits};
@@ -209,6 +209,9 @@ impl Simulated {
     /// Delivers what is left, over a network that works.
     fn settle(&mut self, random: &mut Random, runtime: &Runtime) {
         self.network.trouble = 0;
+        if self.device.is_some() {
+            self.folder.revive(|_| false);
+        }
         let mut network = std::mem::replace(&mut self.network, Network::nowhere());
         let clock = Arc::clone(&self.clock);
         let device = self.device(random);
@@ -220,6 +223,8 @@ impl Simulated {
                     self.network = network;
                     return;
                 }
+                // A made-up 4xx to a statement is final: the person is asked again.
+                Next::Stopped(Stop::StatementRefused { .. }) => device.consent(&flip(random)).unwrap(),
                 Next::Stopped(stop) => panic!("{stop}"),
             }
         }

@@ -23,6 +23,9 @@ pub(crate) struct RowAnswer {
     /// Number among the subject's batches that stored rows for the purpose.
     #[serde(default)]
     pub batch: Option<u64>,
+    /// The sealed file that it is in; none for a row that is not sealed yet.
+    #[serde(default)]
+    pub file: Option<String>,
     /// Canonical encoding, base64url.
     pub row: String,
 }

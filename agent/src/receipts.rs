@@ -44,7 +44,7 @@ pub struct Check {
     pub matched: u64,
     /// Rows that they have.
     pub rows: u64,
-    /// Receipts of purposes whose rows are not all there, and need not be yet.
+    /// Those of them whose rows are not all in a sealed file yet.
     pub pending: u64,
     /// What is not as it should be, by epoch and batch.
     pub findings: Vec<Finding>,
@@ -176,7 +176,7 @@ impl Device {
                 serde_json::from_slice(&body).map_err(|_| Error::Answer("what a service says of a subject"))?;
             let theirs = self.receipts_there(transport, *epoch).await?;
             compare_receipts(*epoch, own, &theirs, check);
-            compare_rows(*epoch, own, &answer.rows, self.caller.time(), check)?;
+            compare_rows(*epoch, own, &answer.rows, check)?;
         }
         Ok(())
     }
@@ -263,9 +263,13 @@ fn compare_receipts(epoch: u64, own: &[Receipt], theirs: &BTreeMap<u64, Receipt>
     check.findings.extend(unknown.map(|batch| Finding::of(epoch, Some(*batch), What::UnknownHere)));
 }
 
-fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], now: i64, check: &mut Check) -> Result<(), Error> {
+fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], check: &mut Check) -> Result<(), Error> {
     let mut rows: Rows<'_> = BTreeMap::new();
+    let mut unsealed: BTreeSet<(&str, Option<u64>)> = BTreeSet::new();
     for row in answer {
+        if row.file.is_none() {
+            unsealed.insert((&row.purpose, row.batch));
+        }
         let bytes = URL_SAFE_NO_PAD.decode(&row.row).map_err(|_| Error::Answer("rows in base64url"))?;
         let batch = rows.entry((&row.purpose, row.batch)).or_default();
         batch.entry(&row.stream).or_default().push(bytes);
@@ -278,13 +282,11 @@ fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], now: i64, che
             let hash = hex::encode(&hash_of(streams));
             let what = if stored.rows.as_ref() == Some(&hash) && count == stored.stored {
                 check.matched += 1;
+                check.pending += u64::from(unsealed.contains(&(purpose.as_str(), stored.batch)));
                 check.rows += count;
                 continue;
             } else if count < stored.stored {
-                if now < receipt.seal_by {
-                    check.pending += 1;
-                    continue;
-                }
+                // Also before `seal_by`: what is not sealed yet is shown as such, and not left out.
                 What::Missing { stored: stored.stored, found: count }
             } else if count > stored.stored {
                 What::Additional { stored: stored.stored, found: count }

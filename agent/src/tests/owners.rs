@@ -124,7 +124,10 @@ fn a_transfer_that_a_crash_interrupts_is_finished() {
             assert_eq!(*device.identity() != old, left, "write {write}, {part}");
             assert!(left || !done);
             assert_eq!(bench.drain(&mut device), None);
-            assert_eq!(bench.service().subjects.values().all(|subject| subject.statements.last().unwrap().closes), left);
+            assert_eq!(
+                bench.service().subjects.values().all(|subject| subject.statements.last().unwrap().closes),
+                left
+            );
             lawful(&device);
         }
     }

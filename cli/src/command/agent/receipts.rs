@@ -77,7 +77,7 @@ fn report(check: &Check) -> Report {
     let (receipts, rows) = (counted(check.receipts as usize, "receipt"), counted(check.rows as usize, "row"));
     let pending = match check.pending {
         0 => String::new(),
-        n => format!("; {} not whole yet, and not due", counted(n as usize, "purpose of a batch")),
+        n => format!("; of them {} not sealed yet", counted(n as usize, "purpose of a batch")),
     };
     if check.findings.is_empty() {
         report.note(format!("it holds: {receipts}, {rows} as they were signed{pending}"));
