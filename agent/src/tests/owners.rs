@@ -106,7 +106,7 @@ fn a_new_owner_inherits_nothing_and_the_old_one_is_closed_everywhere() {
     device.consent(&given()).unwrap();
     device.take(&bench.events("app", 1)).unwrap();
     assert_eq!(bench.drain(&mut device), None);
-    assert_eq!(bench.service().subjects.len(), 5);
+    assert_eq!(bench.service().subjects.len(), 4);
 }
 
 #[test]
