@@ -417,7 +417,7 @@ impl Device {
     /// Drops of a batch what may not be sent under `now`. Whether anything is left.
     pub(crate) fn screen(&mut self, at: (u64, u64), now: Option<&SignedStatement>) -> Result<bool, Error> {
         let Some(entry) = self.spool.entries().get(&at).cloned() else { return Ok(false) };
-        let then = entry.label.consent.and_then(|sequence| self.state.get(at.0)?.at(sequence));
+        let then = entry.label.consent.and_then(|sequence| self.state.get(at.0)?.said_at(sequence));
         if then.map(|then| then.sequence) == now.map(|now| now.sequence) {
             return Ok(true);
         }

@@ -32,7 +32,7 @@ impl EpochTimer {
     pub(crate) fn look(&mut self, now: i64, length: i64) -> bool {
         // A clock that starts in 1970 and is set later has not run since 1970: time that was counted is not counted again.
         let since = if now >= self.highest { self.highest } else { self.last };
-        self.left = self.left.saturating_sub(now.saturating_sub(since).clamp(0, length));
+        self.left = self.left.saturating_sub(now.saturating_sub(since).clamp(0, length + length / 5));
         self.last = now;
         self.highest = self.highest.max(now);
         self.left <= 0

@@ -41,7 +41,8 @@ pub trait Folder: Send + Sync + std::fmt::Debug {
     /// What the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Overwrites a file and removes it for good: for secrets. One that is not there is fine.
+    /// Overwrites a file and removes it for good, and with it what was removed beside it before: for secrets. One that is not
+    /// there is fine.
     ///
     /// # Errors
     /// What the system says.
@@ -155,7 +156,10 @@ impl Folder for DiskFolder {
             file.sync_all()?;
         }
         remove_if_there(&path)?;
-        sync_folder(&self.parent(name))
+        match sync_folder(&self.parent(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 }
 
@@ -309,7 +313,8 @@ impl Folder for MemoryFolder {
         self.change(|memory, part| {
             if part > 127 {
                 memory.files.remove(name);
-                memory.removed.remove(name);
+                let folder = |name: &str| name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+                memory.removed.retain(|removed, _| folder(removed) != folder(name));
             }
         })
     }

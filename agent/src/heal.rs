@@ -84,7 +84,9 @@ impl Device {
         let newest_too = statements.iter().filter(|statement| statement.sequence == newest.sequence);
         let theirs = newest_too.map(Draft::of).reduce(Draft::with).unwrap_or_else(|| Draft::of(&newest));
         let ours = known.head().map(Draft::of);
-        (known.delivered, known.statements) = (statements.len(), statements);
+        let before = std::mem::replace(&mut known.statements, statements);
+        known.void.extend(before.into_iter().filter(|own| !known.statements.contains(own)));
+        known.delivered = known.statements.len();
         known.instance = known.instance.max((newest.sequence >> 32) as u32).saturating_add(1);
         known.is_refused = false;
         if theirs.closes {

@@ -275,6 +275,7 @@ async fn found<T: Transport>(
         signed: newest,
         moved: true,
         statements,
+        void: Vec::new(),
     };
     Ok(Some((known, head.batches.next)))
 }

@@ -146,7 +146,8 @@ impl Spool {
             let name = format!("{FOLDER}/{name}");
             folder.destroy(&name).map_err(|e| Error::folder(&name, &e))?;
         }
-        Ok(())
+        // Batches that were settled before must not come back either, once the journal is gone that knows of it.
+        folder.destroy(&format!("{FOLDER}/{ENDING}")).map_err(|e| Error::folder(FOLDER, &e))
     }
 
     /// Bytes of the file that a batch with such a body makes, and a little more.

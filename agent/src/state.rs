@@ -51,6 +51,9 @@ pub(crate) struct EpochState {
     /// JSON documents, oldest first.
     #[serde(with = "documents")]
     pub statements: Vec<SignedStatement>,
+    /// Statements that the service never took, under which events were collected nevertheless.
+    #[serde(with = "documents", default, skip_serializing_if = "Vec::is_empty")]
+    pub void: Vec<SignedStatement>,
 }
 
 impl State {
@@ -96,10 +99,15 @@ impl EpochState {
         self.statements.iter().rev().find(|statement| statement.sequence <= sequence)
     }
 
+    /// What the person had said at a sequence, whether the service ever took it or not.
+    pub(crate) fn said_at(&self, sequence: i64) -> Option<&SignedStatement> {
+        self.void.iter().find(|statement| statement.sequence == sequence).or_else(|| self.at(sequence))
+    }
+
     /// Signs what follows the newest statement, and queues it. One that the service refused makes room for it.
     pub(crate) fn state(&mut self, draft: &Draft, key: &SubjectKey, fleet: &str) -> Result<(), Error> {
         if std::mem::take(&mut self.is_refused) {
-            self.statements.truncate(self.delivered);
+            self.void.extend(self.statements.drain(self.delivered..));
         }
         let statement = draft.sign(key, fleet, self)?;
         self.signed = statement.sequence;

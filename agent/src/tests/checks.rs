@@ -43,6 +43,7 @@ fn a_row_that_is_changed_dropped_or_added_names_its_batch() {
         assert_eq!(with(&|rows| drop(rows.remove(row))), []);
     }
     bench.pass(3_600_000_001);
+    bench.service().subjects.values_mut().next().unwrap().rows = rows;
     bench.service().subjects.values_mut().next().unwrap().rows.remove(5);
     assert_eq!(found(&bench, &mut device), [(Some(2), Some(2), What::Missing { stored: 4, found: 3 })]);
     let text = now(device.check(&mut bench.link())).unwrap().findings[0].to_string();
@@ -133,7 +134,8 @@ fn a_full_spool_drops_the_oldest_and_what_is_too_large_alone_is_dropped_alone() 
     let mut large = bench.events("app", 3);
     large[1].attributes.insert("text".to_owned(), "x".repeat(400).into());
     assert_eq!(device.take(&large).unwrap(), crate::device::Taken { spooled: 2, dropped: 1 });
-    let ids: Vec<i64> = (0..100).map(|_| device.take(&bench.events("app", 1)).map(|_| bench.next_id).unwrap()).collect();
+    let ids: Vec<i64> =
+        (0..100).map(|_| device.take(&bench.events("app", 1)).map(|_| bench.next_id).unwrap()).collect();
     lawful(&device);
     let counts = device.counts();
     assert!(device.show().unwrap().spool_bytes <= 4_000);

@@ -143,11 +143,18 @@ fn many_devices_under_faults_keep_the_law() {
                 }
                 10 => {
                     let jump = (random.below(7_300) as i64 - 3_650) * DAY;
-                    bench.clock.0.store(bench.service().time + jump * i64::from(random.below(4) == 0), Ordering::SeqCst);
+                    bench
+                        .clock
+                        .0
+                        .store(bench.service().time + jump * i64::from(random.below(4) == 0), Ordering::SeqCst);
                     Ok(())
                 }
                 11 => {
-                    bench.folder.cut(Cut { after: random.below(6), part: random.next() as u8, is_final: random.below(2) == 0 });
+                    bench.folder.cut(Cut {
+                        after: random.below(6),
+                        part: random.next() as u8,
+                        is_final: random.below(2) == 0,
+                    });
                     Ok(())
                 }
                 _ => {

@@ -81,7 +81,11 @@ impl Bench {
         };
         let purposes = Purposes {
             bases: purposes.bases.into_iter().chain([("legal".to_owned(), Basis::Other)]).collect(),
-            of_events: purposes.of_events.into_iter().chain([("app".to_owned(), ["analytics".to_owned()].into())]).collect(),
+            of_events: purposes
+                .of_events
+                .into_iter()
+                .chain([("app".to_owned(), ["analytics".to_owned()].into())])
+                .collect(),
         };
         Self {
             folder: MemoryFolder::default(),

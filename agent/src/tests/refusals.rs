@@ -35,7 +35,10 @@ fn every_status_is_waited_for_counted_or_told() {
                 assert!(matches!(next, Next::Wait(_)) && dropped.is_empty(), "{status}: {next:?}");
             }
             300..=399 | 401 | 403 | 404 | 405 | 407 => {
-                assert!(matches!(&next, Next::Stopped(Stop::Refused { message, .. }) if message == "because"), "{status}: {next:?}");
+                assert!(
+                    matches!(&next, Next::Stopped(Stop::Refused { message, .. }) if message == "because"),
+                    "{status}: {next:?}"
+                );
                 assert!(dropped.is_empty(), "{status}: {dropped:?}");
             }
             _ => {

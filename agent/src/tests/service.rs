@@ -99,7 +99,10 @@ impl Service {
         if path == "/v1/keys" {
             self.seen.push((path, None, connection));
             let key = self.key.public().to_string();
-            return answer(200, &json!({"schema_version": 1, "fleet": FLEET, "receipts": [{"key": key}], "time": self.time}));
+            return answer(
+                200,
+                &json!({"schema_version": 1, "fleet": FLEET, "receipts": [{"key": key}], "time": self.time}),
+            );
         }
         let head = RequestHead {
             method: request.method().as_str(),
@@ -147,9 +150,7 @@ impl Service {
         }
         let follows = match known.statements.last() {
             None => true,
-            Some(head) => {
-                statement.sequence > head.sequence && statement.previous == head.hash().unwrap().to_string()
-            }
+            Some(head) => statement.sequence > head.sequence && statement.previous == head.hash().unwrap().to_string(),
         };
         if follows {
             known.statements.push(statement);
@@ -288,7 +289,8 @@ impl Transport for Link {
             service.connections += 1;
             service.connections
         });
-        let gone = || Error::Unreachable { authority: "service.example".to_owned(), why: "the test says so".to_owned() };
+        let gone =
+            || Error::Unreachable { authority: "service.example".to_owned(), why: "the test says so".to_owned() };
         match service.faults.pop_front().unwrap_or(Fault::None) {
             Fault::None => Ok(service.handle(&request, connection)),
             Fault::Lost => Err(gone()),
