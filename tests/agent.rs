@@ -7,7 +7,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::signer::FLEET;
-use crate::world::{OFFICER, PURPOSES, Service, World};
+use crate::world::{OFFICER, PURPOSES, Service, World, workspace};
 
 /// A device of a world: its state folder.
 struct Device<'a> {
@@ -398,4 +398,53 @@ fn an_operator_sees_an_assigned_subject_over_the_network_and_no_device_does() {
     assert_eq!((&over["held"], over["held"].as_u64() > Some(0)), (&beside["held"], true), "{over}");
     assert_eq!(over["epochs"][0]["statements"][0]["asserted_by"], "controller");
     assert_eq!(ask(&world.fleet().join("tokens/agents.token")).status.code(), Some(1));
+}
+
+#[test]
+fn the_page_for_operators_shows_what_a_device_prints() {
+    let world = world();
+    let service = world.serve();
+    let folder = world.path("home");
+    std::fs::create_dir(&folder).unwrap();
+    let (url, token) = (url(&service), world.fleet().join("tokens/agents.token"));
+    let settings = format!("url = \"{url}\"\ntoken_file = \"{}\"\nstate = \"candor-state\"\n", token.display());
+    std::fs::write(folder.join("candor.toml"), settings).unwrap();
+    let sample = std::fs::read_to_string(workspace().join("seeds/events/sample.jsonl")).unwrap();
+    let first: Vec<&str> = sample.lines().take(2).collect();
+    std::fs::write(folder.join("events.jsonl"), first.join("\n")).unwrap();
+
+    let page = std::fs::read_to_string(workspace().join("docs/OPERATING.md")).unwrap();
+    let (_, section) = page.split_once("\n## Devices that sign\n").expect("the section");
+    let section = section.split("\n## ").next().unwrap();
+    let mut commands = 0;
+    for block in section.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        for shown in format!("\n{block}").split("\n$ candor ").skip(1) {
+            let (words, shown) = shown.split_once('\n').unwrap();
+            let output = world.candor_in(&folder, &words.split(' ').collect::<Vec<_>>());
+            let printed = text(&output.stdout);
+            assert!(output.status.success(), "candor {words}: {printed}{}", text(&output.stderr));
+            assert_eq!(masked(shown), masked(&printed), "candor {words} prints\n{printed}");
+            commands += 1;
+        }
+    }
+    assert_eq!(commands, 9, "the section has other commands");
+}
+
+/// Without what differs from run to run: keys, hashes, times, the length of an epoch, and the widths that follow from them.
+fn masked(screen: &str) -> String {
+    let is_key = |word: &str| word.len() == 43 || word.len() >= 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mask = |line: &str| {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        for at in 0..words.len() {
+            let word = words[at].trim_end_matches(',');
+            let is_date = word.len() >= 10 && word.starts_with("20") && word.as_bytes()[4] == b'-';
+            let is_days = words.get(at + 1) == Some(&"days");
+            if is_key(word) || is_days || is_date && word.as_bytes()[7] == b'-' || word.starts_with('─') {
+                words[at] = "…";
+            }
+        }
+        words.join(" ")
+    };
+    screen.trim().lines().map(|line| mask(line) + "\n").collect()
 }

@@ -163,6 +163,13 @@ impl World {
         command.stdin(Stdio::null()).output().expect("candor can be run")
     }
 
+    /// Runs `candor` with another working folder.
+    pub(crate) fn candor_in(&self, folder: &Path, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        let command = self.environment(command.args(arguments)).current_dir(folder);
+        command.stdin(Stdio::null()).output().expect("candor can be run")
+    }
+
     /// Runs `candor` with something to read.
     pub(crate) fn candor_fed(&self, arguments: &[&str], input: &[u8]) -> Output {
         let mut command = Command::new(binary());

@@ -93,7 +93,7 @@ fn report(check: &Check) -> Report {
 fn row(kept: &Kept) -> Vec<Value> {
     let receipt = kept.receipt.as_ref().map(|signed| &signed.receipt);
     let stored: Option<Map<String, Value>> =
-        receipt.map(|r| r.purposes.iter().map(|(name, purpose)| (name.clone(), json!(purpose.stored))).collect());
+        receipt.map(|r| by_size(r.purposes.iter().map(|(name, purpose)| (name.as_str(), purpose.stored))));
     let time = |of: Option<i64>| {
         json!(of.and_then(|time| jiff::Timestamp::from_microsecond(time).ok()).map(|time| format!("{time:.0}")))
     };

@@ -118,7 +118,8 @@ fn report(epochs: &[HeldEpoch], keys: &BTreeMap<u64, PublicKey>) -> Report {
     report.fact("held", held);
     report.fact("pending", pending);
     report.fact("epochs", epochs.iter().map(|held| facts(held, keys.get(&held.epoch))).collect::<Vec<Value>>());
-    report.text(epochs.iter().map(|held| text(held, keys.get(&held.epoch))).collect());
+    let text: String = epochs.iter().map(|held| text(held, keys.get(&held.epoch))).collect();
+    report.text(text.strip_suffix('\n').unwrap_or_default().to_owned());
     report.note(match held {
         0 => "nothing is held about this subject".to_owned(),
         n => format!("held about this subject: {}, {pending} of them pending", counted(n, "row")),
