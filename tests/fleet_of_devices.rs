@@ -215,8 +215,14 @@ impl Simulated {
         let mut network = std::mem::replace(&mut self.network, Network::nowhere());
         let clock = Arc::clone(&self.clock);
         let device = self.device(random);
+        let mut last = std::collections::VecDeque::new();
         for _ in 0..4_000 {
-            match runtime.block_on(device.step(&mut network)).unwrap() {
+            let next = runtime.block_on(device.step(&mut network)).unwrap();
+            last.push_back(format!("{next:?}"));
+            if last.len() > 8 {
+                last.pop_front();
+            }
+            match next {
                 Next::Again => {}
                 Next::Wait(time) => drop(clock.0.fetch_add(time.as_micros() as i64, Ordering::Relaxed)),
                 Next::Idle => {
@@ -228,7 +234,7 @@ impl Simulated {
                 Next::Stopped(stop) => panic!("{stop}"),
             }
         }
-        panic!("it does not come to an end: {:?}", device.counts());
+        panic!("it does not come to an end: {:?} {:?}", device.counts(), last);
     }
 }
 

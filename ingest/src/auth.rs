@@ -40,7 +40,8 @@ pub(crate) fn caller(route: &Route, sources: &Sources, parts: &Parts) -> Result<
         Refusal::new(Kind::Unauthenticated, message)
     })?;
     let reaches = match route.access {
-        Access::RolesOrSigned(_) if source.signed => true,
+        // A signature is asked for as well, and says whom it is about.
+        Access::RolesOrSigned(_) | Access::Subject(_) if source.signed => true,
         _ => source.has_one_of(roles),
     };
     if reaches {

@@ -121,7 +121,7 @@ impl Default for Limits {
             // All devices of a fleet may be one source.
             requests_per_second: 20_000,
             // Those of a household; a proxy in front makes one address of many.
-            subject_requests_per_second: 20,
+            subject_requests_per_second: 100,
             connections: 4_096,
             connections_per_address: 2_048,
             http2_streams: 64,
