@@ -7,14 +7,17 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::otlp::{Event, encode};
+use crate::signer::AGENTS;
 use crate::skip::{runs, skipped};
 use crate::world::{World, workspace};
 
 #[test]
 fn alerts_and_dashboard_name_metrics_that_there_are() {
     let world = World::new();
+    world.sign();
     let service = world.serve();
     // A family shows itself with its first sample.
+    service.client(Some(AGENTS)).logs(&[]).unwrap().expect_status(401);
     service.consent(&["phone-1"], "given");
     for device in ["phone-1", "phone-1", "phone-2"] {
         service.device().logs(&encode(&[Event::numbered(device, 1)])).unwrap().expect_status(200);

@@ -64,6 +64,8 @@ struct Network {
     /// In 256ths: how often something goes wrong.
     trouble: u64,
     answered: Arc<[AtomicU64; STATUSES.len()]>,
+    /// What came last, for whoever looks into a failure.
+    last: String,
 }
 
 impl Transport for Network {
@@ -82,7 +84,18 @@ impl Transport for Network {
     async fn exchange(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let lost = || Error::Unreachable { authority: "the service".to_owned(), why: "simulated".to_owned() };
         if self.random.below(256) >= self.trouble {
-            return self.client.exchange(request).await;
+            let path = request.uri().path().to_owned();
+            let answer = self.client.exchange(request).await;
+            self.last = match &answer {
+                Ok(answer) => format!(
+                    "{path}: {} {:?} {:?}",
+                    answer.status(),
+                    answer.headers().get("candor-reason"),
+                    String::from_utf8_lossy(answer.body())
+                ),
+                Err(error) => format!("{path}: {error}"),
+            };
+            return answer;
         }
         match self.random.below(4) {
             0 => Err(lost()),
@@ -234,7 +247,7 @@ impl Simulated {
                 Next::Stopped(stop) => panic!("{stop}"),
             }
         }
-        panic!("it does not come to an end: {:?} {:?}", device.counts(), last);
+        panic!("it does not come to an end: {:?} {last:?} {}", device.counts(), network.last);
     }
 }
 
@@ -242,7 +255,7 @@ impl Network {
     /// Stands where a network is in use.
     fn nowhere() -> Self {
         let client = Client::new("http://127.0.0.1:9", None, None).unwrap();
-        Self { client, random: Random::new(0), trouble: 0, answered: Arc::default() }
+        Self { client, random: Random::new(0), trouble: 0, answered: Arc::default(), last: String::new() }
     }
 }
 
@@ -290,8 +303,13 @@ fn every_event_is_accounted_for_and_the_rows_are_what_the_receipts_say() {
     let mut fleet: Vec<Simulated> = (0..devices)
         .map(|number| {
             let client = Client::new(&format!("http://{address}"), Some(AGENTS), None).unwrap();
-            let network =
-                Network { client, random: Random::new(random.next()), trouble: 80, answered: Arc::clone(&answered) };
+            let network = Network {
+                client,
+                random: Random::new(random.next()),
+                trouble: 80,
+                answered: Arc::clone(&answered),
+                last: String::new(),
+            };
             Simulated::new(number, &mut random, network)
         })
         .collect();

@@ -147,6 +147,7 @@ fn the_limits_are_published() {
         "body_seconds",
         "idle_seconds",
         "requests_per_second",
+        "subject_requests_per_second",
         "connections_per_address",
         "http2_streams",
         "http2_resets",

@@ -1,6 +1,7 @@
 //! Devices that sign: what is altered is refused with a reason, a replay stores nothing, and a thief cannot speak for anybody.
 //! Row 20 of the reliability page.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use candor_policy::consent::ConsentState::{Given, Withdrawn};
@@ -8,10 +9,11 @@ use candor_wire::statement::SignedStatement;
 use http::HeaderValue;
 use serde_json::Value;
 
+use crate::grpc::{Grpc, PERMISSION_DENIED};
 use crate::http::Answer;
-use crate::otlp::Event;
+use crate::otlp::{Event, encode};
 use crate::signer::{AGENTS, FLEET, Signed, Signer, digest, now, reason, receipt};
-use crate::world::{DEVICE, OFFICER, Service, World, figure};
+use crate::world::{DEVICE, OFFICER, Service, Start, World, figure};
 
 fn events(first: u64) -> Vec<Event> {
     (first..first + 5).map(|number| Event::numbered("what it says of itself counts for nothing", number)).collect()
@@ -75,14 +77,14 @@ fn whatever_is_altered_is_refused_with_a_reason_and_stores_nothing() {
     let (world, service) = world();
     let mut device = Signer::new(1, 0);
     device.says(&service, Given);
-    let mut refused = 0;
+    let mut refused = BTreeMap::new();
     let mut refuse = |what: &str, answer: &Answer, status: u16, why: &str| {
         assert_eq!((answer.status, reason(answer).unwrap_or_default()), (status, why), "{what}: {}", answer.text());
         if !why.is_empty() {
             let time: i64 = answer.header("candor-time").expect("its time").parse().unwrap();
             assert!((time / 1_000_000 - now()).abs() < 30, "{what}");
         }
-        refused += 1;
+        *refused.entry(why.to_owned()).or_insert(0) += 1;
     };
     for (what, alter, status, why) in ALTERATIONS {
         let mut request = device.batch_of(&service, 1, 1, &events(0));
@@ -130,13 +132,16 @@ fn whatever_is_altered_is_refused_with_a_reason_and_stores_nothing() {
     let request = device.batch_of(&service, 1, 1, &events(0));
     assert_eq!(request.send(&service, None).status, 401);
     refuse("an unsigned source", &request.send(&service, Some(DEVICE)), 401, "signature_invalid");
-    let signed = service.metrics();
-    assert!(signed.contains("candor_signed_requests_total{outcome=\"signature_invalid\"}"), "{signed}");
+    for (why, times) in refused.iter().filter(|(why, _)| !why.is_empty()) {
+        let counted = service.metric_of("candor_signed_requests_total", &format!("outcome=\"{why}\""));
+        assert_eq!(counted, *times, "{why}");
+    }
     assert_eq!(stored(&world), 0);
     // And as it is, it is taken: whatever was refused has used up nothing.
     let answer = device.batch(&service, &events(0)).send(&service, Some(AGENTS)).expect_status(200);
     assert_eq!(receipt(&answer).receipt.batch, 1);
     assert!(stored(&world) > 0);
+    let refused: u64 = refused.values().sum();
     figure(&format!("signed: {refused} altered requests, each refused with its reason, 0 rows of them"));
 }
 
@@ -277,4 +282,73 @@ fn a_thief_of_ledger_tables_and_tokens_speaks_for_nobody() {
         (keys["fleet"].as_str(), keys["receipts"][0]["key"].as_str()),
         (Some(FLEET), Some(known.to_string().as_str()))
     );
+}
+
+#[test]
+fn other_doors_say_where_a_device_that_signs_is_to_go() {
+    let (world, service) = world();
+    let mut device = Signer::new(7, 0);
+    device.says(&service, Given);
+    let event = br#"{"specversion":"1.0","id":"1","source":"/","type":"app.start"}"#;
+    let as_json = [("content-type", "application/json")];
+    for path in ["/v1/events", "/v1/batch"] {
+        let signed = device.request(&service, "POST", path, &as_json, event.to_vec());
+        let unsigned = service.client(Some(AGENTS)).send("POST", path, &as_json, event).unwrap();
+        for answer in [signed.send(&service, Some(AGENTS)), unsigned] {
+            assert_eq!(answer.status, 403, "{path}: {}", answer.text());
+            assert!(answer.text().contains("POST /v1/logs"), "{}", answer.text());
+        }
+    }
+    let call = Grpc::connect(service.address(), Some(AGENTS)).export(crate::grpc::LOGS, "", &encode(&events(0)));
+    let why = call.expect(PERMISSION_DENIED).text("grpc-message");
+    assert!(why.contains("POST /v1/logs"), "{why}");
+    let ping = device.request(
+        &service,
+        "POST",
+        &format!("/glean/{AGENTS}/submit/hub/baseline/1/36bb2e62-9c55-4b6e-8d5c-0d7a4f1c1a00"),
+        &[("content-type", "application/json")],
+        b"{}".to_vec(),
+    );
+    let answer = ping.send(&service, None);
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(answer.text().contains("POST /v1/logs"), "{}", answer.text());
+    assert_eq!(stored(&world), 0);
+}
+
+#[test]
+fn a_refusal_without_a_reason_tells_a_device_the_time_as_well() {
+    let (_world, service) = world();
+    let device = Signer::new(8, 0);
+    let mut request = device.batch_of(&service, 1, 0, &events(0));
+    set(&mut request, "content-type", "text/plain");
+    request.sign(&device.key, &service, now());
+    let answer = request.send(&service, Some(AGENTS));
+    assert_eq!((answer.status, reason(&answer)), (415, None), "{}", answer.text());
+    let time: i64 = answer.header("candor-time").expect("its time").parse().unwrap();
+    assert!((time / 1_000_000 - now()).abs() < 30);
+    let unsigned = service.client(None).get("/v1/nothing").unwrap();
+    assert_eq!((unsigned.status, unsigned.header("candor-time")), (404, None));
+}
+
+#[test]
+fn who_needs_no_token_is_slowed_down_before_a_signature_is_verified() {
+    let world = World::new();
+    world.sign();
+    let environment = [("CANDOR_LIMITS_SUBJECT_REQUESTS_PER_SECOND", "2")];
+    let service = world.start(&Start { environment: &environment, ..Start::default() }).unwrap();
+    let device = Signer::new(9, 0);
+    let mut told = BTreeMap::new();
+    for _ in 0..20 {
+        // Forged: only whoever verifies it can tell.
+        let mut request = device.request(&service, "GET", "/v1/subject/head", &[], Vec::new());
+        set(&mut request, "candor-fleet", "other-fleet");
+        let answer = request.send(&service, None);
+        if answer.status == 429 {
+            assert_eq!(answer.header("retry-after"), Some("1"));
+        }
+        *told.entry((answer.status, reason(&answer).unwrap_or_default().to_owned())).or_insert(0) += 1;
+    }
+    let slowed = told[&(429, String::new())];
+    assert!(slowed >= 10 && told[&(401, "signature_invalid".to_owned())] >= 2, "{told:?}");
+    service.client(None).get("/v1/keys").unwrap().expect_status(200);
 }

@@ -43,7 +43,8 @@ impl Device {
     ) -> Result<(), Halt> {
         self.heals(heard.retry_after())?;
         let newest = if heard.reason() == Some(Reason::ConsentConflict) {
-            head(heard)
+            // A service that has none says so by the number 0.
+            head(heard).filter(|(sequence, _)| *sequence > 0)
         } else {
             let answer = self.head_of(transport, leaving, known.epoch).await?;
             answer.filter(|answer| answer.sequence > 0).map(|answer| (answer.sequence, answer.hash))

@@ -56,7 +56,9 @@ pub(crate) async fn answer(route: &'static Route, service: Arc<Service>, request
         Ok(response) => (response.status(), response),
         Err(refusal) => {
             let mut response = refuse(&refusal, route.errors, &parts, body);
-            say_reason(&refusal, service.clock.now(), &mut response);
+            if refusal.reason.is_some() || signer::is_signed(&parts) {
+                say_why(&refusal, service.clock.now(), &mut response);
+            }
             (refusal.kind.status(), response)
         }
     };
@@ -142,12 +144,12 @@ async fn keep_nonce(
     outcome
 }
 
-/// What tells a device why, and what time it is: its clock may be the reason.
-fn say_reason(refusal: &Refusal, now: i64, response: &mut Response) {
-    let Some(reason) = refusal.reason else { return };
+/// What tells a device what time it is, and why if there is a name for it: its clock may be the reason.
+fn say_why(refusal: &Refusal, now: i64, response: &mut Response) {
     let out = response.headers_mut();
-    out.insert(&signature::REASON, HeaderValue::from_static(reason.name()));
     out.insert(&signature::TIME, HeaderValue::from(now));
+    let Some(reason) = refusal.reason else { return };
+    out.insert(&signature::REASON, HeaderValue::from_static(reason.name()));
     if let (Some(name), Some(detail)) = (line_of(reason).header, &refusal.detail) {
         out.extend(HeaderValue::from_str(detail).ok().map(|detail| (name.clone(), detail)));
     }
