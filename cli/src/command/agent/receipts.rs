@@ -48,20 +48,27 @@ pub(super) async fn check(settings: &Settings) -> Result<Exit, Failure> {
     let mut device = try_open(settings)?.map_err(unchecked)?;
     let check = device.check(&mut client).await.map_err(unchecked)?;
     drop(progress);
-    let exit = if check.findings.is_empty() { Exit::Done } else { Exit::VerificationFailed };
+    let exit = match (check.findings.is_empty(), check.pending.is_empty()) {
+        (true, true) => Exit::Done,
+        (true, false) => Exit::CouldNotVerify,
+        (false, _) => Exit::VerificationFailed,
+    };
     report(&check).print(&settings.answer)?;
     Ok(exit)
 }
 
 fn report(check: &Check) -> Report {
     let mut report = Report::new("agent.receipts.check")
+        .column("verdict", "verdict")
         .number("epoch", "epoch")
         .number("batch", "batch")
         .column("purpose", "purpose")
         .number("purpose_batch", "its batch")
         .column("finding", "finding");
-    for finding in &check.findings {
+    let differs = check.findings.iter().map(|finding| ("differs", finding));
+    for (verdict, finding) in differs.chain(check.pending.iter().map(|finding| ("not_yet", finding))) {
         report.row(vec![
+            json!(verdict),
             json!(finding.epoch),
             json!(finding.batch),
             json!(finding.purpose),
@@ -69,23 +76,23 @@ fn report(check: &Check) -> Report {
             json!(finding.what.to_string()),
         ]);
     }
-    report.fact("holds", check.findings.is_empty());
+    report.fact("holds", check.findings.is_empty() && check.pending.is_empty());
     report.fact("receipts", check.receipts);
+    report.fact("inherited", check.inherited);
     report.fact("matched", check.matched);
     report.fact("stored", check.rows);
-    report.fact("pending", check.pending);
     let (receipts, rows) = (counted(check.receipts as usize, "receipt"), counted(check.rows as usize, "row"));
-    let pending = match check.pending {
+    let inherited = match check.inherited {
         0 => String::new(),
-        n => format!("; {} not whole yet, and not due", counted(n as usize, "purpose of a batch")),
+        n => format!(", {n} of the device before as the service has them"),
     };
-    if check.findings.is_empty() {
-        report.note(format!("it holds: {receipts}, {rows} as they were signed{pending}"));
-    } else {
-        for finding in &check.findings {
-            report.note(format!("DIFFERS: {finding}"));
-        }
-        report.note(format!("otherwise: {receipts} hold, {rows} as they were signed{pending}"));
+    report.note(match (check.findings.len(), check.pending.len()) {
+        (0, 0) => format!("it holds: {receipts}{inherited}, {rows} as they were signed"),
+        (0, _) => "NOT YET: rows that were acknowledged are not there, and need not be before `seal_by`".to_owned(),
+        (n, _) => format!("DIFFERS in {}: the service's story is not the device's", counted(n, "place")),
+    });
+    if check.findings.len() + check.pending.len() > 0 {
+        report.note(format!("otherwise: {receipts}{inherited}, {rows} as they were signed"));
     }
     report
 }
