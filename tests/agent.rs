@@ -106,7 +106,7 @@ fn lines(events: u32) -> String {
             "attributes": { "app.package": format!("org.example.app{number}"), "screen": "home" },
         })
     };
-    (0..events).map(|number| format!("{}\n", event(number))).collect()
+    (0..events).map(|number| event(number).to_string() + "\n").collect()
 }
 
 #[track_caller]

@@ -14,9 +14,9 @@ use crate::rim::Transport;
 /// How long an event waits for others to go out with.
 const LINGER: Duration = Duration::from_millis(200);
 /// How long a device that was stopped waits before it tries again, while events still come.
-const AFTER_STOP: Duration = Duration::from_secs(60);
+const AFTER_STOP: Duration = Duration::from_mins(1);
 /// As good as for ever.
-const LONG: Duration = Duration::from_secs(86_400);
+const LONG: Duration = Duration::from_hours(24);
 
 /// What became of a feed.
 #[derive(Debug)]

@@ -223,8 +223,8 @@ impl Device {
         }
         // Where recovery found the numbers, it left a line that closes those before.
         let lines = self.journal.lines()?;
-        let closed = lines.iter().filter(|line| line.epoch == epoch && line.closed && line.receipt.is_none());
-        let last = closed.filter_map(|line| line.batch).next().unwrap_or(0);
+        let mut closed = lines.iter().filter(|line| line.epoch == epoch && line.closed && line.receipt.is_none());
+        let last = closed.find_map(|line| line.batch).unwrap_or(0);
         let here: BTreeSet<u64> = own.iter().map(|receipt| receipt.batch).collect();
         let mut inherited = Vec::new();
         for (batch, signed) in theirs.range(..=last).filter(|(batch, _)| !here.contains(batch)) {

@@ -154,7 +154,7 @@ pub(crate) enum AgentConsent {
         device: DeviceArg,
     },
     /// Give, refuse or withdraw consent; the statement is signed by the device
-    Set(AgentConsentSet),
+    Set(Box<AgentConsentSet>),
 }
 
 /// `candor agent consent set`
