@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::rim::{Random, below};
 
 /// A service that asks for more than a day is not listened to any longer than that.
-const LONGEST_ASKED: Duration = Duration::from_secs(86_400);
+const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
 /// Waits between attempts that failed one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_bound_spread_and_follow_the_service() {
-        let (first, longest) = (Duration::from_secs(1), Duration::from_secs(60));
+        let (first, longest) = (Duration::from_secs(1), Duration::from_mins(1));
         let mut backoff = Backoff::new(first, longest);
         for failure in 0..40 {
             let bound = first.saturating_mul(1 << failure.min(20)).min(longest);

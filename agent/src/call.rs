@@ -120,7 +120,7 @@ impl Call {
         Self { query: Some(query), ..self }
     }
 
-    pub(crate) fn to_fleet(self, fleet: &str) -> Result<Self, Error> {
+    pub(crate) fn for_fleet(self, fleet: &str) -> Result<Self, Error> {
         let fleet = HeaderValue::from_str(fleet);
         let fleet = fleet.map_err(|_| Error::Identity("the fleet's name fits no header".to_owned()))?;
         Ok(self.with(&signature::FLEET, fleet))

@@ -165,11 +165,6 @@ impl Draft {
         self
     }
 
-    /// The same, by value.
-    pub(crate) fn with(self, other: Self) -> Self {
-        self.and(&other)
-    }
-
     pub(crate) fn withdraw_all(&mut self) {
         for state in self.purposes.values_mut() {
             *state = match state {

@@ -312,8 +312,8 @@ impl Device {
     }
 
     async fn deliver_batch<T: Transport>(&mut self, transport: &mut T, at: (u64, u64)) -> Result<Next, Halt> {
-        let (epoch, head) = (at.0, self.head(at.0).cloned());
-        if !self.screen(at, head.as_ref())? {
+        let (epoch, newest) = (at.0, self.head(at.0).cloned());
+        if !self.screen(at, newest.as_ref())? {
             return Ok(Next::Again);
         }
         let body = match self.spool.body(at) {
@@ -331,7 +331,7 @@ impl Device {
         if let Some(statement) = known {
             call = call.with(&signature::CONSENT, HeaderValue::from(statement.sequence));
         }
-        if head.is_some_and(|head| head.gpc) {
+        if newest.is_some_and(|newest| newest.gpc) {
             call = call.with(&signature::GPC, HeaderValue::from_static("1"));
         }
         self.spool.goes_out(at);
@@ -487,12 +487,12 @@ impl Device {
         if heard.reason() == Some(Reason::SubjectUnknown) {
             return Ok(None);
         }
-        let head = serde_json::from_slice(&heard.body).ok().filter(|_| heard.status.is_success());
-        head.map_or_else(|| Err(self.wait(heard.retry_after())), |head| Ok(Some(head)))
+        let parsed = serde_json::from_slice(&heard.body).ok().filter(|_| heard.status.is_success());
+        parsed.map_or_else(|| Err(self.wait(heard.retry_after())), |answer| Ok(Some(answer)))
     }
 
     pub(crate) fn addressed(&self, call: Call) -> Result<Call, Error> {
-        call.to_fleet(self.identity.fleet())
+        call.for_fleet(self.identity.fleet())
     }
 
     fn line(&self, epoch: u64, number: u64) -> Line {

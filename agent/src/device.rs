@@ -54,12 +54,12 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            epoch: Duration::from_secs(30 * 86_400),
+            epoch: Duration::from_hours(30 * 24),
             spool_bytes: 64 << 20,
             batch_events: 2_000,
             batch_bytes: 2 << 20,
             first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(300),
+            longest_wait: Duration::from_mins(5),
             purposes: Purposes::default(),
         }
     }
@@ -548,7 +548,7 @@ impl Device {
             let batch = is_first.then(|| self.next_number(*epoch));
             let given_up = batch.map(|_| GivenUp { events, reason: "damaged".to_owned(), body: None });
             let (epoch, ordinal, dropped) = (*epoch, Some(*ordinal), counted("damaged", events));
-            lines.push(Line { epoch, ordinal, batch, given_up, dropped, taken, ..Line::default() });
+            lines.push(Line { epoch, ordinal, batch, dropped, given_up, taken, ..Line::default() });
         }
         if damaged.is_empty() && lost > 0 {
             let (epoch, dropped) = (self.state.epoch, counted("lost", lost));

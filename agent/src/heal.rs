@@ -42,14 +42,13 @@ impl Device {
         heard: &Heard,
     ) -> Result<(), Halt> {
         self.heals(heard.retry_after())?;
-        let head = match heard.reason() {
-            Some(Reason::ConsentConflict) => head(heard),
-            _ => {
-                let head = self.head_of(transport, leaving, known.epoch).await?;
-                head.filter(|head| head.sequence > 0).map(|head| (head.sequence, head.hash))
-            }
+        let newest = if heard.reason() == Some(Reason::ConsentConflict) {
+            head(heard)
+        } else {
+            let answer = self.head_of(transport, leaving, known.epoch).await?;
+            answer.filter(|answer| answer.sequence > 0).map(|answer| (answer.sequence, answer.hash))
         };
-        let Some((sequence, hash)) = head else {
+        let Some((sequence, hash)) = newest else {
             known.delivered = 0;
             return Ok(());
         };
@@ -82,7 +81,7 @@ impl Device {
         };
         // Statements of one sequence hold together.
         let newest_too = statements.iter().filter(|statement| statement.sequence == newest.sequence);
-        let theirs = newest_too.map(Draft::of).reduce(Draft::with).unwrap_or_else(|| Draft::of(&newest));
+        let theirs = newest_too.map(Draft::of).reduce(|one, two| one.and(&two)).unwrap_or_else(|| Draft::of(&newest));
         let ours = known.head().map(Draft::of);
         let before = std::mem::replace(&mut known.statements, statements);
         known.void.extend(before.into_iter().filter(|own| !known.statements.contains(own)));

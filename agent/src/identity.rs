@@ -113,7 +113,7 @@ impl Identity {
             return Err(refused(format!("can be read by others (mode {:o}): chmod 600 on it", mode & 0o777)));
         }
         let text = std::fs::read(path).map_err(|e| refused(format!("cannot be read: {e}")))?;
-        Self::parse(Zeroizing::new(text)).ok_or_else(|| refused("is no identity".to_owned()))
+        Self::parse(&Zeroizing::new(text)).ok_or_else(|| refused("is no identity".to_owned()))
     }
 
     pub(crate) fn load(folder: &dyn Folder) -> Result<Option<Self>, Error> {
@@ -123,7 +123,7 @@ impl Identity {
         };
         let Some(text) = folder.read(FILE, MOST_FILE_BYTES).map_err(refused)? else { return Ok(None) };
         let damaged = Error::Damaged { name: FILE.to_owned(), what: "it is no identity" };
-        Self::parse(Zeroizing::new(text)).ok_or(damaged).map(Some)
+        Self::parse(&Zeroizing::new(text)).ok_or(damaged).map(Some)
     }
 
     pub(crate) fn save(&self, folder: &dyn Folder) -> Result<(), Error> {
@@ -141,8 +141,8 @@ impl Identity {
         Ok(Zeroizing::new(format!("{HEAD}{}", *body?)))
     }
 
-    fn parse(text: Zeroizing<Vec<u8>>) -> Option<Self> {
-        let text = std::str::from_utf8(&text).ok().filter(|text| text.len() as u64 <= MOST_FILE_BYTES)?;
+    fn parse(text: &Zeroizing<Vec<u8>>) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok().filter(|text| text.len() as u64 <= MOST_FILE_BYTES)?;
         let mut document: Document = toml::from_str(text).ok()?;
         let seed = hex::decode(&document.seed).map(Zeroizing::new);
         document.seed.zeroize();

@@ -257,27 +257,27 @@ async fn found<T: Transport>(
     transport: &mut T,
 ) -> Result<Option<(EpochState, u64)>, Error> {
     let key = identity.key(epoch)?;
-    let heard = caller.call(transport, &key, &Call::get("/v1/subject/head").to_fleet(identity.fleet())?).await?;
+    let heard = caller.call(transport, &key, &Call::get("/v1/subject/head").for_fleet(identity.fleet())?).await?;
     if heard.reason() == Some(Reason::SubjectUnknown) {
         return Ok(None);
     }
-    let head: HeadAnswer = parsed(heard)?;
-    let heard = caller.call(transport, &key, &Call::get("/v1/subject").to_fleet(identity.fleet())?).await?;
+    let newest: HeadAnswer = parsed(heard)?;
+    let heard = caller.call(transport, &key, &Call::get("/v1/subject").for_fleet(identity.fleet())?).await?;
     let answer: SubjectAnswer = parsed(heard)?;
     let statements = answer.signed_by(&key.public())?;
-    let newest = statements.last().map_or(0, |newest| newest.sequence);
+    let signed = statements.last().map_or(0, |last| last.sequence);
     let known = EpochState {
         epoch,
-        instance: if newest == 0 { 0 } else { ((newest >> 32) as u32).saturating_add(1) },
+        instance: if signed == 0 { 0 } else { ((signed >> 32) as u32).saturating_add(1) },
         delivered: statements.len(),
-        is_closed: statements.last().is_some_and(|newest| newest.closes),
+        is_closed: statements.last().is_some_and(|last| last.closes),
         is_refused: false,
-        signed: newest,
+        signed,
         moved: true,
         statements,
         void: Vec::new(),
     };
-    Ok(Some((known, head.batches.next)))
+    Ok(Some((known, newest.batches.next)))
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(heard: Heard) -> Result<T, Error> {

@@ -79,7 +79,7 @@ impl Spool {
                 continue;
             }
             let bytes = spool.file(epoch, ordinal);
-            match bytes.and_then(|bytes| Ok((bytes.len() as u64, spool.key.open(epoch, ordinal, bytes)?.0))) {
+            match bytes.and_then(|bytes| Ok((bytes.len() as u64, spool.key.open(epoch, ordinal, &bytes)?.0))) {
                 Ok((bytes, label)) => {
                     spool.entries.insert((epoch, ordinal), Entry { label, bytes, may_be_out: false });
                 }
@@ -111,7 +111,7 @@ impl Spool {
 
     /// The body of a batch, opened.
     pub(crate) fn body(&self, (epoch, ordinal): (u64, u64)) -> Result<Vec<u8>, Error> {
-        self.key.open(epoch, ordinal, self.file(epoch, ordinal)?).map(|(_, body)| body)
+        self.key.open(epoch, ordinal, &self.file(epoch, ordinal)?).map(|(_, body)| body)
     }
 
     /// Removes a batch that is settled. Its file may come back after a power cut, and goes then.
@@ -200,7 +200,7 @@ impl SpoolKey {
         Ok(file)
     }
 
-    fn open(&self, epoch: u64, ordinal: u64, file: Vec<u8>) -> Result<(Label, Vec<u8>), Error> {
+    fn open(&self, epoch: u64, ordinal: u64, file: &[u8]) -> Result<(Label, Vec<u8>), Error> {
         let damaged = |what| Error::Damaged { name: name(epoch, ordinal), what };
         let rest = file.strip_prefix(MAGIC.as_slice()).ok_or(damaged("it is no batch"))?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(damaged("it is cut off"))?;

@@ -37,7 +37,7 @@ impl Clock for TestClock {
     }
 }
 
-/// SplitMix64.
+/// `SplitMix64`.
 #[derive(Debug)]
 struct Seeded(AtomicU64);
 

@@ -4,6 +4,8 @@ use candor_wire::identity::SubjectKey;
 
 use super::service::Fault;
 use super::*;
+use crate::folder::Folder;
+use crate::receipts::What::Differs;
 
 fn ready(bench: &mut Bench) -> Device {
     let mut device = bench.create();
@@ -174,7 +176,6 @@ fn numbers_that_the_service_lacks_are_filled_before_higher_ones() {
     assert_eq!(device.counts().acknowledged, 7 + 1_031);
     let findings = now(device.check(&mut bench.link())).unwrap().findings;
     let batches: Vec<_> = findings.iter().map(|finding| (finding.batch, finding.what)).collect();
-    use crate::receipts::What::Differs;
     assert_eq!(batches, [(Some(3), Differs), (Some(5), Differs)]);
 }
 
@@ -244,7 +245,6 @@ fn a_folder_that_was_set_back_uses_no_number_for_other_content() {
     let mut bench = Bench::new(12);
     let mut device = ready(&mut bench);
     let (journal, state) = ("receipts.jsonl", "state.toml");
-    use crate::folder::Folder;
     let before = [journal, state].map(|name| bench.folder.read(name, 1 << 20).unwrap().unwrap());
     device.take(&bench.events("app", 4)).unwrap();
     assert_eq!(bench.drain(&mut device), None);

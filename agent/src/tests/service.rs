@@ -173,7 +173,7 @@ impl Service {
         }
         let number = verified.batch.unwrap();
         let highest = known.receipts.keys().next_back().copied().unwrap_or(0);
-        let lowest_gap = (1..).find(|number| !known.receipts.contains_key(number)).unwrap();
+        let lowest_gap = (1..=highest + 1).find(|number| !known.receipts.contains_key(number)).unwrap();
         if number > highest && number - lowest_gap >= 1_024 {
             return self.refusal(409, Reason::BatchTooFar);
         }
@@ -197,7 +197,7 @@ impl Service {
             statement.is_some_and(|s| s.purposes.get("analytics") == Some(&ConsentState::Given))
         };
         let then = verified.consent.map(|sequence| known.statements.iter().find(|s| s.sequence <= sequence));
-        let gives = given(known.statements.last()) && then.is_none_or(given);
+        let stores = given(known.statements.last()) && then.is_none_or(given);
         let (mut offered, mut rows) = (0, Vec::new());
         let decoded = ExportLogsServiceRequest::decode(body.as_slice()).unwrap();
         for record in decoded.resource_logs.iter().flat_map(|r| &r.scope_logs).flat_map(|s| &s.log_records) {
@@ -209,7 +209,7 @@ impl Service {
             rows.push(Row { batch: known.batches + 1, event: record.event_name.clone(), id, encoding });
         }
         let mut purpose = PurposeReceipt { offered, ..PurposeReceipt::default() };
-        if gives && offered > 0 {
+        if stores && offered > 0 {
             known.batches += 1;
             let encodings = rows.iter().map(|row| row.encoding.as_slice()).collect();
             purpose.rows = Some(hex::encode(&hash_of([("phone.app", encodings)])));
@@ -275,11 +275,11 @@ impl Link {
 }
 
 impl Transport for Link {
-    fn authority(&self) -> &str {
+    fn authority(&self) -> &'static str {
         "service.example"
     }
 
-    fn base(&self) -> &str {
+    fn base(&self) -> &'static str {
         ""
     }
 
