@@ -109,7 +109,7 @@ pub async fn ask<T: Transport>(
         watch(epoch);
         transport.part();
         let key = identity.key(epoch)?;
-        let call = Call::get("/v1/subject").to_fleet(identity.fleet())?;
+        let call = Call::get("/v1/subject").for_fleet(identity.fleet())?;
         let heard = caller.call(transport, &key, &call).await?;
         if heard.reason() == Some(Reason::SubjectUnknown) {
             unknown += 1;
