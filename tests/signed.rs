@@ -1,6 +1,7 @@
 //! Devices that sign: what is altered is refused with a reason, a replay stores nothing, and a thief cannot speak for anybody.
 //! Row 20 of the reliability page.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use candor_policy::consent::ConsentState::{Given, Withdrawn};
@@ -8,10 +9,11 @@ use candor_wire::statement::SignedStatement;
 use http::HeaderValue;
 use serde_json::Value;
 
+use crate::grpc::{Grpc, LOGS, PERMISSION_DENIED};
 use crate::http::Answer;
-use crate::otlp::Event;
+use crate::otlp::{Event, encode};
 use crate::signer::{AGENTS, FLEET, Signed, Signer, digest, now, reason, receipt};
-use crate::world::{DEVICE, OFFICER, Service, World, figure};
+use crate::world::{DEVICE, OFFICER, Service, Start, World, figure};
 
 fn events(first: u64) -> Vec<Event> {
     (first..first + 5).map(|number| Event::numbered("what it says of itself counts for nothing", number)).collect()
@@ -75,10 +77,11 @@ fn whatever_is_altered_is_refused_with_a_reason_and_stores_nothing() {
     let (world, service) = world();
     let mut device = Signer::new(1, 0);
     device.says(&service, Given);
-    let mut refused = 0;
+    let (mut refused, mut counted) = (0, BTreeMap::<String, u64>::new());
     let mut refuse = |what: &str, answer: &Answer, status: u16, why: &str| {
         assert_eq!((answer.status, reason(answer).unwrap_or_default()), (status, why), "{what}: {}", answer.text());
         if !why.is_empty() {
+            *counted.entry(why.to_owned()).or_default() += 1;
             let time: i64 = answer.header("candor-time").expect("its time").parse().unwrap();
             assert!((time / 1_000_000 - now()).abs() < 30, "{what}");
         }
@@ -130,14 +133,60 @@ fn whatever_is_altered_is_refused_with_a_reason_and_stores_nothing() {
     let request = device.batch_of(&service, 1, 1, &events(0));
     assert_eq!(request.send(&service, None).status, 401);
     refuse("an unsigned source", &request.send(&service, Some(DEVICE)), 401, "signature_invalid");
-    let signed = service.metrics();
-    assert!(signed.contains("candor_signed_requests_total{outcome=\"signature_invalid\"}"), "{signed}");
+    for (why, count) in counted {
+        let outcome = format!("outcome=\"{why}\"");
+        assert_eq!(service.metric_of("candor_signed_requests_total", &outcome), count, "{why}");
+    }
     assert_eq!(stored(&world), 0);
     // And as it is, it is taken: whatever was refused has used up nothing.
     let answer = device.batch(&service, &events(0)).send(&service, Some(AGENTS)).expect_status(200);
     assert_eq!(receipt(&answer).receipt.batch, 1);
     assert!(stored(&world) > 0);
     figure(&format!("signed: {refused} altered requests, each refused with its reason, 0 rows of them"));
+}
+
+#[test]
+fn a_signed_source_has_no_other_door_and_nothing_unsigned() {
+    let (world, service) = world();
+    let mut device = Signer::new(8, 0);
+    device.says(&service, Given);
+    let event = br#"{"specversion":"1.0","type":"a","source":"/b","id":"1"}"#;
+    let glean = format!("/glean/{AGENTS}/submit/app/ping/1/167466aa-5334-44d9-a217-f91f3396a4df");
+    for (path, media_type) in [
+        ("/v1/events", "application/cloudevents+json"),
+        ("/v1/batch", "application/json"),
+        (glean.as_str(), "application/json"),
+    ] {
+        let headers = [("content-type", media_type), ("candor-consent", "1"), ("candor-batch", "1")];
+        let request = device.request(&service, "POST", path, &headers, event.to_vec());
+        let answer = request.send(&service, Some(AGENTS));
+        assert_eq!(answer.status, 403, "{path}: {}", answer.text());
+        assert!(answer.text().contains("POST /v1/logs"), "{path}: {}", answer.text());
+        assert!(answer.header("candor-time").is_some(), "{path}");
+    }
+    let called = Grpc::connect(service.address(), Some(AGENTS)).export(LOGS, "", &encode(&events(0)));
+    assert_eq!(called.code(), PERMISSION_DENIED);
+    assert!(called.text("grpc-message").contains("POST /v1/logs"), "{called:?}");
+    // And unsigned, with the fleet's token, there is none at all.
+    let unsigned = service.client(Some(AGENTS)).logs(&encode(&events(0))).unwrap();
+    assert_eq!((unsigned.status, reason(&unsigned)), (401, Some("signature_missing")));
+    assert_eq!(stored(&world), 0);
+}
+
+#[test]
+fn who_asks_without_a_token_is_asked_to_wait_before_a_signature_is_looked_at() {
+    let world = World::new();
+    world.sign();
+    let limit = [("CANDOR_LIMITS_SUBJECT_REQUESTS_PER_SECOND", "2")];
+    let service = world.start(&Start { environment: &limit, ..Start::default() }).unwrap();
+    let answers: Vec<Answer> = (0..20).map(|_| service.client(None).get("/v1/subject/head").unwrap()).collect();
+    let (unsigned, hurried): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 401);
+    assert!(unsigned.len() >= 2 && !hurried.is_empty(), "{} of 20 were looked at", unsigned.len());
+    assert!(hurried.iter().all(|answer| answer.status == 429 && answer.header("retry-after") == Some("1")));
+    assert!(unsigned.iter().all(|answer| reason(answer) == Some("signature_missing")));
+    // Whoever has a token is not in this.
+    service.officer().get("/v1/policy").unwrap().expect_status(200);
+    Signer::new(9, 0).batch_of(&service, 1, 0, &events(0)).send(&service, Some(AGENTS)).expect_status(200);
 }
 
 #[test]
@@ -150,6 +199,9 @@ fn a_replay_stores_nothing_at_once_and_after_a_crash() {
     assert_eq!(first.receipt.body, digest(&batch.body));
     let read = device.request(&service, "GET", "/v1/subject/head", &[], Vec::new());
     read.send(&service, None).expect_status(200);
+    // Refused for now: sent again after the statements, it would be taken.
+    let early = device.batch_of(&service, 2, 9, &events(100));
+    assert_eq!(reason(&early.send(&service, Some(AGENTS))), Some("consent_missing"));
     let rows = stored(&world);
     assert!(rows > 0);
     let address = service.address();
@@ -158,7 +210,9 @@ fn a_replay_stores_nothing_at_once_and_after_a_crash() {
             service.kill();
             service = world.serve_at(address);
         }
-        for (what, replayed, token) in [("batch", &batch, Some(AGENTS)), ("reading", &read, None)] {
+        for (what, replayed, token) in
+            [("batch", &batch, Some(AGENTS)), ("refused", &early, Some(AGENTS)), ("reading", &read, None)]
+        {
             let answer = replayed.send(&service, token);
             assert_eq!((answer.status, reason(&answer)), (401, Some("nonce_used")), "{what}, crash: {crash}");
         }
@@ -214,6 +268,8 @@ fn statements_follow_each_other_and_the_strictest_of_two_holds() {
     let closed = batch(5, 3);
     assert_eq!((closed.status, reason(&closed)), (403, Some("key_closed")));
     assert!(started.elapsed() < Duration::from_secs(1));
+    // What was stored before has its receipt still, for whom the answer was lost.
+    assert_eq!(receipt(&batch(4, 3).expect_status(200)).receipt, after);
     // Its holder still sees what is held.
     let all: Value = serde_json::from_slice(&device.get(&service, "/v1/subject").expect_status(200).body).unwrap();
     assert_eq!(all["statements"].as_array().unwrap().len(), 5);
