@@ -1,9 +1,17 @@
 //! A device at the command line: its identity on disk, consent, sending, receipts, and what it sees of itself at the service.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::{RecordBatch, StringArray};
+use arrow_select::concat::concat_batches;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
 use crate::signer::FLEET;
@@ -98,7 +106,7 @@ fn lines(events: u32) -> String {
             "attributes": { "app.package": format!("org.example.app{number}"), "screen": "home" },
         })
     };
-    (0..events).map(|number| format!("{}\n", event(number))).collect()
+    (0..events).map(|number| event(number).to_string() + "\n").collect()
 }
 
 #[track_caller]
@@ -348,6 +356,9 @@ fn a_device_that_is_lost_comes_back_from_its_words() {
     found.sends(&service, 5, 0);
     let asked = held(&world, &found.identity(), &["--url", &url(&service)]);
     assert_eq!(asked["held"], json!(2 * stored));
+    let check = found.at(&service, &["receipts", "check"], 0);
+    let facts = ["receipts", "inherited", "stored"].map(|key| check[key].clone());
+    assert_eq!(facts, [json!(1), json!(1), json!(2 * stored)], "{check}");
     let again = found.fed(&recover, words.as_bytes());
     assert_eq!(again.status.code(), Some(78), "it has an identity: {}", text(&again.stderr));
     let other = Device::of(&world, "other");
@@ -378,6 +389,83 @@ fn a_new_owner_is_another_subject_and_the_old_key_is_closed() {
     assert_eq!(device.sends(&service, 5, 0)["rows"][1]["acknowledged"], json!(5));
     let new = held(&world, &device.identity(), &["--url", &url(&service)]);
     assert!(new["held"].as_u64() > Some(0) && new["epochs"][0]["subject"] != asked["epochs"][0]["subject"]);
+}
+
+/// What somebody with access to the disk does to the rows of a table's file.
+type Change = fn(&RecordBatch) -> RecordBatch;
+
+/// One row more, one less, one other.
+const CHANGES: [(&str, Change, i32); 3] = [
+    ("added", |rows| concat_batches(&rows.schema(), [rows, &rows.slice(0, 1)]).unwrap(), 4),
+    ("dropped", |rows| rows.slice(1, rows.num_rows() - 1), 5),
+    ("changed", |rows| with_other_app(rows), 4),
+];
+
+fn with_other_app(rows: &RecordBatch) -> RecordBatch {
+    let at = rows.schema().index_of("app_package").unwrap();
+    let apps = rows.column(at).as_string::<i32>();
+    let apps: StringArray =
+        apps.iter().enumerate().map(|(row, app)| if row == 0 { Some("org.other") } else { app }).collect();
+    let mut columns = rows.columns().to_vec();
+    columns[at] = Arc::new(apps);
+    RecordBatch::try_new(rows.schema(), columns).unwrap()
+}
+
+/// Writes a table's file anew, and its size and rows into the table's log: whoever changes rows can do that too.
+fn rewrite(path: &Path, change: Change) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    let about = reader.metadata().file_metadata().key_value_metadata().cloned();
+    let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    let rows = change(&concat_batches(&batches[0].schema(), &batches).unwrap());
+    let (before, size) =
+        (batches.iter().map(RecordBatch::num_rows).sum::<usize>(), std::fs::metadata(path).unwrap().len());
+    let properties = WriterProperties::builder().set_key_value_metadata(about).build();
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), rows.schema(), Some(properties)).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    let log = path.parent().and_then(Path::parent).unwrap().join("_delta_log/00000000000000000001.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let sized =
+        text.replace(&format!("\"size\":{size}"), &format!("\"size\":{}", std::fs::metadata(path).unwrap().len()));
+    let counted = sized.replace(&format!("numRecords\\\":{before}"), &format!("numRecords\\\":{}", rows.num_rows()));
+    assert_ne!(sized, text);
+    std::fs::write(log, counted).unwrap();
+}
+
+#[test]
+fn a_row_that_somebody_added_dropped_or_changed_is_found_with_its_batch() {
+    for (name, change, code) in CHANGES {
+        let world = world();
+        let service = world.serve();
+        let (device, _) = Device::new(&world, "device");
+        device.consents(&service);
+        for _ in 0..3 {
+            device.sends(&service, 4, 0);
+        }
+        service.flush();
+        device.at(&service, &["receipts", "check"], 0);
+        assert!(service.stop().success());
+        let folder = std::fs::read_dir(world.data().join("tables/analytics/phone.app")).unwrap();
+        let day =
+            folder.map(|entry| entry.unwrap().path()).find(|path| path.to_str().unwrap().contains("received_date"));
+        let file = std::fs::read_dir(day.unwrap()).unwrap().next().unwrap().unwrap().path();
+        let mut batch = 0;
+        rewrite(&file, change);
+        let service = world.serve();
+        let check = device.at(&service, &["receipts", "check"], code);
+        let rows = check["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), 1, "{name}: {check}");
+        for finding in rows {
+            batch = finding["batch"].as_u64().unwrap();
+            assert_eq!(
+                (&finding["purpose"], &finding["purpose_batch"]),
+                (&json!("analytics"), &json!(batch)),
+                "{check}"
+            );
+        }
+        assert!((1..=3).contains(&batch), "{name}: {check}");
+        assert_eq!(check["matched"], json!(3 * 2 - 1), "{name}: {check}");
+    }
 }
 
 #[test]

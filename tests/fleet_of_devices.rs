@@ -136,7 +136,7 @@ impl Simulated {
         let random = Arc::new(Seeded(Mutex::new(random.next() ^ number)));
         let mut simulated = Self { folder, clock, random, device: None, network, events: 0, crashes: 0 };
         let identity = Identity::random(FLEET, &*simulated.random).unwrap();
-        simulated.device = Some(Device::create(simulated.world(), simulated.settings(), &identity).unwrap());
+        simulated.device = Some(Device::create(simulated.world(), Self::settings(), &identity).unwrap());
         simulated
     }
 
@@ -148,10 +148,10 @@ impl Simulated {
         }
     }
 
-    fn settings(&self) -> Settings {
+    fn settings() -> Settings {
         // Epochs of two days, so that a simulation sees several; a spool that can run full.
         Settings {
-            epoch: std::time::Duration::from_secs(2 * 86_400),
+            epoch: std::time::Duration::from_hours(48),
             spool_bytes: 16 << 10,
             batch_events: 20,
             ..Settings::default()
@@ -163,7 +163,7 @@ impl Simulated {
         if self.device.is_none() {
             let back = random.below(2) == 0;
             self.folder.revive(|_| back);
-            self.device = Some(Device::open(self.world(), self.settings(), IdentityAt::Folder).unwrap());
+            self.device = Some(Device::open(self.world(), Self::settings(), IdentityAt::Folder).unwrap());
         }
         self.device.as_mut().unwrap()
     }

@@ -4,20 +4,31 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use candor_policy::consent::ConsentState::Given;
 use serde_json::{Map, Value, json};
 
 use crate::clients::python;
 use crate::http::Answer;
+use crate::otlp::Event;
+use crate::signer::{AGENTS, Signer};
 use crate::skip::skipped;
 use crate::world::{DEVICE, OFFICER, Service, Start, World, figure, workspace};
 
 /// Bytes of a body that is too large here.
 const TOO_LARGE: usize = 4_000;
 const LIMITS: [(&str, &str); 2] = [("CANDOR_LIMITS_BODY_BYTES", "2000"), ("CANDOR_LIMITS_BODY_SECONDS", "1")];
-const ONE_A_SECOND: [(&str, &str); 1] = [("CANDOR_LIMITS_REQUESTS_PER_SECOND", "1")];
+const ONE_A_SECOND: [(&str, &str); 2] =
+    [("CANDOR_LIMITS_REQUESTS_PER_SECOND", "1"), ("CANDOR_LIMITS_SUBJECT_REQUESTS_PER_SECOND", "1")];
 
 /// Statuses of the document that nothing from outside brings about.
-const UNMET: [(&str, &str); 3] = [("/v1/flush", "503"), ("/readyz", "503"), ("/__heartbeat__", "503")];
+const UNMET: [(&str, &str); 6] = [
+    ("/v1/flush", "503"),
+    ("/readyz", "503"),
+    ("/__heartbeat__", "503"),
+    ("/v1/subject", "503"),
+    ("/v1/subject/head", "503"),
+    ("/v1/subject/receipts", "503"),
+];
 
 const GLEAN: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 
@@ -25,20 +36,22 @@ const GLEAN: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 fn the_document_is_valid_and_real_bodies_fit_it() {
     let Some(python) = python() else { return };
     let (world, busy) = (World::new(), World::new());
+    world.sign();
     let service = world.start(&Start { environment: &LIMITS, ..Start::default() }).unwrap();
     let slow = busy.start(&Start { environment: &ONE_A_SECOND, ..Start::default() }).unwrap();
     let document: Value = serde_json::from_slice(&service.client(None).get("/openapi.json").unwrap().body).unwrap();
     let mut cases = Cases::default();
-    for path in ["/v1/policy", "/v1/catalogue", "/openapi.json"] {
+    for path in ["/v1/policy", "/v1/catalogue", "/v1/schemas/consent-record", "/openapi.json"] {
         cases.answer(path, "GET", &service.client(None).get(path).unwrap(), Strict::No);
     }
-    let plain = ["/v1/limits", "/healthz", "/readyz", "/__heartbeat__", "/__lbheartbeat__", "/__version__"];
+    let plain = ["/v1/limits", "/v1/keys", "/healthz", "/readyz", "/__heartbeat__", "/__lbheartbeat__", "/__version__"];
     for path in plain {
         cases.answer(path, "GET", &service.client(None).get(path).unwrap(), Strict::Yes);
     }
     for door in doors() {
         door.meet(&service, &slow, &mut cases);
     }
+    those_that_sign(&service, &slow, &mut cases);
     cases.body("/v1/consent", "POST", &consent());
     // The schemas are no rubber stamps.
     let misspelt = json!({ "subject": "phone-1", "purpose": {}, "notice": { "version": "1", "language": "de" } });
@@ -119,6 +132,36 @@ struct Door {
     media_type: &'static str,
     body: Value,
     strict: Strict,
+}
+
+/// What only a subject's signature brings about.
+fn those_that_sign(service: &Service, busy: &Service, cases: &mut Cases) {
+    let mut device = Signer::new(11, 0);
+    device.says(service, Given);
+    cases.body("/v1/consent", "POST", &serde_json::to_value(&device.statements[0]).unwrap());
+    let stray = device.send_statement(service, &device.statement_after(None, 7, Given)).expect_status(409);
+    cases.answer("/v1/consent", "POST", &stray, Strict::Yes);
+    device.batch(service, &[Event::numbered("", 1)]).send(service, Some(AGENTS)).expect_status(200);
+    for path in ["/v1/logs", "/v1/metrics", "/v1/traces"] {
+        let headers = [("content-type", "application/json"), ("candor-batch", "5000")];
+        let far = device.request(service, "POST", path, &headers, b"{}".to_vec());
+        cases.answer(path, "POST", &far.send(service, Some(AGENTS)).expect_status(409), Strict::Yes);
+    }
+    for path in ["/v1/subject", "/v1/subject/head", "/v1/subject/receipts"] {
+        let zero = device.request(service, "GET", path, &[("candor-batch", "0")], Vec::new());
+        let asked = |token| service.client(token).get(path).unwrap();
+        let hurried = (0..20).map(|_| busy.client(None).get(path).unwrap()).find(|answer| answer.status == 429);
+        for answer in [
+            device.get(service, path).expect_status(200),
+            zero.send(service, None).expect_status(400),
+            asked(None).expect_status(401),
+            asked(Some(DEVICE)).expect_status(403),
+            Signer::new(12, 0).get(service, path).expect_status(404),
+            hurried.expect("one request a second"),
+        ] {
+            cases.answer(path, "GET", &answer, Strict::Yes);
+        }
+    }
 }
 
 fn consent() -> Value {

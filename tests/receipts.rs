@@ -44,7 +44,8 @@ fn sent(world: &World, service: &Service) -> PathBuf {
                 "attributes": { "app.package": format!("org.example.app{}", number * EVENTS + event), "screen": "home" },
             })
         };
-        std::fs::write(&events, (0..EVENTS).map(|event| format!("{}\n", line(event))).collect::<String>()).unwrap();
+        std::fs::write(&events, (0..EVENTS).fold(String::new(), |text, event| text + &line(event).to_string() + "\n"))
+            .unwrap();
         run(world, service, &state, &["send", events.to_str().unwrap()], 0);
     }
     service.flush();
@@ -106,11 +107,11 @@ fn a_row_that_is_changed_dropped_or_added_is_named_by_its_batch() {
                 let named = rewrite(&file, deed);
                 let found = run(&world, &service, &state, &["receipts", "check"], 4);
                 let findings = found["rows"].as_array().unwrap_or_else(|| panic!("{found}"));
-                let names = |finding: &Value| {
+                let is_named = |finding: &Value| {
                     finding["purpose"] == purpose && named.contains(&finding["purpose_batch"].as_i64().unwrap_or(0))
                 };
                 assert!(
-                    !findings.is_empty() && findings.iter().all(names),
+                    !findings.is_empty() && findings.iter().all(is_named),
                     "{what} in {purpose}, batches {named:?}: {found}"
                 );
                 assert!(findings.iter().all(|finding| finding["batch"].is_u64()), "{found}");

@@ -263,7 +263,7 @@ impl Device {
     }
 
     /// Learns the service's receipt key, once.
-    async fn pin<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<(), Halt> {
+    pub(crate) async fn pin<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<(), Halt> {
         if self.state.receipt_key.is_some() {
             return Ok(());
         }

@@ -44,7 +44,9 @@ pub struct Check {
     pub matched: u64,
     /// Rows that they have.
     pub rows: u64,
-    /// Those of them whose rows are not all in a sealed file yet.
+    /// Receipts that the device before this one got, as the service has them: it signed them.
+    pub inherited: u64,
+    /// Those that match whose rows are not all in a sealed file yet.
     pub pending: u64,
     /// What is not as it should be, by epoch and batch.
     pub findings: Vec<Finding>,
@@ -175,8 +177,14 @@ impl Device {
             let answer: SubjectAnswer =
                 serde_json::from_slice(&body).map_err(|_| Error::Answer("what a service says of a subject"))?;
             let theirs = self.receipts_there(transport, *epoch).await?;
-            compare_receipts(*epoch, own, &theirs, check);
-            compare_rows(*epoch, own, &answer.rows, check)?;
+            // A device that just took over has met nobody yet.
+            self.pin(transport, *epoch).await?;
+            let mut own = own.clone();
+            let inherited = self.inherited(*epoch, &own, &theirs)?;
+            check.inherited += inherited.len() as u64;
+            own.extend(inherited);
+            compare_receipts(*epoch, &own, &theirs, check);
+            compare_rows(*epoch, &own, &answer.rows, check)?;
         }
         Ok(())
     }
@@ -185,7 +193,7 @@ impl Device {
         &mut self,
         transport: &mut T,
         epoch: u64,
-    ) -> Result<BTreeMap<u64, Receipt>, Halt> {
+    ) -> Result<BTreeMap<u64, SignedReceipt>, Halt> {
         let mut theirs = BTreeMap::new();
         loop {
             let from = theirs.keys().last().map_or(1, |last| last + 1);
@@ -195,12 +203,36 @@ impl Device {
             let (ReceiptsAnswer::List(page) | ReceiptsAnswer::Named { receipts: page }) =
                 serde_json::from_slice(&body).map_err(|_| Error::Answer("a list of receipts"))?;
             let is_last = page.len() < PAGE;
-            let new = page.into_iter().map(|signed| (signed.receipt.batch, signed.receipt));
+            let new = page.into_iter().map(|signed| (signed.receipt.batch, signed));
             theirs.extend(new.filter(|(batch, _)| *batch >= from));
             if is_last || theirs.keys().last().is_none_or(|last| *last < from) {
                 return Ok(theirs);
             }
         }
+    }
+
+    /// Receipts of the device before this one, whose journal is lost with it.
+    fn inherited(
+        &self,
+        epoch: u64,
+        own: &[Receipt],
+        theirs: &BTreeMap<u64, SignedReceipt>,
+    ) -> Result<Vec<Receipt>, Error> {
+        if !self.state.get(epoch).is_some_and(|known| known.moved) {
+            return Ok(Vec::new());
+        }
+        // Where recovery found the numbers, it left a line that closes those before.
+        let lines = self.journal.lines()?;
+        let mut closed = lines.iter().filter(|line| line.epoch == epoch && line.closed && line.receipt.is_none());
+        let last = closed.find_map(|line| line.batch).unwrap_or(0);
+        let here: BTreeSet<u64> = own.iter().map(|receipt| receipt.batch).collect();
+        let mut inherited = Vec::new();
+        for (batch, signed) in theirs.range(..=last).filter(|(batch, _)| !here.contains(batch)) {
+            if self.is_sound(epoch, Some(*batch), signed)? {
+                inherited.push(signed.receipt.clone());
+            }
+        }
+        Ok(inherited)
     }
 
     fn is_sound(&self, epoch: u64, batch: Option<u64>, signed: &SignedReceipt) -> Result<bool, Error> {
@@ -230,6 +262,10 @@ impl Finding {
     const fn of(epoch: u64, batch: Option<u64>, what: What) -> Self {
         Self { epoch, batch, purpose: None, purpose_batch: None, what }
     }
+
+    fn of_rows(epoch: u64, batch: u64, purpose: &str, purpose_batch: Option<u64>, what: What) -> Self {
+        Self { epoch, batch: Some(batch), purpose: Some(purpose.to_owned()), purpose_batch, what }
+    }
 }
 
 impl std::fmt::Display for Finding {
@@ -248,13 +284,13 @@ impl std::fmt::Display for Finding {
     }
 }
 
-fn compare_receipts(epoch: u64, own: &[Receipt], theirs: &BTreeMap<u64, Receipt>, check: &mut Check) {
+fn compare_receipts(epoch: u64, own: &[Receipt], theirs: &BTreeMap<u64, SignedReceipt>, check: &mut Check) {
     let mut here = BTreeSet::new();
     for receipt in own {
         here.insert(receipt.batch);
         let what = match theirs.get(&receipt.batch) {
             None => What::UnknownThere,
-            Some(other) if other != receipt => What::Differs,
+            Some(other) if other.receipt != *receipt => What::Differs,
             Some(_) => continue,
         };
         check.findings.push(Finding::of(epoch, Some(receipt.batch), what));
@@ -293,9 +329,7 @@ fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], check: &mut C
             } else {
                 What::Changed
             };
-            let purpose = Some(purpose.clone());
-            let purpose_batch = stored.batch;
-            check.findings.push(Finding { epoch, batch: Some(receipt.batch), purpose, purpose_batch, what });
+            check.findings.push(Finding::of_rows(epoch, receipt.batch, purpose, stored.batch, what));
         }
     }
     for ((purpose, batch), streams) in rows {

@@ -7,11 +7,12 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use candor_wire::reason::Reason;
 use candor_wire::signature;
 use futures::FutureExt;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use hyper::body::Body as _;
 
 use crate::connection::Connection;
@@ -49,18 +50,13 @@ pub(crate) async fn answer(route: &'static Route, service: Arc<Service>, request
     let outcome = outcome.map_err(|refusal| Refusal { kind: route.errors.kind(refusal.kind), ..refusal });
     let Caller { source, signer } = caller.unwrap_or_default();
     let why = outcome.as_ref().err().map(|refusal| refusal.message.clone());
-    if route.access.takes_signed() && (signer.is_some() || outcome.as_ref().is_err_and(|why| why.reason.is_some())) {
-        service.metrics.signed(outcome.as_ref().err().and_then(|refusal| refusal.reason));
+    let reason = outcome.as_ref().err().and_then(|refusal| refusal.reason);
+    if signer.is_some() || reason.is_some() {
+        service.metrics.signed(came_to(reason, outcome.is_ok(), note));
     }
     let (status, response) = match outcome {
         Ok(response) => (response.status(), response),
-        Err(refusal) => {
-            let mut response = refuse(&refusal, route.errors, &parts, body);
-            if refusal.reason.is_some() || signer::is_signed(&parts) {
-                say_why(&refusal, service.clock.now(), &mut response);
-            }
-            (refusal.kind.status(), response)
-        }
+        Err(refusal) => (refusal.kind.status(), refuse(&refusal, route.errors, &service, &parts, body)),
     };
     log(route.path, source.as_deref(), status, note, started, why.as_deref());
     service.metrics.answered(route.path, status.as_u16(), started.elapsed().as_secs_f64());
@@ -83,7 +79,7 @@ pub(crate) fn unmatched(service: &Service, request: Request, status: StatusCode)
     let path = parts.uri.path();
     let errors = ROUTES.iter().find(|route| route.matches(path)).map_or(Errors::Json, |route| route.errors);
     let errors = if grpc::is_call(&parts) { Errors::Grpc } else { errors };
-    let response = refuse(&refusal, errors, &parts, body);
+    let response = refuse(&refusal, errors, service, &parts, body);
     log(UNMATCHED, None, status, Note::default(), started, None);
     service.metrics.answered(UNMATCHED, status.as_u16(), started.elapsed().as_secs_f64());
     response
@@ -130,7 +126,8 @@ fn admit(route: &Route, service: &Service, parts: &Parts, has_body: bool) -> Res
     Ok(Caller { source, signer: None })
 }
 
-/// Makes the nonce of a signed request durable before its answer leaves, where nothing that it stored does.
+/// Makes the nonce of a signed request durable before its answer leaves, where nothing that it stored does. Of a refused one
+/// as well: what is refused for now, such as `consent_missing`, could be taken when it is replayed.
 async fn keep_nonce(
     service: &Service,
     caller: Option<&Caller>,
@@ -138,16 +135,27 @@ async fn keep_nonce(
     outcome: Result<Response, Refusal>,
 ) -> Result<Response, Refusal> {
     let signer = caller.and_then(|caller| caller.signer.as_ref());
-    if let (Some(signer), Ok(_), false) = (signer, &outcome, note.is_nonce_kept) {
+    if let Some(signer) = signer.filter(|_| !note.is_nonce_kept) {
         service.store.keep_nonce(signer.nonce).await?;
     }
     outcome
 }
 
-/// What tells a device what time it is, and why if there is a name for it: its clock may be the reason.
-fn say_why(refusal: &Refusal, now: i64, response: &mut Response) {
-    let out = response.headers_mut();
-    out.insert(&signature::TIME, HeaderValue::from(now));
+/// What a signed request came to, in one word.
+fn came_to(reason: Option<Reason>, is_ok: bool, note: Note) -> &'static str {
+    match reason {
+        Some(reason) => reason.name(),
+        None if !is_ok => "refused",
+        None if note.repeat => "repeat",
+        None => "taken",
+    }
+}
+
+/// What tells a device why, and what time it is: its clock may be wrong, whatever it was refused for.
+fn tell_device(refusal: &Refusal, parts: &Parts, now: i64, out: &mut HeaderMap) {
+    if refusal.reason.is_some() || signer::is_signed(parts) {
+        out.insert(&signature::TIME, HeaderValue::from(now));
+    }
     let Some(reason) = refusal.reason else { return };
     out.insert(&signature::REASON, HeaderValue::from_static(reason.name()));
     if let (Some(name), Some(detail)) = (line_of(reason).header, &refusal.detail) {
@@ -174,11 +182,12 @@ async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
     }
 }
 
-fn refuse(refusal: &Refusal, errors: Errors, parts: &Parts, rest: Body) -> Response {
+fn refuse(refusal: &Refusal, errors: Errors, service: &Service, parts: &Parts, rest: Body) -> Response {
     let mut response = match errors {
         Errors::Grpc if grpc::is_call(parts) => grpc::refuse(refusal),
         _ => refuse_over_http(refusal, errors, parts),
     };
+    tell_device(refusal, parts, service.clock.now(), response.headers_mut());
     drain(parts, rest, refusal.kind, &mut response);
     response
 }

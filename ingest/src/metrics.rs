@@ -38,7 +38,7 @@ struct OfRequest {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSigned {
-    /// `taken`, or the reason of a refusal.
+    /// `taken`, `repeat`, `refused`, or the reason of a refusal that has one.
     outcome: &'static str,
 }
 
@@ -134,7 +134,7 @@ impl Metrics {
         to.register("candor_requests", "Requests by route and status", self.requests.clone());
         to.register("candor_request_seconds", "Time from a request's head to its answer", self.seconds.clone());
         to.register("candor_consent_statements", "Consent statements recorded", self.statements.clone());
-        let help = "Requests that had to be signed: taken, or refused for a reason of their own";
+        let help = "Requests that had to be signed: taken, repeat, refused for what unsigned ones are too, or a reason";
         to.register("candor_signed_requests", help, self.signed.clone());
         to.register("candor_connections", "Open connections", self.connections.clone());
         let help = "Connections closed because their address had too many";
@@ -142,9 +142,8 @@ impl Metrics {
         to.register("candor_in_flight_bytes", "Bytes of bodies in memory", self.in_flight.clone());
     }
 
-    /// A request that had to be signed was answered; `refused` is the reason that its device was told, if there is one.
-    pub(crate) fn signed(&self, refused: Option<candor_wire::reason::Reason>) {
-        let outcome = refused.map_or("taken", candor_wire::reason::Reason::name);
+    /// A request that had to be signed was answered; `outcome` is one of a few words.
+    pub(crate) fn signed(&self, outcome: &'static str) {
         self.signed.get_or_create(&OfSigned { outcome }).inc();
     }
 

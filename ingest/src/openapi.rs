@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
+use candor_wire::statement::{ConsentRequest, SignedStatement};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use schemars::generate::SchemaSettings;
@@ -17,7 +18,7 @@ use crate::protocol::consent;
 use crate::protocol::otlp::Format;
 use crate::role::{Access, names};
 use crate::route::{Errors, ROUTES, Route};
-use candor_wire::statement::{ConsentRequest, SignedStatement};
+use crate::subject;
 
 /// What a route is for, takes and answers.
 #[derive(Debug)]
@@ -139,6 +140,10 @@ pub(crate) fn describe() -> Value {
                     "type": "http", "scheme": "basic",
                     "description": "The same token as the user's name, with an empty password.",
                 },
+                "signature": {
+                    "type": "apiKey", "in": "header", "name": "Signature",
+                    "description": "An HTTP Message Signature (RFC 9421) by the subject's Ed25519 key, with Signature-Input.",
+                },
             },
         },
     })
@@ -160,21 +165,22 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             let needs =
                 format!("Needs one of the roles {}, or the token of a signed source and a signature.", names(roles));
             operation.insert("description".into(), needs.into());
-            operation.insert("security".into(), security(route.token));
+            operation.insert("security".into(), json!([{ "bearer": [] }, { "bearer": [], "signature": [] }]));
             operation.insert("x-candor-roles".into(), json!(roles));
         }
         Access::Subject(roles) => {
             let or = if roles.is_empty() { String::new() } else { format!(", or one of the roles {}", names(roles)) };
             let needs = format!("Needs the subject's signature (RFC 9421), without a token{or}.");
             operation.insert("description".into(), needs.into());
-            let by_token = if roles.is_empty() { json!([]) } else { security(route.token) };
-            operation.insert("security".into(), by_token);
+            let by_token = (!roles.is_empty()).then(|| json!({ "bearer": [] }));
+            operation.insert("security".into(), [json!({ "signature": [] })].into_iter().chain(by_token).collect());
             operation.insert("x-candor-roles".into(), json!(roles));
         }
     }
-    if route.parameters().next().is_some() {
-        let parameter = |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
-        operation.insert("parameters".into(), route.parameters().map(parameter).collect());
+    let parameter = |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
+    let parameters: Vec<Value> = route.parameters().map(parameter).chain(beside_the_path(route.path)).collect();
+    if !parameters.is_empty() {
+        operation.insert("parameters".into(), parameters.into());
     }
     if let Some(request) = &about.request {
         let content = content(request, &mut schemas.read);
@@ -187,6 +193,21 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     }
     operation.insert("responses".into(), responses.into());
     operation.into()
+}
+
+/// A parameter in the query or in a header.
+fn beside_the_path(path: &str) -> Option<Value> {
+    match path {
+        subject::RECEIPTS => Some(json!({
+            "name": "from", "in": "query", "description": "The lowest number of a batch",
+            "schema": { "type": "integer", "minimum": 1 },
+        })),
+        subject::ALL => Some(json!({
+            "name": "Candor-Subject", "in": "header", "schema": { "type": "string" },
+            "description": "With a token: the value of the attribute by which the source names the subject",
+        })),
+        _ => None,
+    }
 }
 
 fn security(token: TokenIn) -> Value {

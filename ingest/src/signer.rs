@@ -73,14 +73,17 @@ impl Signer {
 
     /// The batch that a request is, if its key may still send and its number can be one.
     pub(crate) fn batch(&self, service: &Service) -> Result<Signed, Refusal> {
-        if service.store.consent(&[self.ledger]).of(0).closed() {
-            let mend = "the holder closed this key: nothing is stored for it any more; use the key of the next epoch";
-            return Err(Refusal::because(Reason::KeyClosed, mend));
-        }
         let number = self.batch.ok_or_else(|| {
             let mend = "batches of signed sources are numbered: send the header Candor-Batch, from 1, covered";
             Refusal::because(Reason::BatchNumber, mend)
         })?;
+        let seen = service.store.batches_of(&self.ledger);
+        let is_repeat = number < seen.next && !seen.missing.contains(&number);
+        // What was stored before the key was closed has its receipt, for a device whose answer was lost.
+        if !is_repeat && service.store.consent(&[self.ledger]).of(0).closed() {
+            let mend = "the holder closed this key: nothing is stored for it any more; use the key of the next epoch";
+            return Err(Refusal::because(Reason::KeyClosed, mend));
+        }
         let batch = SignedBatch {
             subject: self.ledger,
             fleet: Arc::clone(&service.fleet),

@@ -154,7 +154,7 @@ pub(crate) enum AgentConsent {
         device: DeviceArg,
     },
     /// Give, refuse or withdraw consent; the statement is signed by the device
-    Set(AgentConsentSet),
+    Set(Box<AgentConsentSet>),
 }
 
 /// `candor agent consent set`
@@ -252,7 +252,7 @@ Examples:
 
 Each signature, path and link of the journal is checked, then every row that the service shows is
 hashed again. Exit code 4 if its story differs from the device's, with the batch by name; 5 if it
-cannot be checked. A row that is not sealed yet may still be on its way until `seal_by`.")]
+cannot be checked, or if rows are missing that need not be there before `seal_by`.")]
     Check {
         #[command(flatten)]
         device: DeviceArg,

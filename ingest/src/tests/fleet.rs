@@ -41,6 +41,16 @@ fn mistakes_in_sources_are_named_with_their_place() {
     let problem = replaced("\"resource.device.id\"", "\"body\"");
     assert_eq!((problem.line, problem.column), (4, 11));
 
+    let signed = |roles: &str| format!("roles = [{roles}]\nsigned = true");
+    let problem = replaced("roles = [\"device\"]", &signed("\"device\""));
+    assert_eq!(problem.line, 4);
+    assert!(problem.message.contains("needs no subject"), "{problem}");
+    let agents = "[source.agents]\ntoken_file = \"tokens/agents\"\n";
+    for roles in ["\"device\", \"operator\"", "\"operator\""] {
+        let problem = problem_of_sources(&format!("{agents}{}", signed(roles)));
+        assert_eq!((problem.line, problem.mend.as_str()), (3, "write roles = [\"device\"]"), "{problem}");
+    }
+
     let problem = replaced("tokens/device\"", "tokens/absent\"");
     assert_eq!((problem.line, problem.column), (2, 14));
     assert!(problem.message.contains("cannot be read"), "{problem}");

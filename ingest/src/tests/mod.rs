@@ -8,6 +8,7 @@ mod flow;
 mod json;
 mod openapi;
 mod signals;
+mod signed;
 mod socket;
 mod status;
 pub(crate) mod world;

@@ -79,14 +79,13 @@ pub(super) async fn transfer(args: &Transfer, settings: &Settings) -> Result<Exi
 /// Takes over from a device that is lost.
 pub(super) async fn recover(args: &Recover, settings: &Settings) -> Result<Exit, Failure> {
     let mut client = asking(settings)?;
-    let phrase = match &args.phrase_file {
-        Some(path) => Zeroizing::new(read(path)?),
-        None => {
-            if std::io::stdin().is_terminal() {
-                tell("type the 24 words, and end with Ctrl-D on a line of its own");
-            }
-            Zeroizing::new(service::stdin("recovery phrase")?)
+    let phrase = if let Some(path) = &args.phrase_file {
+        Zeroizing::new(read(path)?)
+    } else {
+        if std::io::stdin().is_terminal() {
+            tell("type the 24 words, and end with Ctrl-D on a line of its own");
         }
+        Zeroizing::new(service::stdin("recovery phrase")?)
     };
     let identity = Identity::of_phrase(&phrase, &args.fleet).map_err(|e| Failure::usage(e.to_string()))?;
     let progress = Progress::start("asking the service what it knows");

@@ -71,21 +71,26 @@ fn report(check: &Check) -> Report {
     }
     report.fact("holds", check.findings.is_empty());
     report.fact("receipts", check.receipts);
+    report.fact("inherited", check.inherited);
     report.fact("matched", check.matched);
     report.fact("stored", check.rows);
     report.fact("pending", check.pending);
     let (receipts, rows) = (counted(check.receipts as usize, "receipt"), counted(check.rows as usize, "row"));
+    let inherited = match check.inherited {
+        0 => String::new(),
+        n => format!(", {n} of the device before as the service has them"),
+    };
     let pending = match check.pending {
         0 => String::new(),
         n => format!("; of them {} not sealed yet", counted(n as usize, "purpose of a batch")),
     };
+    let told = format!("{receipts}{inherited}, {rows} as they were signed{pending}");
     if check.findings.is_empty() {
-        report.note(format!("it holds: {receipts}, {rows} as they were signed{pending}"));
+        report.note(format!("it holds: {told}"));
     } else {
-        for finding in &check.findings {
-            report.note(format!("DIFFERS: {finding}"));
-        }
-        report.note(format!("otherwise: {receipts} hold, {rows} as they were signed{pending}"));
+        let places = counted(check.findings.len(), "place");
+        report.note(format!("DIFFERS in {places}: the service's story is not the device's"));
+        report.note(format!("otherwise: {told}"));
     }
     report
 }

@@ -1,0 +1,68 @@
+//! Events as they come: delivered while more are awaited, and kept where nothing gets through.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Sender, channel};
+
+use super::service::Fault;
+use super::*;
+use crate::feed::{End, Fed, feed};
+
+/// Feeds events to a device and keeps the way open until `until` says that it has seen enough.
+fn fed(bench: &mut Bench, device: &mut Device, events: u64, until: fn(&Device) -> bool) -> Result<Fed, Error> {
+    let (sender, mut receiver) = channel(64);
+    for event in bench.events("app", events) {
+        sender.try_send(Ok(event)).unwrap();
+    }
+    let mut sender: Option<Sender<_>> = Some(sender);
+    let close = |device: &Device| {
+        if until(device) {
+            sender.take();
+        }
+    };
+    let mut link = bench.link();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let feeding = feed(device, &mut link, &mut receiver, Duration::from_millis(100), close);
+    let most = Duration::from_secs(30);
+    runtime.block_on(async { tokio::time::timeout(most, feeding).await }).expect("it is fed in time")
+}
+
+#[test]
+fn events_are_acknowledged_while_more_are_awaited() {
+    let mut bench = Bench::new(1);
+    let mut device = bench.create();
+    device.consent(&given()).unwrap();
+    let fed = fed(&mut bench, &mut device, 12, |device| device.counts().acknowledged == 12).unwrap();
+    assert_eq!((fed.taken, &fed.end, fed.broken), (12, &End::Delivered, None));
+    assert_eq!(bench.service().ids().len(), 12);
+    lawful(&device);
+}
+
+#[test]
+fn what_gets_nowhere_is_kept_and_a_broken_line_ends_the_feed() {
+    let mut bench = Bench::new(2);
+    let mut device = bench.create();
+    device.consent(&given()).unwrap();
+    bench.service().faults.extend(std::iter::repeat_n(Fault::Lost, 10_000));
+    let late = fed(&mut bench, &mut device, 7, |device| device.counts().taken == 7).unwrap();
+    assert_eq!((late.taken, late.end, device.counts().spooled), (7, End::Late, 7));
+    lawful(&device);
+
+    bench.service().faults.clear();
+    let mut device = {
+        drop(device);
+        bench.open().unwrap()
+    };
+    let (sender, mut receiver) = channel(8);
+    let broken = Error::Event { line: 2, why: "it is none".to_owned() };
+    let events = bench.events("app", 2);
+    for event in [Ok(events[0].clone()), Err(broken.clone()), Ok(events[1].clone())] {
+        sender.try_send(event).unwrap();
+    }
+    let mut link = bench.link();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let feeding = feed(&mut device, &mut link, &mut receiver, Duration::from_secs(5), |_| {});
+    let fed = runtime.block_on(feeding).unwrap();
+    assert_eq!((fed.taken, fed.end, fed.broken), (1, End::Delivered, Some(broken)));
+    assert_eq!((bench.service().ids().len(), device.counts().acknowledged), (8, 8));
+}
