@@ -15,7 +15,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
 use crate::signer::FLEET;
-use crate::world::{OFFICER, PURPOSES, Service, World, workspace};
+use crate::world::{OFFICER, PURPOSES, Service, Start, World, workspace};
 
 /// A device of a world: its state folder.
 struct Device<'a> {
@@ -389,6 +389,26 @@ fn a_new_owner_is_another_subject_and_the_old_key_is_closed() {
     assert_eq!(device.sends(&service, 5, 0)["rows"][1]["acknowledged"], json!(5));
     let new = held(&world, &device.identity(), &["--url", &url(&service)]);
     assert!(new["held"].as_u64() > Some(0) && new["epochs"][0]["subject"] != asked["epochs"][0]["subject"]);
+}
+
+#[test]
+fn a_service_that_wants_to_be_asked_slowly_is_asked_slowly() {
+    let world = world();
+    let environment = [("CANDOR_LIMITS_SUBJECT_REQUESTS_PER_SECOND", "2")];
+    let service = world.start(&Start { environment: &environment, ..Start::default() }).unwrap();
+    let (device, phrase) = Device::new(&world, "device");
+    device.consents(&service);
+    for _ in 0..3 {
+        device.sends(&service, 2, 0);
+        device.done(&["identity", "rotate"]);
+    }
+    let check = device.at(&service, &["receipts", "check"], 0);
+    assert_eq!((&check["receipts"], &check["holds"]), (&json!(3), &json!(true)));
+    let asked = held(&world, &device.identity(), &["--url", &url(&service)]);
+    assert_eq!(asked["epochs"].as_array().unwrap().len(), 3, "{asked}");
+    let found = Device::of(&world, "found");
+    let recover = ["identity", "recover", FLEET, "--url", &url(&service)];
+    assert_eq!(json_of(&found.fed(&recover, phrase.as_bytes()), 0)["epoch"], json!(2));
 }
 
 /// What somebody with access to the disk does to the rows of a table's file.

@@ -1,21 +1,26 @@
 //! What a service holds of the holder of an identity, epoch by epoch: whoever has the seed may ask, on any machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candor_policy::hex;
-use candor_wire::identity::PublicKey;
+use candor_wire::identity::{PublicKey, SubjectKey};
 use candor_wire::reason::Reason;
 use candor_wire::statement::Statement;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::call::{Call, Caller};
+use crate::call::{Call, Caller, Heard};
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::rim::{Clock, Random, Transport};
 
 /// So many epochs in a row that a service does not know end the search: epochs are numbered densely.
 pub const UNKNOWN_EPOCHS: u32 = 2;
+
+/// How often one question is asked, and how long it waits in between at most.
+pub(crate) const MOST_TRIES: u32 = 6;
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(20);
 
 /// One epoch, as `GET /v1/subject` tells it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -110,7 +115,7 @@ pub async fn ask<T: Transport>(
         transport.part();
         let key = identity.key(epoch)?;
         let call = Call::get("/v1/subject").for_fleet(identity.fleet())?;
-        let heard = caller.call(transport, &key, &call).await?;
+        let heard = patiently(&mut caller, transport, &key, &call).await?;
         if heard.reason() == Some(Reason::SubjectUnknown) {
             unknown += 1;
             if unknown == UNKNOWN_EPOCHS {
@@ -128,6 +133,23 @@ pub async fn ask<T: Transport>(
         held.push(HeldEpoch { epoch, ..answer });
     }
     Ok(held)
+}
+
+/// Asks again, when the service wants it, whoever is told to wait: it takes a few questions a second from an address.
+pub(crate) async fn patiently<T: Transport>(
+    caller: &mut Caller,
+    transport: &mut T,
+    key: &SubjectKey,
+    call: &Call,
+) -> Result<Heard, Error> {
+    for _ in 1..MOST_TRIES {
+        let heard = caller.call(transport, key, call).await?;
+        match heard.retry_after() {
+            Some(asked) if heard.is_temporary() => tokio::time::sleep(asked.min(LONGEST_ASKED)).await,
+            _ => return Ok(heard),
+        }
+    }
+    caller.call(transport, key, call).await
 }
 
 /// Whether the holder of a key made a statement, as it is stored.

@@ -14,7 +14,7 @@ use crate::device::{Counts, Device, Settings, World};
 use crate::epoch::EpochTimer;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::held::UNKNOWN_EPOCHS;
+use crate::held::{UNKNOWN_EPOCHS, patiently};
 use crate::identity::{self, Identity, IdentityAt};
 use crate::journal::{self, Journal, Line};
 use crate::rim::{Random, Transport};
@@ -257,12 +257,14 @@ async fn found<T: Transport>(
     transport: &mut T,
 ) -> Result<Option<(EpochState, u64)>, Error> {
     let key = identity.key(epoch)?;
-    let heard = caller.call(transport, &key, &Call::get("/v1/subject/head").for_fleet(identity.fleet())?).await?;
+    let call = Call::get("/v1/subject/head").for_fleet(identity.fleet())?;
+    let heard = patiently(caller, transport, &key, &call).await?;
     if heard.reason() == Some(Reason::SubjectUnknown) {
         return Ok(None);
     }
     let newest: HeadAnswer = parsed(heard)?;
-    let heard = caller.call(transport, &key, &Call::get("/v1/subject").for_fleet(identity.fleet())?).await?;
+    let call = Call::get("/v1/subject").for_fleet(identity.fleet())?;
+    let heard = patiently(caller, transport, &key, &call).await?;
     let answer: SubjectAnswer = parsed(heard)?;
     let statements = answer.signed_by(&key.public())?;
     let signed = statements.last().map_or(0, |last| last.sequence);

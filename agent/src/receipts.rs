@@ -10,10 +10,11 @@ use candor_wire::row::hash_of;
 use serde::Deserialize;
 
 use crate::access::{RowAnswer, SubjectAnswer};
-use crate::call::Call;
-use crate::deliver::Halt;
+use crate::call::{Call, Heard};
+use crate::deliver::{Halt, Next};
 use crate::device::Device;
 use crate::error::Error;
+use crate::held::{LONGEST_ASKED, MOST_TRIES};
 use crate::journal::Line;
 use crate::rim::Transport;
 
@@ -167,7 +168,7 @@ impl Device {
             transport.part();
             self.connected = Some((false, *epoch));
             let call = self.addressed(Call::get("/v1/subject"))?;
-            let heard = self.ask(transport, false, *epoch, &call).await?;
+            let heard = self.ask_again(transport, *epoch, &call).await?;
             if heard.reason() == Some(candor_wire::reason::Reason::SubjectUnknown) {
                 let gone = own.iter().map(|receipt| Finding::of(*epoch, Some(receipt.batch), What::UnknownThere));
                 check.findings.extend(gone);
@@ -189,6 +190,20 @@ impl Device {
         Ok(())
     }
 
+    /// Asks again, when the service wants it, if it is told to wait.
+    async fn ask_again<T: Transport>(&mut self, transport: &mut T, epoch: u64, call: &Call) -> Result<Heard, Halt> {
+        for _ in 1..MOST_TRIES {
+            match self.ask(transport, false, epoch, call).await {
+                Err(Halt::Next(Next::Wait(time))) if time <= LONGEST_ASKED => tokio::time::sleep(time).await,
+                other => {
+                    self.got_through();
+                    return other;
+                }
+            }
+        }
+        self.ask(transport, false, epoch, call).await
+    }
+
     async fn receipts_there<T: Transport>(
         &mut self,
         transport: &mut T,
@@ -198,7 +213,7 @@ impl Device {
         loop {
             let from = theirs.keys().last().map_or(1, |last| last + 1);
             let call = self.addressed(Call::get("/v1/subject/receipts").query(format!("from={from}")))?;
-            let heard = self.ask(transport, false, epoch, &call).await?;
+            let heard = self.ask_again(transport, epoch, &call).await?;
             let body = heard.success()?;
             let (ReceiptsAnswer::List(page) | ReceiptsAnswer::Named { receipts: page }) =
                 serde_json::from_slice(&body).map_err(|_| Error::Answer("a list of receipts"))?;
