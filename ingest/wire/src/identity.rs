@@ -19,7 +19,6 @@ const PURPOSE: &[u8] = b"candor/subject/v1";
 pub struct Seed(Zeroizing<[u8; 32]>);
 
 /// The key pair of one epoch: who a device is for that long.
-#[derive(Debug)]
 pub struct SubjectKey {
     pair: Ed25519KeyPair,
     public: PublicKey,
@@ -119,6 +118,13 @@ impl SubjectKey {
     }
 }
 
+impl Debug for SubjectKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        // The pair would print its public half, which is the subject's pseudonym.
+        f.write_str("SubjectKey(..)")
+    }
+}
+
 impl PublicKey {
     /// These bytes as a key; whether it is a point of the curve shows when it verifies something.
     #[must_use]
@@ -138,10 +144,17 @@ impl PublicKey {
         SubjectId::of_public_key(&self.0)
     }
 
-    /// Whether the holder of this key signed a message.
+    /// Whether the holder of this key signed a message. A key of small order has no holder: anybody can make signatures
+    /// that hold under it, one of them for many messages.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
+        !self.has_small_order() && UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
+    }
+
+    fn has_small_order(&self) -> bool {
+        let mut y = self.0;
+        y[31] &= 0x7f;
+        SMALL_ORDER.contains(&y)
     }
 }
 
@@ -181,6 +194,17 @@ impl<'de> Deserialize<'de> for PublicKey {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+/// y of the points of edwards25519 whose order divides 8, little-endian, also as p and p + 1 where that is another spelling.
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    *b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+    *b"\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+    *b"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05",
+    *b"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a",
+    *b"\xec\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+    *b"\xed\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+    *b"\xee\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+];
 
 /// A length for HKDF.
 struct Bytes32;

@@ -6,7 +6,7 @@ use super::{CONTENT_DIGEST, RequestHead, SignatureError};
 
 /// The signature base: a line for each component, and the parameters.
 ///
-/// `content_digest` is the header of that name, which a signer has not put into the request yet.
+/// `content_digest` stands for the header of that name, which a signer has not put into the request yet.
 pub(super) fn base<'c>(
     head: &RequestHead<'_>,
     content_digest: Option<&HeaderValue>,
@@ -19,14 +19,16 @@ pub(super) fn base<'c>(
         out.push_str(component);
         out.push_str("\": ");
         match component {
-            "@method" => out.push_str(head.method),
-            "@authority" => push_authority(&mut out, head.authority),
-            "@path" => out.push_str(if head.path.is_empty() { "/" } else { head.path }),
+            "@method" => out.push_str(visible(head.method)?),
+            "@authority" => push_authority(&mut out, visible(head.authority)?),
+            "@path" => out.push_str(if head.path.is_empty() { "/" } else { visible(head.path)? }),
             "@query" => {
                 out.push('?');
-                out.push_str(head.query.unwrap_or(""));
+                out.push_str(visible(head.query.unwrap_or(""))?);
             }
-            name if name == CONTENT_DIGEST.as_str() => push_value(&mut out, name, content_digest)?,
+            name if name == CONTENT_DIGEST.as_str() && content_digest.is_some() => {
+                push_value(&mut out, name, content_digest)?;
+            }
             name => push_value(&mut out, name, single(head.headers, name))?,
         }
         out.push('\n');
@@ -34,6 +36,16 @@ pub(super) fn base<'c>(
     out.push_str("\"@signature-params\": ");
     out.push_str(parameters);
     Ok(out)
+}
+
+/// The base is ASCII, and a line break would begin another component.
+fn visible(part: &str) -> Result<&str, SignatureError> {
+    let is_visible = part.bytes().all(|byte| byte.is_ascii_graphic());
+    is_visible.then_some(part).ok_or_else(|| {
+        SignatureError::invalid(
+            "method, authority, path and query are signed as they are sent: in visible ASCII, escaped",
+        )
+    })
 }
 
 /// In lower case, without the port that a scheme has by itself (RFC 9421, section 2.2.3).
