@@ -66,3 +66,45 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::identity::SubjectKey;
+
+    #[test]
+    fn the_base_and_its_signature_are_those_of_rfc_9421_appendix_b_2_6() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("date", "Tue, 20 Apr 2021 02:07:55 GMT"), ("content-type", "application/json"), ("content-length", "18")]
+        {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let head = RequestHead {
+            method: "POST",
+            authority: "example.com",
+            path: "/foo",
+            query: Some("param=Value&Pet=dog"),
+            headers: &headers,
+        };
+        let components = ["date", "@method", "@path", "@authority", "content-type", "content-length"];
+        let quoted = components.map(|name| format!("\"{name}\"")).join(" ");
+        let parameters = format!("({quoted});created=1618884473;keyid=\"test-key-ed25519\"");
+        let base = base(&head, None, components.into_iter(), &parameters).unwrap();
+        assert_eq!(
+            base,
+            "\"date\": Tue, 20 Apr 2021 02:07:55 GMT\n\"@method\": POST\n\"@path\": /foo\n\"@authority\": example.com\n\
+             \"content-type\": application/json\n\"content-length\": 18\n\"@signature-params\": (\"date\" \"@method\" \"@path\" \
+             \"@authority\" \"content-type\" \"content-length\");created=1618884473;keyid=\"test-key-ed25519\""
+        );
+        let seed = STANDARD.decode("n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcU=").unwrap();
+        let key = SubjectKey::of_seed(&seed.try_into().unwrap()).unwrap();
+        let signature = "wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==";
+        assert_eq!(STANDARD.encode(key.sign(base.as_bytes())), signature);
+        assert!(key.public().verify(base.as_bytes(), &STANDARD.decode(signature).unwrap()));
+    }
+}
