@@ -15,8 +15,8 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("candor-ingest", &["candor-policy", "candor-wire", "candor-store"]),
     ("candor-agent", &["candor-policy", "candor-wire"]),
     ("candor-cli", &["candor-policy", "candor-wire", "candor-store", "candor-ingest", "candor-agent"]),
-    // For a feature only: nothing of it is called.
-    ("candor-tests", &["candor-store"]),
+    // Of the store a feature only: nothing of it is called.
+    ("candor-tests", &["candor-store", "candor-wire"]),
 ];
 
 /// What only `store` may know.

@@ -1,4 +1,5 @@
-//! Drives the whole system from outside: the real binary, real sockets, real files. Nothing here calls the crates.
+//! Drives the whole system from outside: the real binary, real sockets, real files. Nothing here calls the crates, but for
+//! `candor-wire`, by which a device signs and checks.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -39,6 +40,7 @@ mod rpc;
 mod scan;
 mod sdk;
 mod signals;
+mod signatures;
 mod skip;
 mod slow;
 mod tls;
