@@ -42,6 +42,7 @@ mod rpc;
 mod scan;
 mod sdk;
 mod signals;
+mod signatures;
 mod signed;
 mod signer;
 mod skip;

@@ -47,6 +47,27 @@ pub fn path(leaves: &[Hash], index: usize) -> Vec<Hash> {
     below
 }
 
+/// Inclusion paths of all leaves, in order, and the root: one hash for each inner node.
+#[must_use]
+pub fn paths(leaves: &[Hash]) -> (Vec<Vec<Hash>>, Hash) {
+    let mut paths = vec![Vec::new(); leaves.len()];
+    let mut level = leaves.to_vec();
+    let mut height = 0;
+    while level.len() > 1 {
+        for (index, path) in paths.iter_mut().enumerate() {
+            // The last of an odd number has nobody beside it and moves up as it is.
+            path.extend(level.get((index >> height) ^ 1));
+        }
+        let pairs = level.chunks(2).map(|pair| match pair {
+            [left, right] => node_hash(left, right),
+            alone => alone[0],
+        });
+        level = pairs.collect();
+        height += 1;
+    }
+    (paths, level.first().copied().unwrap_or_else(|| root(&[])))
+}
+
 /// The root that a path leads to from a leaf, or none if the path has another length than the place asks for
 /// (RFC 9162, section 2.1.3.2).
 #[must_use]
@@ -116,6 +137,8 @@ mod tests {
         let all: Vec<Hash> = (0_u8..33).map(|n| leaf_hash(&[n])).collect();
         for size in 1..=all.len() {
             let leaves = &all[..size];
+            let every: Vec<_> = (0..size).map(|index| path(leaves, index)).collect();
+            assert_eq!(paths(leaves), (every, root(leaves)));
             for index in 0..size {
                 let path = path(leaves, index);
                 let lead = |index: usize, size: usize, path: &[Hash]| {

@@ -163,15 +163,10 @@ impl SignedReceipt {
 #[must_use]
 pub fn sign_group(key: &SubjectKey, leaves: &[Hash]) -> Vec<Proof> {
     let size = leaves.len() as u64;
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(&group_message(size, &merkle::root(leaves))));
-    let proof = |index: usize| Proof {
-        index: index as u64,
-        size,
-        path: merkle::path(leaves, index),
-        key: key.public(),
-        signature: signature.clone(),
-    };
-    (0..leaves.len()).map(proof).collect()
+    let (paths, root) = merkle::paths(leaves);
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(&group_message(size, &root)));
+    let proof = |(index, path)| Proof { index, size, path, key: key.public(), signature: signature.clone() };
+    (0..).zip(paths).map(proof).collect()
 }
 
 /// The message that is signed for a group: `"candor/receipts/v1\n" ‖ u64be size ‖ root`.

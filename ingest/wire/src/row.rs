@@ -3,6 +3,9 @@
 //! `docs/FORMAT.md`, "Rows in canonical encoding", fixes each byte. Only values count: a null is absence, so that a column
 //! that a table gains changes nothing.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -103,13 +106,19 @@ impl Rows {
 }
 
 /// Hash of the rows that one purpose stored of a batch, by stream: SHA-256 over, for each stream with rows in the order of
-/// names, `u32be len(stream) ‖ stream ‖ u64be rows` and each row in ascending order as `u32be len ‖ row`, duplicates kept.
+/// names, `u32be len(stream) ‖ stream ‖ u64be rows` and each row in ascending order as `u32be len ‖ row`, duplicates kept. A
+/// stream may come in several parts.
 #[must_use]
 pub fn hash_of<'a>(streams: impl IntoIterator<Item = (&'a str, Vec<&'a [u8]>)>) -> Hash {
-    let mut streams: Vec<(&str, Vec<&[u8]>)> = streams.into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
-    streams.sort_by_key(|(stream, _)| *stream);
+    let mut all: BTreeMap<&str, Vec<&[u8]>> = BTreeMap::new();
+    for (stream, rows) in streams {
+        match all.entry(stream) {
+            Entry::Vacant(first) => _ = first.insert(rows),
+            Entry::Occupied(more) => more.into_mut().extend(rows),
+        }
+    }
     let mut hash = Sha256::new();
-    for (stream, rows) in &mut streams {
+    for (stream, mut rows) in all.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         hash.update((stream.len() as u32).to_be_bytes());
         hash.update(stream.as_bytes());
         hash.update((rows.len() as u64).to_be_bytes());
@@ -259,7 +268,13 @@ fn value(tag: u8, bytes: &mut &[u8], lists: bool) -> Result<Value, RowError> {
             _ => return Err(RowError::Malformed),
         },
         b'i' => Value::Integer(i64::from_be_bytes(take(bytes)?)),
-        b'f' => Value::Float(f64::from_bits(u64::from_be_bytes(take(bytes)?))),
+        b'f' => {
+            let value = f64::from_bits(u64::from_be_bytes(take(bytes)?));
+            if value.is_nan() && value.to_bits() != NAN {
+                return Err(RowError::Malformed);
+            }
+            Value::Float(value)
+        }
         b's' => Value::Text(text(bytes)?),
         b't' => Value::Time(i64::from_be_bytes(take(bytes)?)),
         b'd' => {
@@ -269,9 +284,11 @@ fn value(tag: u8, bytes: &mut &[u8], lists: bool) -> Result<Value, RowError> {
         // Tables have no lists of lists: what says so could nest without an end.
         b'l' if lists => {
             let count = u32::from_be_bytes(take(bytes)?);
+            let mut kind = None;
             let elements = (0..count).map(|_| match take::<1>(bytes)?[0] {
                 b'n' => Ok(None),
-                tag => value(tag, bytes, false).map(Some),
+                tag if *kind.get_or_insert(tag) == tag => value(tag, bytes, false).map(Some),
+                _ => Err(RowError::Malformed),
             });
             Value::List(elements.collect::<Result<_, _>>()?)
         }

@@ -31,6 +31,8 @@ pub static FLEET: HeaderName = HeaderName::from_static("candor-fleet");
 pub static CONSENT: HeaderName = HeaderName::from_static("candor-consent");
 /// Running number of the batch, from 1.
 pub static BATCH: HeaderName = HeaderName::from_static("candor-batch");
+/// Set aside for what a device has to say of its receipts: covered wherever it is present.
+pub static RECEIPTS: HeaderName = HeaderName::from_static("candor-receipts");
 /// The value by which a source names an assigned subject.
 pub static SUBJECT: HeaderName = HeaderName::from_static("candor-subject");
 /// Global Privacy Control.
@@ -49,8 +51,8 @@ const LABEL: &str = "candor";
 /// What is covered always.
 const DERIVED: [&str; 4] = ["@method", "@authority", "@path", "@query"];
 /// What is covered where it is present.
-static HEADERS: [&HeaderName; 8] =
-    [&CONTENT_DIGEST, &CONTENT_TYPE, &CONTENT_ENCODING, &FLEET, &CONSENT, &BATCH, &SUBJECT, &GPC];
+static HEADERS: [&HeaderName; 9] =
+    [&CONTENT_DIGEST, &CONTENT_TYPE, &CONTENT_ENCODING, &FLEET, &CONSENT, &BATCH, &RECEIPTS, &SUBJECT, &GPC];
 /// [`http::header::CONTENT_TYPE`], so that it can be pointed to.
 static CONTENT_TYPE: HeaderName = http::header::CONTENT_TYPE;
 /// [`http::header::CONTENT_ENCODING`], likewise.
@@ -63,7 +65,7 @@ pub const SKEW: i64 = 30;
 const MOST_BYTES: usize = 2_048;
 
 /// A request as far as its signature can cover it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     /// `POST`.
     pub method: &'a str,
@@ -93,7 +95,7 @@ pub struct SignatureHeaders {
 pub struct Nonce {
     /// SHA-256 of key and nonce, first 16 bytes.
     pub id: [u8; 16],
-    /// Second since 1970 from which the signature holds no more, whatever the clocks say.
+    /// First second since 1970 at which the signature holds no more: until then the nonce is remembered.
     pub expires: i64,
 }
 
@@ -104,7 +106,7 @@ pub struct Verified {
     pub key: PublicKey,
     /// The nonce.
     pub nonce: Nonce,
-    /// SHA-256 that the body must have, as it is sent.
+    /// SHA-256 that the body must have, as it is sent; also where there is none, if the request named one.
     pub digest: Option<[u8; 32]>,
     /// [`FLEET`].
     pub fleet: Option<String>,
@@ -129,7 +131,7 @@ pub struct SignatureError {
 /// Signs a request; `created` and `expires` are seconds since 1970.
 ///
 /// # Errors
-/// If a header that must be covered occurs twice or is not visible ASCII.
+/// If something that must be covered occurs twice or is not visible ASCII.
 pub fn sign(
     key: &SubjectKey,
     head: &RequestHead<'_>,
@@ -139,8 +141,9 @@ pub fn sign(
 ) -> Result<SignatureHeaders, SignatureError> {
     let content_digest = body.map(digest_header).transpose()?;
     let mut covered: Vec<&str> = DERIVED.to_vec();
-    covered.extend(content_digest.is_some().then_some(CONTENT_DIGEST.as_str()));
-    let present = HEADERS.iter().filter(|name| **name != CONTENT_DIGEST && head.headers.contains_key(**name));
+    let is_there =
+        |name: &HeaderName| head.headers.contains_key(name) || (*name == CONTENT_DIGEST && content_digest.is_some());
+    let present = HEADERS.iter().filter(|name| is_there(name));
     covered.extend(present.map(|name| name.as_str()));
     let quoted: Vec<String> = covered.iter().map(|name| format!("\"{name}\"")).collect();
     let parameters = format!(
@@ -178,15 +181,14 @@ pub fn verify(head: &RequestHead<'_>, has_body: bool, now: i64) -> Result<Verifi
         Some(_) => Some(input::sha256(one(headers, &CONTENT_DIGEST)?)?),
         None => None,
     };
-    let message =
-        base(head, headers.get(&CONTENT_DIGEST), input.components.iter().map(String::as_str), &input.parameters)?;
+    let message = base(head, None, input.components.iter().map(String::as_str), &input.parameters)?;
     if !input.key.verify(message.as_bytes(), &signature) {
         let mend = "the signature does not hold: sign the request as it is sent, with the key that keyid names";
         return Err(SignatureError::invalid(mend));
     }
     Ok(Verified {
         key: input.key,
-        nonce: Nonce { id: input.nonce_id(), expires: input.expires + SKEW },
+        nonce: Nonce { id: input.nonce_id(), expires: input.expires + SKEW + 1 },
         digest,
         fleet: text(headers, &FLEET)?.map(str::to_owned),
         consent: number(headers, &CONSENT)?,
@@ -208,6 +210,13 @@ impl SignatureError {
 
     fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Reason::SignatureInvalid, message)
+    }
+}
+
+impl std::fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Headers hold tokens, and a query may hold anything.
+        write!(f, "RequestHead({} headers)", self.headers.len())
     }
 }
 
@@ -258,7 +267,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<i64>, SignatureError> {
     let Some(value) = text(headers, name)? else { return Ok(None) };
-    let number = value.parse::<i64>().ok().filter(|number| *number >= 0 && is_plain(value));
+    let number = value.parse::<i64>().ok().filter(|number| (0..1 << 53).contains(number) && is_plain(value));
     number.map(Some).ok_or_else(|| SignatureError::invalid(format!("the header {name} must be a whole number, like 7")))
 }
 

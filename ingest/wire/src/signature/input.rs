@@ -8,7 +8,7 @@ use crate::identity::PublicKey;
 use crate::reason::Reason;
 
 /// Most components of a signature: all that there are.
-const MOST_COMPONENTS: usize = 12;
+const MOST_COMPONENTS: usize = 13;
 /// Fewest and most characters of a nonce.
 const NONCE: std::ops::RangeInclusive<usize> = 16..=64;
 
@@ -101,8 +101,11 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], SignatureError> {
 
 fn member(text: &str, label: &str) -> Result<ListEntry, SignatureError> {
     let parsed: Option<Dictionary> = Parser::new(text).parse().ok();
-    parsed.and_then(|mut dictionary| dictionary.swap_remove(label)).ok_or_else(|| {
-        SignatureError::invalid(format!("the headers of the signature must be as in RFC 9421, with the label {label}"))
+    let only = parsed.filter(|dictionary| dictionary.len() == 1);
+    only.and_then(|mut dictionary| dictionary.swap_remove(label)).ok_or_else(|| {
+        let form =
+            format!("the headers of the signature must be as in RFC 9421, with one signature of the label {label}");
+        SignatureError::invalid(form)
     })
 }
 

@@ -142,8 +142,9 @@ impl SignedStatement {
         if !is_name(&self.fleet) {
             return invalid("fleet", "the name of the service's catalogue");
         }
-        if self.sequence < 1 || self.sequence as u32 == 0 {
-            return invalid("sequence", "instance·2^32 + n, n from 1");
+        // From 2^53 on, RFC 8785 writes several numbers alike: a signature would hold for each.
+        if !(1..1 << 53).contains(&self.sequence) || self.sequence & 0xffff_ffff == 0 {
+            return invalid("sequence", "instance·2^32 + n, n from 1, below 2^53");
         }
         if hex::decode(&self.previous).is_none_or(|bytes| bytes.len() != 32) {
             return invalid("previous", "64 lower-case hex digits");
@@ -287,6 +288,7 @@ mod tests {
         for (change, field) in [
             ((|s| s.sequence = 1 << 32) as fn(&mut SignedStatement), "sequence"),
             (|s| s.sequence = -1, "sequence"),
+            (|s| s.sequence = (1 << 53) | 1, "sequence"),
             (|s| s.previous = "x".to_owned(), "previous"),
             (|s| s.fleet = String::new(), "fleet"),
             (|s| s.notice.language = "d e".to_owned(), "notice.language"),

@@ -1,0 +1,212 @@
+//! The vectors of `docs/FORMAT.md`, from identity to rows. The page has them from `tests/python/vectors.py`, which computes
+//! each with Python's hashlib and hmac and PyPI `cryptography`, without a line of ours.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use candor_policy::consent::ConsentState::{Given, Refused};
+use candor_policy::hex;
+use candor_wire::identity::{Seed, SubjectKey};
+use candor_wire::merkle;
+use candor_wire::receipt::{PurposeReceipt, Receipt, SignedReceipt, sign_group};
+use candor_wire::row::{Rows, hash_of};
+use candor_wire::signature::{self, RequestHead};
+use candor_wire::statement::{Notice, SignedStatement};
+use http::{HeaderMap, HeaderValue};
+
+const PAGE: &str = include_str!("../../../docs/FORMAT.md");
+const BODY: &[u8] = b"{\"resourceLogs\":[]}";
+const ROWS_HASH: &str = "bbffe4b707f17e39c9264f727d826340280417ef853e3026213f2815efe579fc";
+
+fn says(section: &str, vector: &str) {
+    let (_, after) = PAGE.split_once(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
+    let text = after.split("\n## ").next().unwrap();
+    assert!(text.contains(vector), "{section} does not say {vector}");
+}
+
+fn key(epoch: u64) -> SubjectKey {
+    SubjectKey::derive(&Seed::new([7; 32]), "acme-fleet", epoch).unwrap()
+}
+
+#[test]
+fn identity() {
+    for epoch in [0, 1] {
+        let key = key(epoch);
+        let subject = key.subject_id();
+        let row = format!(
+            "| {epoch} | `{}` | `{}` | `{}` |",
+            key.public(),
+            hex::encode(subject.as_bytes()),
+            subject.in_table("analytics").as_str()
+        );
+        says("Identity", &row);
+    }
+    let seed = "2c1af0132c1c712523d96105a29c88203eb0c996719b470418989004ed0cc216";
+    says("Identity", seed);
+    let of_seed = SubjectKey::of_seed(&hex::decode(seed).unwrap().try_into().unwrap()).unwrap();
+    assert_eq!(of_seed.public(), key(0).public());
+    says("Identity", &hex::encode(&*Seed::new([7; 32]).expand(b"candor/spool/v1").unwrap()));
+}
+
+#[test]
+fn signed_request() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("candor-fleet", "acme-fleet"),
+        ("candor-consent", "1"),
+        ("candor-batch", "17"),
+        ("sec-gpc", "1"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let head =
+        RequestHead { method: "POST", authority: "candor.example", path: "/v1/logs", query: None, headers: &headers };
+    let nonce = std::array::from_fn(|n| n as u8);
+    let signed = signature::sign(&key(0), &head, Some(BODY), (1_795_377_600, 1_795_377_660), nonce).unwrap();
+    let digest = signed.content_digest.unwrap();
+    says("Signed requests", &format!("Content-Digest: {}\n", digest.to_str().unwrap()));
+    says("Signed requests", &format!("Signature-Input: {}\n", signed.signature_input.to_str().unwrap()));
+    says("Signed requests", &format!("Signature: {}\n", signed.signature.to_str().unwrap()));
+    let mut sent = headers.clone();
+    sent.insert("content-digest", digest);
+    sent.insert("signature-input", signed.signature_input);
+    sent.insert("signature", signed.signature);
+    let verified = signature::verify(&RequestHead { headers: &sent, ..head }, true, 1_795_377_600).unwrap();
+    says("Signed requests", &format!("`{}`", hex::encode(&verified.nonce.id)));
+}
+
+#[test]
+fn reasons() {
+    for reason in candor_wire::reason::Reason::ALL {
+        says("Signed requests", &format!("| `{reason}` |"));
+    }
+}
+
+#[test]
+fn statement() {
+    let draft = SignedStatement {
+        fleet: "acme-fleet".to_owned(),
+        key: key(0).public(),
+        sequence: (1 << 32) | 1,
+        previous: SignedStatement::nothing_before(),
+        purposes: BTreeMap::from([("analytics".to_owned(), Given), ("marketing".to_owned(), Refused)]),
+        notice: Notice { version: "2026-01".to_owned(), language: "de".to_owned() },
+        age_from: Some(18),
+        expires: Some("2027-01-01".to_owned()),
+        granted_at: Some("2026-01-31T12:00:00Z".to_owned()),
+        gpc: true,
+        guardian: false,
+        closes: false,
+        signature: String::new(),
+    };
+    let statement = draft.sign(&key(0)).unwrap();
+    says("Signed statements", &format!("`{}`", statement.signature));
+    says("Signed statements", &format!("`{}`", statement.hash().unwrap()));
+}
+
+#[test]
+fn rows() {
+    let mut words = ListBuilder::new(StringBuilder::new());
+    words.append_value([Some("ä"), None]);
+    let first: [(&str, ArrayRef); 10] = [
+        ("event", Arc::new(StringArray::from(vec!["phone.app.opened"]))),
+        ("time", Arc::new(TimestampMicrosecondArray::from(vec![1_795_377_600_500_000]).with_timezone("UTC"))),
+        ("subject", Arc::new(StringArray::from(vec!["7dc95bac9da00216200fb6d600cb7889"]))),
+        ("batch", Arc::new(Int64Array::from(vec![3]))),
+        ("consent_seq", Arc::new(Int64Array::from(vec![1]))),
+        ("decision", Arc::new(Int32Array::from(vec![2]))),
+        ("charging", Arc::new(BooleanArray::from(vec![true]))),
+        ("load", Arc::new(Float64Array::from(vec![-0.0]))),
+        ("heat", Arc::new(Float64Array::from(vec![-f64::NAN]))),
+        ("words", Arc::new(words.finish())),
+    ];
+    let second: [(&str, ArrayRef); 3] = [
+        ("event", Arc::new(StringArray::from(vec!["phone.app.closed"]))),
+        ("decision", Arc::new(Int32Array::from(vec![-1]))),
+        ("load", Arc::new(Float64Array::from(vec![None]))),
+    ];
+    let first = Rows::encode(&RecordBatch::try_from_iter(first).unwrap(), 20_779).unwrap();
+    let second =
+        Rows::encode(&RecordBatch::try_from_iter(second.map(|(name, cells)| (name, cells))).unwrap(), 20_779).unwrap();
+    let (first, second) = (first.row(0), second.row(0));
+    says("Rows in canonical encoding", &hex::encode(first));
+    says("Rows in canonical encoding", &hex::encode(second));
+    let hash = hash_of([("phone", vec![second, first, second]), ("car", vec![second])]);
+    assert_eq!(hex::encode(&hash), ROWS_HASH);
+    says("Rows in canonical encoding", ROWS_HASH);
+}
+
+fn receipt(batch: u64) -> Receipt {
+    let dropped = |count| BTreeMap::from([("no_consent".to_owned(), count)]);
+    let analytics =
+        PurposeReceipt { batch: Some(3), dropped: dropped(2), offered: 5, rows: Some(ROWS_HASH.to_owned()), stored: 3 };
+    let marketing = PurposeReceipt { dropped: dropped(5), offered: 5, ..PurposeReceipt::default() };
+    Receipt {
+        batch,
+        body: "6e8a0c7b2e88c8fd437e4b5ab947d4c7a17040d8de489f4bd7dc8081135856a6".to_owned(),
+        catalogue: "0a".repeat(32),
+        checkpoint: None,
+        consent: Some(1),
+        fleet: "acme-fleet".to_owned(),
+        policy: "0b".repeat(32),
+        purposes: BTreeMap::from([("analytics".to_owned(), analytics), ("marketing".to_owned(), marketing)]),
+        received_at: 1_795_377_600_500_000,
+        seal_by: 1_795_378_200_500_000,
+        subject: hex::encode(key(0).subject_id().as_bytes()),
+    }
+}
+
+fn group() -> Vec<SignedReceipt> {
+    let receipts = [17, 18, 19].map(receipt);
+    let leaves = receipts.clone().map(|receipt| merkle::leaf_hash(receipt.to_json().unwrap().as_bytes()));
+    let proofs = sign_group(&SubjectKey::of_seed(&[8; 32]).unwrap(), &leaves);
+    receipts.into_iter().zip(proofs).map(|(receipt, proof)| SignedReceipt { receipt, proof }).collect()
+}
+
+#[test]
+fn receipts() {
+    let group = group();
+    says("Receipts", &group[0].receipt.to_json().unwrap());
+    let leaves: Vec<_> = group.iter().map(|one| merkle::leaf_hash(one.receipt.to_json().unwrap().as_bytes())).collect();
+    for hash in leaves.iter().chain([&merkle::root(&leaves)]) {
+        says("Receipts", &format!("`{}`", hex::encode(hash)));
+    }
+    for hash in group.iter().flat_map(|one| &one.proof.path) {
+        says("Receipts", &format!("`{}`", URL_SAFE_NO_PAD.encode(hash)));
+    }
+    let proof = &group[0].proof;
+    says("Receipts", &format!("`{}`", proof.key));
+    says("Receipts", &format!("`{}`", proof.signature));
+    for signed in &group {
+        assert_eq!(signed.verify(&proof.key), Ok(()));
+        assert_eq!(SignedReceipt::from_header(&signed.to_header().unwrap()).unwrap(), *signed);
+    }
+}
+
+#[test]
+fn a_receipt_with_any_byte_changed_proves_nothing() {
+    let group = group();
+    let known = group[0].proof.key;
+    for signed in &group {
+        let json = serde_json::to_string(signed).unwrap();
+        for at in 0..json.len() {
+            for other in ['0', '1', 'a', 'A', '"', ' '] {
+                let mut changed = json.clone().into_bytes();
+                if changed[at] == other as u8 {
+                    continue;
+                }
+                changed[at] = other as u8;
+                let Ok(read) = SignedReceipt::from_header(&URL_SAFE_NO_PAD.encode(&changed)) else { continue };
+                assert!(read.verify(&known).is_err(), "{}", String::from_utf8_lossy(&changed));
+            }
+        }
+        assert!(SignedReceipt::from_header(&URL_SAFE_NO_PAD.encode(&json[1..])).is_err());
+    }
+}
