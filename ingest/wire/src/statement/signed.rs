@@ -143,7 +143,7 @@ impl SignedStatement {
             return invalid("fleet", "the name of the service's catalogue");
         }
         // From 2^53 on, RFC 8785 writes several numbers alike: a signature would hold for each.
-        if !(1..1 << 53).contains(&self.sequence) || self.sequence & 0xffff_ffff == 0 {
+        if !(1..1 << 53).contains(&self.sequence) || self.sequence as u32 == 0 {
             return invalid("sequence", "instance·2^32 + n, n from 1, below 2^53");
         }
         if hex::decode(&self.previous).is_none_or(|bytes| bytes.len() != 32) {
