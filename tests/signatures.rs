@@ -1,4 +1,4 @@
-//! Signed requests beside an implementation that is not ours: PyPI `http-message-signatures` verifies what we sign, and we
+//! Signed requests beside an implementation that is not ours: `http-message-signatures` of `PyPI` verifies what we sign, and we
 //! verify what it signs (`tests/python/signatures.py`).
 
 use std::io::Write;
