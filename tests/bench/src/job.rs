@@ -5,8 +5,6 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use crate::RECORDS;
-
 /// The numbers of a record, from a draw. Each has the same length whatever it is, so that it can be patched into a request:
 /// three bytes as a varint and five digits, one and two, four characters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,9 +30,11 @@ impl Numbers {
 /// Stands where the time of each record goes: 19 digits, like every time of our days.
 pub(crate) const TIME: u64 = 9_123_456_789_012_345_678;
 
-/// Request number `which`: its records come from `subjects` devices.
-pub(crate) fn request(which: usize, subjects: usize) -> ExportLogsServiceRequest {
-    let log_records = (0..RECORDS).map(|row| record(which, (which * RECORDS + row) % subjects, row)).collect();
+/// Request number `which`: its `records` come from `subjects` devices.
+pub(crate) fn request(which: usize, subjects: usize, records: usize) -> ExportLogsServiceRequest {
+    let log_records = (0..records)
+        .map(|row| record(which, which * records + row, (which * records + row) % subjects, row))
+        .collect();
     let resource = Resource {
         attributes: vec![text("service.name", "bench-fleet".into()), text("region", "DE".into())],
         ..Resource::default()
@@ -48,13 +48,13 @@ pub(crate) fn request(which: usize, subjects: usize) -> ExportLogsServiceRequest
     }
 }
 
-fn record(which: usize, subject: usize, row: usize) -> LogRecord {
+fn record(which: usize, number: usize, subject: usize, row: usize) -> LogRecord {
     // The same in service and floor.
     let draw = |salt: u64| mix(salt ^ (which as u64) << 32 ^ row as u64);
     let packages = ["org.example.mail", "org.example.maps", "org.example.health", "org.example.camera"];
     let screens = ["home", "list", "detail", "settings", "search"];
     let account = subject % 1_000_000;
-    let numbers = Numbers::of((which * RECORDS + row) as u64);
+    let numbers = Numbers::of(number as u64);
     LogRecord {
         time_unix_nano: TIME,
         event_name: "bench.sample".into(),

@@ -4,6 +4,7 @@ pub mod client;
 mod job;
 mod json;
 pub mod requests;
+pub mod signed;
 
 /// Records in one request.
 pub const RECORDS: usize = 500;

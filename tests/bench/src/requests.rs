@@ -46,6 +46,7 @@ pub struct Requests {
     protocol: Protocol,
     templates: Vec<Template>,
     subjects: usize,
+    records: usize,
     next: u64,
 }
 
@@ -67,8 +68,14 @@ impl Requests {
     /// Requests whose records come from `subjects` devices. What `first` requests before would have said is left out.
     #[must_use]
     pub fn new(protocol: Protocol, subjects: usize, first: u64) -> Self {
-        let templates = (0..TEMPLATES).map(|which| Template::new(protocol, which, subjects)).collect();
-        Self { protocol, templates, subjects, next: first }
+        Self::of(protocol, subjects, first, RECORDS)
+    }
+
+    /// The same with another number of records in a request, for fleets that the templates name by themselves.
+    #[must_use]
+    pub fn of(protocol: Protocol, subjects: usize, first: u64, records: usize) -> Self {
+        let templates = (0..TEMPLATES).map(|which| Template::new(protocol, which, subjects, records)).collect();
+        Self { protocol, templates, subjects, records, next: first }
     }
 
     /// The next request's body.
@@ -76,8 +83,8 @@ impl Requests {
         let template = &self.templates[self.next as usize % TEMPLATES];
         body.clear();
         body.extend_from_slice(&template.body);
-        let first = self.next * RECORDS as u64;
-        for (at, row) in (first..first + RECORDS as u64).enumerate() {
+        let first = self.next * self.records as u64;
+        for (at, row) in (first..first + self.records as u64).enumerate() {
             let (time, numbers) = (START + row * STEP, Numbers::of(row));
             let places = (template.times[at], template.durations[at], template.levels[at], template.temperatures[at]);
             match self.protocol {
@@ -97,8 +104,8 @@ impl Requests {
 }
 
 impl Template {
-    fn new(protocol: Protocol, which: usize, subjects: usize) -> Self {
-        let request = job::request(which, subjects);
+    fn new(protocol: Protocol, which: usize, subjects: usize, records: usize) -> Self {
+        let request = job::request(which, subjects, records);
         let message = || request.encode_to_vec();
         let (body, mark, skip) = match protocol {
             Protocol::Json => (json::encode(&request), job::TIME.to_string().into_bytes(), 0),
@@ -116,14 +123,14 @@ impl Template {
         // Whole numbers are in quotes.
         let (durations, levels) = (after("duration_ms", "intValue", 1), after("battery.level", "intValue", 1));
         let temperatures = after("battery.temperature_c", "doubleValue", 0);
-        assert!([&durations, &levels, &temperatures].iter().all(|places| places.len() == RECORDS));
+        assert!([&durations, &levels, &temperatures].iter().all(|places| places.len() == records));
         let (mut devices, mut accounts) = (Vec::new(), Vec::new());
         if subjects > NAMED {
             devices.extend(places(&body, b"device-").map(|at| at + 7));
             accounts.extend(places(&body, b"user").map(|at| at + 4));
-            assert_eq!((devices.len(), accounts.len()), (RECORDS, 2 * RECORDS));
+            assert_eq!((devices.len(), accounts.len()), (records, 2 * records));
         }
-        assert_eq!(times.len(), RECORDS);
+        assert_eq!(times.len(), records);
         Self { body, times, durations, levels, temperatures, devices, accounts }
     }
 }
@@ -234,7 +241,7 @@ mod tests {
         // The first request's numbers are those of its template.
         let (mut patched, which) = (Vec::new(), 5);
         Requests::new(Protocol::Json, 1_000, which).next_body(&mut patched);
-        let written = String::from_utf8(json::encode(&job::request(which as usize, 1_000))).unwrap();
+        let written = String::from_utf8(json::encode(&job::request(which as usize, 1_000, RECORDS))).unwrap();
         let times = |text: &str| text.replace(&job::TIME.to_string(), "");
         let without: String = (0..RECORDS as u64).fold(String::from_utf8(patched).unwrap(), |text, row| {
             text.replace(&(START + (which * RECORDS as u64 + row) * STEP).to_string(), "")
