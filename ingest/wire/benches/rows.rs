@@ -19,7 +19,7 @@ const ROWS: usize = 2_000;
 
 /// Rows as devices send them: twelve columns, of which a third of the fields is null.
 fn batch() -> RecordBatch {
-    let some = |n: usize, column: usize| (n + column) % 3 != 0;
+    let some = |n: usize, column: usize| !(n + column).is_multiple_of(3);
     let text = |column: usize, words: [&'static str; 3]| -> ArrayRef {
         Arc::new((0..ROWS).map(|n| some(n, column).then_some(words[n % 3])).collect::<StringArray>())
     };
@@ -56,7 +56,7 @@ fn rows(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(ROWS as u64));
     group.bench_function("encode", |bencher| bencher.iter(|| Rows::encode(black_box(&batch), 20_779)));
     group.bench_function("hash_of", |bencher| {
-        bencher.iter(|| hash_of([("phone", black_box(&encoded).iter().collect())]))
+        bencher.iter(|| hash_of([("phone", black_box(&encoded).iter().collect())]));
     });
     group.bench_function("encode and hash_of", |bencher| {
         bencher

@@ -1,4 +1,5 @@
 //! Rows in canonical encoding: one encoding a row, one row an encoding. A failure prints the input and proptest's seed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests stop where a test would")]
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Signed requests from outside: whatever is signed is taken, whatever is changed afterwards is refused by name, and no
 //! header takes a verifier apart. A failure prints the input, and proptest's seed with it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests stop where a test would")]
 
 use candor_wire::identity::{Seed, SubjectKey};
 use candor_wire::reason::Reason;
@@ -172,11 +173,12 @@ proptest! {
     }
 }
 
+type Change = fn(&mut Request);
+
 #[test]
 fn every_part_that_is_changed_is_refused_by_name() {
     use Reason::{BatchNumber, SignatureInvalid, SignatureMissing, SignatureTime};
     assert_eq!(signed().refusal(), None);
-    type Change = fn(&mut Request);
     let changes: [(&str, Reason, Change); 9] = [
         ("method", SignatureInvalid, |r| r.method = "PUT".to_owned()),
         ("authority", SignatureInvalid, |r| r.authority = "candor.example".to_owned()),
@@ -197,10 +199,10 @@ fn every_part_that_is_changed_is_refused_by_name() {
         assert_eq!(request.refusal(), Some(reason), "{what}");
     }
     for name in COVERED.into_iter().chain(["content-digest", "signature-input", "signature"]) {
-        let mut changed = signed();
-        let value = changed.get(name);
-        changed.set(name, if name == "content-digest" { "sha-256=:AAAA:" } else { "2" });
-        assert_eq!(changed.refusal(), Some(SignatureInvalid), "{name} changed");
+        let mut altered = signed();
+        let value = altered.get(name);
+        altered.set(name, if name == "content-digest" { "sha-256=:AAAA:" } else { "2" });
+        assert_eq!(altered.refusal(), Some(SignatureInvalid), "{name} changed");
         let mut doubled = signed();
         doubled.headers.append(name, HeaderValue::from_str(&value).unwrap());
         assert_eq!(doubled.refusal(), Some(SignatureInvalid), "{name} doubled");
