@@ -24,7 +24,7 @@ use crate::receipts::{self, Told};
 use crate::repeats::Claim;
 use crate::reply::Reply;
 use crate::segment::FOLDER;
-use crate::segment::codec::Encoded;
+use crate::segment::codec::{Encoded, receipt_json};
 use crate::segment::writer::{CreateError, SegmentWriter, frame_len};
 use crate::shared::{Gauges, Shared, end_process};
 
@@ -170,7 +170,7 @@ impl Appender {
             purpose.batch = Some(count);
             stored.push((number, count));
         }
-        let json = receipts::json_of(receipt)?;
+        let json = receipt_json(receipt)?;
         encoded.add_receipt(&json)?;
         let lsn = self.write(&encoded)?;
         self.shared.batches.change(key, |batches| {

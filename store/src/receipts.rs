@@ -10,10 +10,10 @@ use candor_wire::identity::SubjectKey;
 use candor_wire::merkle;
 use candor_wire::receipt::{Proof, PurposeReceipt, Receipt, SignedReceipt, sign_group};
 use candor_wire::row::{self, Rows};
-use hashbrown::HashMap;
 
 use crate::error::{Error, Kind};
 use crate::reply::Reply;
+use crate::segment::codec::receipt_json;
 use crate::shared::lock;
 use crate::signed::SignedBatch;
 use crate::table::layout;
@@ -72,8 +72,8 @@ pub(crate) struct RecentReceipts {
     by_batch: Mutex<ByBatch>,
 }
 
-/// (subject, number) → lsn and what its device gets.
-type ByBatch = HashMap<(LedgerId, u64), (u64, Arc<Told>), foldhash::fast::FixedState>;
+/// (subject, number) → lsn and what its device gets; ordered, so that those of one subject are found without looking at others'.
+type ByBatch = BTreeMap<(LedgerId, u64), (u64, Arc<Told>)>;
 
 /// What a device is told of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,21 +94,13 @@ impl RecentReceipts {
     /// Those of a subject from a number on, in order.
     pub(crate) fn from(&self, subject: &LedgerId, from: u64) -> Vec<Arc<Told>> {
         let by_batch = lock(&self.by_batch);
-        let of_subject = by_batch.iter().filter(|((of, number), _)| of == subject && *number >= from);
-        let mut told: Vec<Arc<Told>> = of_subject.map(|(_, (_, told))| Arc::clone(told)).collect();
-        told.sort_by_key(|told| told.receipt.batch);
-        told
+        by_batch.range((*subject, from)..=(*subject, u64::MAX)).map(|(_, (_, told))| Arc::clone(told)).collect()
     }
 
     /// Forgets what the ledger has.
     pub(crate) fn forget_up_to(&self, lsn: u64) {
         lock(&self.by_batch).retain(|_, (at, _)| *at > lsn);
     }
-}
-
-/// The bytes that are hashed and kept.
-pub(crate) fn json_of(receipt: &Receipt) -> Result<String, Error> {
-    receipt.to_json().map_err(|why| fault(&why))
 }
 
 /// Signs receipts that became durable together: a proof for each.
@@ -119,7 +111,7 @@ pub(crate) fn sign<'a>(key: &SubjectKey, jsons: impl Iterator<Item = &'a str>) -
 
 /// A receipt of before, signed anew: a group of its own.
 pub(crate) fn sign_again(key: &SubjectKey, receipt: Receipt) -> Result<SignedReceipt, Error> {
-    let proof = sign(key, [json_of(&receipt)?.as_str()].into_iter()).pop();
+    let proof = sign(key, [receipt_json(&receipt)?.as_str()].into_iter()).pop();
     proof.map(|proof| SignedReceipt { receipt, proof }).ok_or_else(|| fault(&"a group of one has no proof"))
 }
 

@@ -15,6 +15,9 @@ use crate::segment::frame::{BatchFrame, BatchHeader, Frame, FrameTable, TableSpa
 use crate::segment::fresh::fresh;
 use crate::segment::layout::{BATCH, MAX_PAYLOAD, NUMBERED, STATEMENT};
 
+/// What the running number of a purpose takes at most.
+const LONGEST_NUMBER: &str = "\"batch\":9007199254740991,";
+
 /// A payload ready to be appended, checksum included; only its lsn is missing.
 pub(crate) struct Encoded {
     pub(crate) kind: u32,
@@ -91,6 +94,11 @@ pub(crate) fn decode_statement(lsn: u64, payload: &[u8]) -> Result<Statement, Er
     serde_json::from_slice(payload).map_err(|_| not_decoded(lsn, "its statement is not the JSON of this version"))
 }
 
+/// The bytes of a receipt that are hashed, signed and kept.
+pub(crate) fn receipt_json(receipt: &Receipt) -> Result<String, Error> {
+    receipt.to_json().map_err(|error| not_encoded(&error))
+}
+
 impl Encoded {
     fn new(kind: u32, payload: Vec<u8>, rows: u64) -> Result<Self, Error> {
         if payload.len() > MAX_PAYLOAD {
@@ -103,6 +111,14 @@ impl Encoded {
         }
         let payload_crc = crc32c::crc32c(&payload);
         Ok(Self { kind, payload, payload_crc, rows })
+    }
+
+    /// Makes room for a receipt, so that the appender need not move the rows when it comes. The draft lacks the running numbers
+    /// of its purposes.
+    pub(crate) fn reserve_for(&mut self, draft: &Receipt) -> Result<(), Error> {
+        let numbers = draft.purposes.len() * LONGEST_NUMBER.len();
+        self.payload.reserve_exact(receipt_json(draft)?.len() + numbers + size_of::<u32>());
+        Ok(())
     }
 
     /// Makes a batch a numbered one: its receipt goes behind everything else, and is known at the append only.
@@ -163,7 +179,10 @@ fn split_receipt(lsn: u64, payload: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 }
 
 fn read_receipt(lsn: u64, json: &[u8]) -> Result<Receipt, Error> {
-    serde_json::from_slice(json).map_err(|_| not_decoded(lsn, "its receipt is not the JSON of this version"))
+    let receipt: Option<Receipt> = serde_json::from_slice(json).ok();
+    // Its device has the hash of these bytes: whatever would be written otherwise is not what was signed.
+    let same = |receipt: &Receipt| receipt.to_json().is_ok_and(|again| again.as_bytes() == json);
+    receipt.filter(same).ok_or_else(|| not_decoded(lsn, "its receipt is not the JSON of this version"))
 }
 
 fn split(lsn: u64, payload: &[u8]) -> Result<(BatchHeader, &[u8]), Error> {
@@ -225,6 +244,57 @@ mod tests {
             prop_assert_eq!(&frame.tables[1].rows, &rows);
             prop_assert_eq!(&frame.tables[1].purpose, "q");
             prop_assert_eq!(decode_header(BATCH, 7, &encoded.payload).unwrap(), frame.header);
+        }
+    }
+
+    #[test]
+    fn a_receipt_is_behind_everything_else_and_comes_back_byte_for_byte() {
+        let (header, rows) = (testing::numbered_header(7), testing::some_rows(3));
+        let mut encoded = encode_batch(header, [("p", "a.b", &rows)]).unwrap();
+        let plain = encoded.payload.clone();
+        let receipt = testing::receipt(1, 7);
+        let mut draft = receipt.clone();
+        draft.purposes.values_mut().for_each(|purpose| purpose.batch = None);
+        encoded.reserve_for(&draft).unwrap();
+        let place = encoded.payload.as_ptr();
+        let json = receipt_json(&receipt).unwrap();
+        encoded.add_receipt(&json).unwrap();
+        assert_eq!(encoded.payload.as_ptr(), place, "rows were moved for a receipt");
+        assert_eq!((encoded.kind, encoded.rows), (NUMBERED, 3));
+        assert_eq!(crc32c::crc32c(&encoded.payload), encoded.payload_crc);
+        assert_eq!(encoded.payload, [&plain[..], json.as_bytes(), &(json.len() as u32).to_le_bytes()].concat());
+        let Frame::Batch(frame) = decode(NUMBERED, 9, &encoded.payload).unwrap() else { panic!() };
+        assert_eq!((frame.receipt.as_deref(), frame.number_for("p")), (Some(&receipt), Some(7)));
+        assert_eq!((frame.number_for("q"), &frame.tables[0].rows), (None, &rows));
+        assert_eq!(frame.to_payload().unwrap(), encoded.payload);
+        println!("a receipt of one purpose: {} bytes of JSON", json.len());
+    }
+
+    #[test]
+    fn a_receipt_that_is_not_the_bytes_that_were_signed_is_refused() {
+        let json = receipt_json(&testing::receipt(1, 7)).unwrap();
+        let sealed = |json: &str| {
+            let mut encoded = encode_batch(testing::numbered_header(7), []).unwrap();
+            encoded.add_receipt(json).unwrap();
+            (decode(NUMBERED, 1, &encoded.payload).map(drop), decode_receipt(NUMBERED, 1, &encoded.payload).map(drop))
+        };
+        assert!(matches!(sealed(&json), (Ok(()), Ok(()))));
+        let others = [
+            "{}".to_owned(),
+            String::new(),
+            json.replace("{\"batch\"", "{ \"batch\""),
+            json.replacen("\"batch\":7", "\"batch\":7.0", 1),
+            json.replacen("\"batch\":7", "\"batch\":9007199254740993", 1),
+            json.replace("\"fleet\":\"test\"", "\"fleet\":\"t\\u0065st\""),
+        ];
+        for other in others {
+            assert!(matches!(sealed(&other), (Err(_), Err(_))), "{other}");
+        }
+        let mut encoded = encode_batch(testing::numbered_header(7), []).unwrap();
+        encoded.add_receipt(&json).unwrap();
+        let last = encoded.payload.len() - 1;
+        for payload in [&encoded.payload[..last], &encoded.payload[..3], b"\xff\xff\xff\xff"] {
+            assert_eq!(decode(NUMBERED, 1, payload).unwrap_err().kind(), Kind::Data);
         }
     }
 

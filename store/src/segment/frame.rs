@@ -7,7 +7,6 @@ use candor_wire::statement::Statement;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::receipts;
 use crate::reply::Reply;
 use crate::segment::codec;
 
@@ -107,7 +106,7 @@ impl BatchFrame {
         let tables = self.tables.iter().map(|table| (table.purpose.as_str(), table.stream.as_str(), &table.rows));
         let mut encoded = codec::encode_batch(self.header.clone(), tables)?;
         if let Some(receipt) = &self.receipt {
-            encoded.add_receipt(&receipts::json_of(receipt)?)?;
+            encoded.add_receipt(&codec::receipt_json(receipt)?)?;
         }
         Ok(encoded.payload)
     }

@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use crate::error::Kind;
-use crate::segment::codec::{decode_header, decode_statement, encode_statement};
+use crate::segment::codec::{decode_header, decode_receipt, decode_statement, encode_statement, receipt_json};
 use crate::segment::frame::Frame;
-use crate::segment::layout::{BATCH, FrameHeader, HEADER_LEN, SegmentHeader, read_segment_header, segment_header};
+use crate::segment::layout::{FrameHeader, HEADER_LEN, SegmentHeader, read_segment_header, segment_header};
 use crate::segment::read::{Account, OpenError, RawFrame, SegmentReader};
 use crate::segment::recover::{count_set_aside, recover};
 use crate::segment::{FOLDER, SET_ASIDE, file_name, read_all};
@@ -86,7 +86,14 @@ fn survives(frame: &RawFrame) -> bool {
         }
         Ok(Frame::Batch(batch)) => {
             let again = batch.to_payload().unwrap();
-            assert_eq!(decode_header(BATCH, frame.lsn, &again).unwrap(), batch.header);
+            assert_eq!(decode_header(frame.kind, frame.lsn, &again).unwrap(), batch.header);
+            let receipt = decode_receipt(frame.kind, frame.lsn, &again).unwrap();
+            assert_eq!(receipt, batch.receipt.as_deref().cloned());
+            if let Some(receipt) = receipt {
+                let json = receipt_json(&receipt).unwrap();
+                let length = (json.len() as u32).to_le_bytes();
+                assert!(frame.payload.ends_with(&[json.as_bytes(), &length].concat()), "other bytes than were signed");
+            }
         }
         // A frame without tables must not hold rows.
         Err(error) => {

@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::error::Kind;
-    use crate::segment::codec::{encode_batch, encode_statement};
+    use crate::segment::codec::{encode_batch, encode_statement, receipt_json};
     use crate::segment::frame::Frame;
     use crate::segment::writer::{SegmentWriter, frame_len};
     use crate::segment::{file_name, layout, read_all, testing};
@@ -272,6 +272,29 @@ mod tests {
                 assert_eq!(count_set_aside(world.folder.path()), u64::from(!last), "bit {bit} of byte {byte}");
                 assert!(recovered.next_lsn > 3, "an lsn would be given twice after bit {bit} of byte {byte}");
             }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_receipt_is_damage_like_any_other() {
+        let world = World::new(0);
+        let mut numbered = encode_batch(testing::numbered_header(7), [("p", "a.b", &testing::some_rows(3))]).unwrap();
+        let rows = HEADER_LEN * 2 + numbered.payload.len();
+        numbered.add_receipt(&receipt_json(&testing::receipt(1, 7)).unwrap()).unwrap();
+        let end = HEADER_LEN + frame_len(&numbered) as usize;
+        let mut writer = SegmentWriter::create(&world.folder.path().join(FOLDER), 1, 1 << 12, 0).unwrap();
+        writer.append(&numbered).unwrap();
+        writer.append(&encode_statement(&testing::statement(1, 1, true)).unwrap()).unwrap();
+        let whole = std::fs::read(writer.path()).unwrap();
+        world.with(&whole);
+        assert_eq!(read_all(world.folder.path()).unwrap().len(), 2);
+        for byte in rows..end {
+            let mut bytes = whole.clone();
+            bytes[byte] ^= 1 << (byte % 8);
+            world.with(&bytes);
+            assert!(read_all(world.folder.path()).unwrap().is_empty(), "byte {byte}");
+            let recovered = recover(world.folder.path()).unwrap();
+            assert_eq!((count_set_aside(world.folder.path()), recovered.next_lsn > 2), (1, true), "byte {byte}");
         }
     }
 

@@ -9,11 +9,12 @@ use arrow_schema::DataType;
 use candor_policy::consent::ConsentState;
 use candor_policy::hex;
 use candor_policy::operator::list_of;
+use candor_wire::receipt::{PurposeReceipt, Receipt};
 use candor_wire::statement::{Assertion, Notice, Statement};
 use proptest::prelude::*;
 
 use crate::reply::Reply;
-use crate::segment::frame::BatchHeader;
+use crate::segment::frame::{BatchHeader, FrameNonce};
 
 /// Rows of the types that frames have, with nulls.
 pub(crate) fn rows() -> impl Strategy<Value = RecordBatch> {
@@ -65,6 +66,36 @@ pub(crate) fn header(source: &str, rejected: u64) -> BatchHeader {
         tables: Vec::new(),
         nonce: None,
     }
+}
+
+/// A receipt for batch `number` of subject number `subject`; rows were stored for the purpose `p`.
+pub(crate) fn receipt(subject: u8, number: u64) -> Receipt {
+    let stored = PurposeReceipt {
+        batch: Some(number),
+        dropped: BTreeMap::from([("bad_value".to_owned(), 1)]),
+        offered: 4,
+        rows: Some(hex::encode(&[8; 32])),
+        stored: 3,
+    };
+    Receipt {
+        batch: number,
+        body: hex::encode(&[9; 32]),
+        catalogue: String::new(),
+        checkpoint: None,
+        consent: Some(1),
+        fleet: "test".to_owned(),
+        policy: String::new(),
+        purposes: BTreeMap::from([("p".to_owned(), stored)]),
+        received_at: 1,
+        seal_by: 2,
+        subject: hex::encode(&[subject; 32]),
+    }
+}
+
+/// The header of a numbered batch without tables.
+pub(crate) fn numbered_header(number: u64) -> BatchHeader {
+    let nonce = FrameNonce { id: hex::encode(&[6; 16]), expires: 1_800_000_000 };
+    BatchHeader { digest: String::new(), nonce: Some(nonce), ..header("s", number) }
 }
 
 /// A statement about the purpose `p` of subject number `subject`.

@@ -48,10 +48,14 @@ pub(super) async fn encode(cleared: Cleared, identity: &Identity, reply: &Reply)
 
 fn encode_tables(header: BatchHeader, cleared: Cleared, identity: &Identity) -> Result<Ready, Error> {
     let tables = cleared.tables().iter().map(|table| (&*table.purpose_name, &*table.stream, &table.rows));
-    let encoded = encode_batch(header, tables)?;
+    let mut encoded = encode_batch(header, tables)?;
     let draft = match identity {
         Identity::Digest(_) => None,
-        Identity::Numbered(batch) => Some(receipts::draft(&cleared, batch)?),
+        Identity::Numbered(batch) => {
+            let draft = receipts::draft(&cleared, batch)?;
+            encoded.reserve_for(&draft)?;
+            Some(draft)
+        }
     };
     Ok(Ready { cleared, encoded, draft })
 }

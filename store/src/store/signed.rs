@@ -18,6 +18,7 @@ use crate::nonces::NonceUse;
 use crate::queue::{Numbered, Order};
 use crate::receipts;
 use crate::reply::Reply;
+use crate::segment::codec::receipt_json;
 use crate::shared::Gauges;
 use crate::signed::{BatchNumbers, ConsentAt, Recorded, SignedAppended, SignedBatch};
 
@@ -91,7 +92,7 @@ impl Store {
         }
         found.sort_by_key(|receipt| receipt.batch);
         found.truncate(most);
-        let jsons: Vec<String> = found.iter().map(receipts::json_of).collect::<Result<_, _>>()?;
+        let jsons: Vec<String> = found.iter().map(receipt_json).collect::<Result<_, _>>()?;
         let proofs = receipts::sign(key, jsons.iter().map(String::as_str));
         Ok(found.into_iter().zip(proofs).map(|(receipt, proof)| SignedReceipt { receipt, proof }).collect())
     }

@@ -30,7 +30,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::generate::{config, logs, metrics, traces};
 use crate::oracle::item::Request;
-use crate::segment::codec::{encode_batch, encode_statement};
+use crate::segment::codec::{encode_batch, encode_statement, receipt_json};
 use crate::segment::layout::{FrameHeader, segment_header};
 use crate::write::{ANY, JAVASCRIPT, Json, PYTHON, Writer};
 
@@ -143,10 +143,13 @@ fn frames(runner: &mut TestRunner) -> Vec<Vec<u8>> {
         let header = testing::header("s", round.into());
         let tables = [("p", "a.b", &rows), ("q", "a.b", &rows)];
         let batch = encode_batch(header, tables.into_iter().take(usize::from(round % 3))).expect("a frame");
+        let mut numbered = encode_batch(testing::numbered_header(round.into()), []).expect("a frame");
+        let receipt = receipt_json(&testing::receipt(round, round.into())).expect("a receipt");
+        numbered.add_receipt(&receipt).expect("a frame");
         let statement = encode_statement(&testing::statement(round, 1, true)).expect("a frame");
         let mut file = segment_header(7).to_vec();
         let mut parts = 7_u64.to_le_bytes().to_vec();
-        for (lsn, encoded) in [(7, &batch), (8, &statement)] {
+        for (lsn, encoded) in [(7, &batch), (8, &numbered), (9, &statement)] {
             let payload_len = encoded.payload.len() as u32;
             let header = FrameHeader { kind: encoded.kind, lsn, payload_len, payload_crc: encoded.payload_crc };
             file.extend([&header.to_bytes()[..], &encoded.payload].concat());
