@@ -250,7 +250,7 @@ impl Oracle {
 }
 
 /// Names of the failpoints in the store's sources: a new one is tested from the day it is written.
-fn failpoints(folder: &Path) -> BTreeSet<String> {
+pub(crate) fn failpoints(folder: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

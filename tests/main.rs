@@ -27,6 +27,7 @@ mod limits;
 mod lists;
 mod lossy;
 mod malformed;
+mod numbers;
 mod openapi;
 mod operations;
 mod order;

@@ -181,9 +181,14 @@ impl Signed {
     }
 
     pub(crate) fn send_by(&self, client: &mut Client) -> Answer {
+        self.offer(client).unwrap()
+    }
+
+    /// Sends it to a service that may die meanwhile.
+    pub(crate) fn offer(&self, client: &mut Client) -> std::io::Result<Answer> {
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        client.send(self.method, &self.path, &headers, &self.body).unwrap()
+        client.send(self.method, &self.path, &headers, &self.body)
     }
 }
 

@@ -271,8 +271,8 @@ impl Appender {
         let Some(key) = self.shared.receipt_key.as_ref().filter(|_| !written.is_empty()) else { return };
         let proofs = receipts::sign(key, written.iter().map(|one| one.json.as_str()));
         for (one, proof) in written.into_iter().zip(proofs) {
-            let WrittenNumbered { lsn, subject, receipt, reply, answer, .. } = one;
-            self.shared.receipts.push(subject, lsn, Arc::new(Told { receipt: receipt.clone(), reply }));
+            let WrittenNumbered { lsn, subject, receipt, json, reply, answer } = one;
+            self.shared.receipts.push((subject, receipt.batch), lsn, Told::new(json, reply));
             let _ = answer.send(BatchAnswer::Durable(Some(Box::new(SignedReceipt { receipt, proof }))));
         }
     }

@@ -371,6 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_without_a_key_for_receipts_gains_one_and_keeps_it() {
+        let data = tempfile::tempdir().unwrap();
+        fixed().save(data.path()).unwrap();
+        assert!(KeyRing::open(data.path()).unwrap().receipts().is_none(), "reading changes nothing");
+        let public = |ring: &KeyRing| ring.receipts().unwrap().public().to_string();
+        let gained = public(&KeyRing::open_or_create(data.path(), &[]).unwrap());
+        assert_eq!(public(&KeyRing::open_or_create(data.path(), &[]).unwrap()), gained);
+        // The vector of the format page.
+        let text = std::fs::read_to_string(path_of(data.path())).unwrap();
+        let (before, after) = text.split_once("[receipts]").unwrap();
+        let (_, rest) = after.split_once("secret = \"").unwrap();
+        let known = format!("{before}[receipts]\ngeneration = 1\nsecret = \"{}{}", "08".repeat(32), &rest[64..]);
+        storage::write_file(&path_of(data.path()), known.as_bytes(), 0o600).unwrap();
+        let ring = KeyRing::open(data.path()).unwrap();
+        assert_eq!(public(&ring), "E5j2LG0aRXxRumpLXz29L2n8qTIWIY3ImX5Ba9F9k8o");
+    }
+
+    #[test]
     fn every_first_start_makes_other_keys_for_the_owner_alone() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let first = KeyRing::open_or_create(one.path(), &[]).unwrap();

@@ -1,7 +1,6 @@
 //! What a start puts into memory: consent and repeats from the ledger, and on top of them what is still in segments.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use crate::flusher::digest_of;
 use crate::ledger::Ledger;
 use crate::nonces::NonceUse;
 use crate::receipts::Told;
+use crate::segment::codec::receipt_json;
 use crate::segment::frame::BatchHeader;
 use crate::segment::read::{Account, SegmentReader};
 use crate::segment::recover::{count_set_aside, recover};
@@ -95,7 +95,8 @@ fn hold_numbered(shared: &Shared, lsn: u64, header: BatchHeader, receipt: Receip
     if let Some(nonce) = nonce_of(&header) {
         shared.nonces.remember(nonce);
     }
-    shared.receipts.push(subject, lsn, Arc::new(Told { receipt, reply: header.reply }));
+    let told = Told::new(receipt_json(&receipt)?, header.reply);
+    shared.receipts.push((subject, receipt.batch), lsn, told);
     Ok(())
 }
 

@@ -78,13 +78,25 @@ type ByBatch = BTreeMap<(LedgerId, u64), (u64, Arc<Told>)>;
 /// What a device is told of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    pub(crate) receipt: Receipt,
+    /// The receipt as text: its maps would take three times as much.
+    json: Box<str>,
     pub(crate) reply: Reply,
 }
 
+impl Told {
+    /// `json` is what [`receipt_json`] made.
+    pub(crate) fn new(json: String, reply: Reply) -> Self {
+        Self { json: json.into(), reply }
+    }
+
+    pub(crate) fn receipt(&self) -> Result<Receipt, Error> {
+        serde_json::from_str(&self.json).map_err(|why| fault(&why))
+    }
+}
+
 impl RecentReceipts {
-    pub(crate) fn push(&self, subject: LedgerId, lsn: u64, told: Arc<Told>) {
-        lock(&self.by_batch).insert((subject, told.receipt.batch), (lsn, told));
+    pub(crate) fn push(&self, (subject, number): (LedgerId, u64), lsn: u64, told: Told) {
+        lock(&self.by_batch).insert((subject, number), (lsn, Arc::new(told)));
     }
 
     pub(crate) fn of(&self, subject: &LedgerId, number: u64) -> Option<Arc<Told>> {

@@ -14,8 +14,8 @@ use crate::segment::file_name;
 use crate::segment::layout::{FrameHeader, HEADER_LEN, segment_header};
 use crate::storage;
 
-/// Rows that a frame counts for at least when a segment is measured: memory holds some 500 bytes of each statement and receipt
-/// until they are in the ledger, which a segment of 262,144 rows so bounds to 8 MiB.
+/// Rows that a frame counts for at least when a segment is measured: memory holds some 500 bytes of each statement and 1 KiB of
+/// each receipt until they are in the ledger, which a segment of 262,144 rows so bounds to 16 MiB.
 const FRAME_WEIGHT: u64 = 16;
 
 /// A segment open for appending. It is never opened a second time: what was written before a crash is rewritten.

@@ -69,7 +69,7 @@ impl Store {
         }
         // In this order: a receipt that moves to the ledger meanwhile is seen there.
         let told = match self.shared.receipts.of(subject, number) {
-            Some(told) => Some((told.receipt.clone(), told.reply.clone())),
+            Some(told) => Some((told.receipt()?, told.reply.clone())),
             None => self.ledger.receipt(subject, number).await?,
         };
         let Some((receipt, reply)) = told else { return Ok(None) };
@@ -85,12 +85,12 @@ impl Store {
         let key = self.key_of_receipts()?;
         let recent = self.shared.receipts.from(subject, from);
         let mut found: Vec<Receipt> = self.ledger.receipts(subject, from, most).await?;
-        for told in recent {
-            if !found.iter().any(|receipt| receipt.batch == told.receipt.batch) {
-                found.push(told.receipt.clone());
-            }
+        for told in recent.iter().take(most) {
+            found.push(told.receipt()?);
         }
+        // One that moved to the ledger meanwhile is there twice.
         found.sort_by_key(|receipt| receipt.batch);
+        found.dedup_by_key(|receipt| receipt.batch);
         found.truncate(most);
         let jsons: Vec<String> = found.iter().map(receipt_json).collect::<Result<_, _>>()?;
         let proofs = receipts::sign(key, jsons.iter().map(String::as_str));
