@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 
 use crate::random::Random;
 use crate::signer::{AGENTS, FLEET, now};
+use crate::skip::{runs, skipped};
 use crate::world::{PURPOSES, Service, World, figure};
 
 const HOUR: i64 = 3_600_000_000;
@@ -372,6 +373,9 @@ fn die(world: &World, service: Service, address: SocketAddr, random: &mut Random
 
 /// Every row was stored under a statement of its subject that gave its purpose.
 fn consent_holds(world: &World) {
+    if !runs("python3", &["-c", "import sqlite3"]) {
+        return skipped("no python3 with sqlite3: rows are not held against the statements");
+    }
     let mut given: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
     let ledger = world.data().join("ledger.db");
     let select = "SELECT json FROM statements";

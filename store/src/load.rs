@@ -68,7 +68,7 @@ fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, 
                 segment.rows += header.tables.iter().map(|table| table.rows).sum::<u64>();
                 match receipt {
                     None => shared.repeats.hold(digest_of(&header)?, header.reply),
-                    Some(receipt) => hold_numbered(shared, frame.lsn, *header, *receipt)?,
+                    Some(receipt) => hold_numbered(shared, frame.lsn, *header, &receipt)?,
                 }
             }
             Account::Statement(statement) => {
@@ -82,8 +82,8 @@ fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, 
 }
 
 /// Takes the number of a batch whose frame waits for the flusher.
-fn hold_numbered(shared: &Shared, lsn: u64, header: BatchHeader, receipt: Receipt) -> Result<(), Error> {
-    let subject = subject_of_receipt(&receipt)?;
+fn hold_numbered(shared: &Shared, lsn: u64, header: BatchHeader, receipt: &Receipt) -> Result<(), Error> {
+    let subject = subject_of_receipt(receipt)?;
     shared.batches.change(key_of(&subject), |batches| {
         batches.numbers.take(receipt.batch);
         for (name, purpose) in &receipt.purposes {
@@ -95,7 +95,7 @@ fn hold_numbered(shared: &Shared, lsn: u64, header: BatchHeader, receipt: Receip
     if let Some(nonce) = nonce_of(&header) {
         shared.nonces.remember(nonce);
     }
-    let told = Told::new(receipt_json(&receipt)?, header.reply);
+    let told = Told::new(receipt_json(receipt)?, header.reply);
     shared.receipts.push((subject, receipt.batch), lsn, told);
     Ok(())
 }

@@ -8,7 +8,11 @@ use std::collections::btree_map::Entry;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
 use sha2::{Digest, Sha256};
 
@@ -65,15 +69,13 @@ impl Rows {
     /// # Errors
     /// [`RowError::Type`].
     pub fn encode(batch: &RecordBatch, received_date: i32) -> Result<Self, RowError> {
-        let mut columns = columns(batch)?;
-        columns.push(Column { head: head(RECEIVED_DATE), cells: Cells::Date(received_date) });
-        columns.sort_by(|one, two| one.name().cmp(two.name()));
+        let parts = parts(batch, received_date)?;
         let rows = batch.num_rows();
-        let wide: usize = columns.iter().map(|column| column.head.len() + 12).sum();
+        let wide: usize = parts.iter().map(Part::width).sum();
         let mut out = Self { bytes: Vec::with_capacity(rows * wide), ends: Vec::with_capacity(rows) };
         for row in 0..rows {
-            for column in &columns {
-                column.write(row, &mut out.bytes)?;
+            for part in &parts {
+                part.write(row, &mut out.bytes)?;
             }
             out.ends.push(out.bytes.len());
         }
@@ -118,17 +120,41 @@ pub fn hash_of<'a>(streams: impl IntoIterator<Item = (&'a str, Vec<&'a [u8]>)>) 
         }
     }
     let mut hash = Sha256::new();
-    for (stream, mut rows) in all.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+    for (stream, rows) in all.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         hash.update((stream.len() as u32).to_be_bytes());
         hash.update(stream.as_bytes());
         hash.update((rows.len() as u64).to_be_bytes());
-        rows.sort_unstable();
-        for row in rows {
+        for row in in_order(rows) {
             hash.update((row.len() as u32).to_be_bytes());
             hash.update(row);
         }
     }
     hash.finalize().into()
+}
+
+/// Rows in ascending order. They begin alike, with names and what one device says in each: that is compared once, and the eight
+/// bytes behind it mostly decide.
+fn in_order(rows: Vec<&[u8]>) -> impl Iterator<Item = &[u8]> {
+    let shared = rows.first().map_or(0, |first| rows.iter().fold(first.len(), |most, row| alike(&first[..most], row)));
+    let key = |row: &[u8]| {
+        let mut key = [0; 8];
+        let rest = &row[shared..];
+        let taken = rest.len().min(8);
+        key[..taken].copy_from_slice(&rest[..taken]);
+        u64::from_be_bytes(key)
+    };
+    let mut keyed: Vec<(u64, &[u8])> = rows.into_iter().map(|row| (key(row), row)).collect();
+    keyed.sort_unstable_by(|(one, a), (two, b)| one.cmp(two).then_with(|| a[shared..].cmp(&b[shared..])));
+    keyed.into_iter().map(|(_, row)| row)
+}
+
+/// How many bytes two rows begin alike with.
+fn alike(one: &[u8], two: &[u8]) -> usize {
+    let most = one.len().min(two.len());
+    if one[..most] == two[..most] {
+        return most;
+    }
+    one.iter().zip(two).take_while(|(a, b)| a == b).count()
 }
 
 /// Reads an encoding: names with values, in order.
@@ -148,33 +174,57 @@ pub fn decode(mut bytes: &[u8]) -> Result<Vec<(String, Value)>, RowError> {
     Ok(cells)
 }
 
-/// A column on its way into encodings.
-struct Column<'a> {
-    /// `u32be len(name) ‖ name ‖ tag`.
-    head: Vec<u8>,
-    cells: Cells<'a>,
+/// What the encodings of all rows have at one place.
+enum Part<'a> {
+    /// The same bytes in every row: columns with one value, of which there are many in what one device sent.
+    Same(Vec<u8>),
+    /// A column: `u32be len(name) ‖ name ‖ tag` before each cell that is not null.
+    Cells { head: Vec<u8>, cells: Cells<'a>, nulls: Option<&'a NullBuffer> },
 }
 
-/// Where the cells of a column come from.
+/// The cells of a column, their type looked at once.
 enum Cells<'a> {
-    Array(&'a ArrayRef),
-    /// The same in every row.
-    Date(i32),
+    Bool(&'a BooleanArray),
+    I32(&'a Int32Array),
+    I64(&'a Int64Array),
+    F64(&'a Float64Array),
+    Text(&'a StringArray),
+    Time(&'a TimestampMicrosecondArray),
+    Date(&'a Date32Array),
+    List(&'a ListArray),
 }
 
-fn columns(batch: &RecordBatch) -> Result<Vec<Column<'_>>, RowError> {
+/// The parts of all rows in the order of the columns' names; what is the same in every row and stands together is one part.
+fn parts(batch: &RecordBatch, received_date: i32) -> Result<Vec<Part<'_>>, RowError> {
     let schema = batch.schema_ref();
     let fields = schema.fields().iter().zip(batch.columns());
     let kept = fields
         .filter(|(field, values)| !LEFT_OUT.contains(&field.name().as_str()) && values.null_count() < values.len());
-    kept.map(|(field, values)| {
-        let mut head = head(field.name());
+    let mut columns: Vec<(&str, Option<&ArrayRef>)> =
+        kept.map(|(field, values)| (field.name().as_str(), Some(values))).collect();
+    columns.push((RECEIVED_DATE, None));
+    columns.sort_unstable_by_key(|(name, _)| *name);
+    let mut parts: Vec<Part<'_>> = Vec::with_capacity(columns.len());
+    for (name, values) in columns {
+        let Some(values) = values else {
+            Part::push_same(&mut parts, &head(name), |out| {
+                write_i64(i64::from(received_date), out);
+                Ok(())
+            })?;
+            continue;
+        };
+        let mut head = head(name);
         if let Some(last) = head.last_mut() {
             *last = tag(values.data_type())?;
         }
-        Ok(Column { head, cells: Cells::Array(values) })
-    })
-    .collect()
+        let cells = Cells::of(values)?;
+        if values.null_count() == 0 && cells.is_constant() {
+            Part::push_same(&mut parts, &head, |out| cells.write(0, out))?;
+        } else {
+            parts.push(Part::Cells { head, cells, nulls: values.nulls() });
+        }
+    }
+    Ok(parts)
 }
 
 /// The head of a date's cells; another type has another tag.
@@ -195,62 +245,111 @@ const fn tag(kind: &DataType) -> Result<u8, RowError> {
     })
 }
 
-impl Column<'_> {
-    fn name(&self) -> &[u8] {
-        &self.head[4..self.head.len() - 1]
+impl Part<'_> {
+    /// Adds a cell that every row has, to what the rows have before it if that is the same as well.
+    fn push_same(
+        parts: &mut Vec<Self>,
+        head: &[u8],
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), RowError>,
+    ) -> Result<(), RowError> {
+        if !matches!(parts.last(), Some(Self::Same(_))) {
+            parts.push(Self::Same(Vec::new()));
+        }
+        if let Some(Self::Same(bytes)) = parts.last_mut() {
+            bytes.extend_from_slice(head);
+            write(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes in a row, about.
+    fn width(&self) -> usize {
+        match self {
+            Self::Same(bytes) => bytes.len(),
+            Self::Cells { head, .. } => head.len() + 12,
+        }
     }
 
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
-        match &self.cells {
-            Cells::Array(values) if values.is_null(row) => Ok(()),
-            Cells::Array(values) => {
-                out.extend_from_slice(&self.head);
-                write_value(values, row, out)
-            }
-            Cells::Date(date) => {
-                out.extend_from_slice(&self.head);
-                out.extend_from_slice(&i64::from(*date).to_be_bytes());
-                Ok(())
+        match self {
+            Self::Same(bytes) => out.extend_from_slice(bytes),
+            Self::Cells { nulls: Some(nulls), .. } if nulls.is_null(row) => {}
+            Self::Cells { head, cells, .. } => {
+                out.extend_from_slice(head);
+                cells.write(row, out)?;
             }
         }
+        Ok(())
     }
 }
 
-/// The value of a cell that is not null, after its tag.
-fn write_value(values: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
-    match values.data_type() {
-        DataType::Boolean => out.push(u8::from(values.as_boolean().value(row))),
-        DataType::Int32 => write_i64(i64::from(values.as_primitive::<Int32Type>().value(row)), out),
-        DataType::Int64 => write_i64(values.as_primitive::<Int64Type>().value(row), out),
-        DataType::Float64 => {
-            let value = values.as_primitive::<Float64Type>().value(row);
-            let bits = if value.is_nan() { NAN } else { value.to_bits() };
-            out.extend_from_slice(&bits.to_be_bytes());
-        }
-        DataType::Utf8 => {
-            let text = values.as_string::<i32>().value(row);
-            out.extend_from_slice(&(text.len() as u32).to_be_bytes());
-            out.extend_from_slice(text.as_bytes());
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            write_i64(values.as_primitive::<TimestampMicrosecondType>().value(row), out);
-        }
-        DataType::Date32 => write_i64(i64::from(values.as_primitive::<Date32Type>().value(row)), out),
-        DataType::List(_) => return write_list(&values.as_list::<i32>().value(row), out),
-        _ => return Err(RowError::Type),
+impl<'a> Cells<'a> {
+    fn of(values: &'a ArrayRef) -> Result<Self, RowError> {
+        Ok(match values.data_type() {
+            DataType::Boolean => Self::Bool(values.as_boolean()),
+            DataType::Int32 => Self::I32(values.as_primitive::<Int32Type>()),
+            DataType::Int64 => Self::I64(values.as_primitive::<Int64Type>()),
+            DataType::Float64 => Self::F64(values.as_primitive::<Float64Type>()),
+            DataType::Utf8 => Self::Text(values.as_string::<i32>()),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                Self::Time(values.as_primitive::<TimestampMicrosecondType>())
+            }
+            DataType::Date32 => Self::Date(values.as_primitive::<Date32Type>()),
+            DataType::List(_) => Self::List(values.as_list::<i32>()),
+            _ => return Err(RowError::Type),
+        })
     }
-    Ok(())
+
+    /// Whether all cells are one value, where that is quick to see.
+    fn is_constant(&self) -> bool {
+        match self {
+            Self::I32(values) => all_equal(values.values()),
+            Self::I64(values) => all_equal(values.values()),
+            Self::Time(values) => all_equal(values.values()),
+            Self::Date(values) => all_equal(values.values()),
+            Self::Text(values) => (1..values.len()).all(|row| values.value(row) == values.value(0)),
+            Self::Bool(values) => values.true_count() == values.len() || values.false_count() == values.len(),
+            Self::F64(_) | Self::List(_) => false,
+        }
+    }
+
+    /// The value of a cell that is not null, after its tag.
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+        match self {
+            Self::Bool(values) => out.push(u8::from(values.value(row))),
+            Self::I32(values) => write_i64(i64::from(values.value(row)), out),
+            Self::I64(values) => write_i64(values.value(row), out),
+            Self::F64(values) => {
+                let value = values.value(row);
+                let bits = if value.is_nan() { NAN } else { value.to_bits() };
+                out.extend_from_slice(&bits.to_be_bytes());
+            }
+            Self::Text(values) => {
+                let text = values.value(row);
+                out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Time(values) => write_i64(values.value(row), out),
+            Self::Date(values) => write_i64(i64::from(values.value(row)), out),
+            Self::List(values) => return write_list(&values.value(row), out),
+        }
+        Ok(())
+    }
+}
+
+fn all_equal<T: PartialEq>(values: &[T]) -> bool {
+    values.windows(2).all(|pair| pair[0] == pair[1])
 }
 
 fn write_list(elements: &ArrayRef, out: &mut Vec<u8>) -> Result<(), RowError> {
-    let tag = tag(elements.data_type())?;
+    let (tag, cells) = (tag(elements.data_type())?, Cells::of(elements)?);
     out.extend_from_slice(&(elements.len() as u32).to_be_bytes());
     for element in 0..elements.len() {
         if elements.is_null(element) {
             out.push(b'n');
         } else {
             out.push(tag);
-            write_value(elements, element, out)?;
+            cells.write(element, out)?;
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use candor_policy::digest::Digest;
 use candor_wire::row::{RowError, Rows, Value, decode, hash_of};
 use proptest::collection::vec;
 use proptest::option;
@@ -128,6 +129,27 @@ proptest! {
         let twice = first.iter().chain(&first[..1]).copied().collect();
         prop_assert_ne!(hash, hash_of([("car", twice), ("phone", second.clone())]));
         prop_assert_ne!(hash, hash_of([("cars", first), ("phone", second)]));
+    }
+
+    #[test]
+    fn the_hash_takes_rows_in_the_order_of_their_bytes(
+        shared in vec(0_u8..2, 0..20), mut rows in vec(vec(0_u8..2, 0..12), 1..30), with_shared: bool,
+    ) {
+        // Few different bytes, zeros among them: rows that are the beginning of others, or differ far behind.
+        if with_shared {
+            for row in &mut rows {
+                *row = [shared.as_slice(), row].concat();
+            }
+        }
+        let hash = hash_of([("car", rows.iter().map(Vec::as_slice).collect())]);
+        rows.sort();
+        let mut plain = b"\0\0\0\x03car".to_vec();
+        plain.extend((rows.len() as u64).to_be_bytes());
+        for row in &rows {
+            plain.extend((row.len() as u32).to_be_bytes());
+            plain.extend(row);
+        }
+        prop_assert_eq!(hash, *Digest::of_bytes(&plain).as_bytes());
     }
 
     #[test]
