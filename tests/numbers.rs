@@ -19,6 +19,9 @@ use crate::world::{Service, Start, World, figure, workspace};
 /// Events of a batch.
 const EVENTS: u64 = 5;
 
+/// Streams and canonical encodings of rows.
+type Rows = Vec<(String, Vec<u8>)>;
+
 /// A device, and the receipt of each number that it used; none where no answer came.
 struct Device {
     signer: Signer,
@@ -113,7 +116,7 @@ impl Device {
         let head = self.ask(service, "/v1/subject/head");
         assert_eq!(head["batches"]["next"], self.receipts.len() + 1, "{when}");
         assert_eq!(head["batches"]["missing"], Value::Array(Vec::new()), "{when}");
-        let held = self.held(service);
+        let shown = self.shown(service);
         let mut told = BTreeMap::new();
         for (number, receipt) in &self.receipts {
             let receipt = &receipt.as_ref().unwrap_or_else(|| panic!("{when}: batch {number} has no receipt")).receipt;
@@ -124,7 +127,7 @@ impl Device {
                 assert_eq!(other, None, "{when}: a running number of {name} was given twice");
             }
         }
-        assert_eq!(held, told, "{when}");
+        assert_eq!(shown, told, "{when}");
         let purposes: BTreeSet<&String> = told.keys().map(|(purpose, _)| purpose).collect();
         assert!(purposes.len() > 1, "{when}: {purposes:?}");
         for purpose in purposes {
@@ -134,15 +137,15 @@ impl Device {
     }
 
     /// (purpose, running number) → how many rows the service shows for it, and their hash.
-    fn held(&self, service: &Service) -> BTreeMap<(String, u64), (u64, String)> {
-        let shown = self.ask(service, "/v1/subject");
-        let mut batches: BTreeMap<(String, u64), Vec<(String, Vec<u8>)>> = BTreeMap::new();
-        for row in shown["rows"].as_array().unwrap() {
+    fn shown(&self, service: &Service) -> BTreeMap<(String, u64), (u64, String)> {
+        let all = self.ask(service, "/v1/subject");
+        let mut batches: BTreeMap<(String, u64), Rows> = BTreeMap::new();
+        for row in all["rows"].as_array().unwrap() {
             let text = |name: &str| row[name].as_str().unwrap().to_owned();
             let place = (text("purpose"), row["batch"].as_u64().expect("a running number"));
             batches.entry(place).or_default().push((text("stream"), URL_SAFE_NO_PAD.decode(text("row")).unwrap()));
         }
-        let hashed = |rows: &[(String, Vec<u8>)]| {
+        let hashed = |rows: &Rows| {
             hex::encode(&row::hash_of(rows.iter().map(|(stream, row)| (stream.as_str(), vec![row.as_slice()]))))
         };
         batches.iter().map(|(place, rows)| (place.clone(), (rows.len() as u64, hashed(rows)))).collect()
