@@ -121,6 +121,10 @@ fn requests() -> impl Strategy<Value = Request> {
     })
 }
 
+fn parsed(request: &Request, name: &str) -> sfv::Dictionary {
+    sfv::Parser::new(&request.get(name)).parse().unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -165,10 +169,9 @@ proptest! {
         value[at] = other;
         let changed = HeaderValue::from_bytes(&value).unwrap();
         request.headers.insert(name, changed);
-        if let Ok(verified) = request.verify() {
-            // Structured fields have several ways to write the same, such as optional blanks at the ends.
-            prop_assert_eq!(verified.nonce, signed().verify().unwrap().nonce);
-            prop_assert!(matches!(other, b' ' | b'\t' | b'0'), "{:?}", String::from_utf8_lossy(&value));
+        if request.verify().is_ok() {
+            // Structured fields have several ways to write the same, such as blanks, or bits behind the last byte of a base64.
+            prop_assert_eq!(parsed(&request, name), parsed(&signed(), name), "{}", request.get(name));
         }
     }
 }
