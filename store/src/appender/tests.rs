@@ -336,6 +336,17 @@ async fn frames_fill_segments_in_order_and_one_sync_serves_many() {
 }
 
 #[tokio::test]
+async fn frames_without_rows_close_a_segment_too() {
+    let world = World::new(|settings| settings.segment_rows = 160);
+    for turn in 0..25 {
+        world.say(1, turn % 2 == 0).await;
+    }
+    assert_eq!(world.shared.closed.len(), 2, "each closes after ten statements, which count for 16 rows");
+    assert_eq!(world.shared.gauges.pending_rows.load(Ordering::Relaxed), 0);
+    assert_eq!(world.frames().len(), 25);
+}
+
+#[tokio::test]
 async fn a_segment_that_cannot_be_opened_is_a_retry_and_passes() {
     let world = World::new(|_| {});
     let wal = world.folder.path().join(FOLDER);
