@@ -84,6 +84,25 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
 
+/// 32 bytes as a field of a document: `#[serde(with = "candor_policy::hex::bytes32")]`.
+pub mod bytes32 {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// # Errors
+    /// As the serializer's.
+    pub fn serialize<S: Serializer>(bytes: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&super::encode(bytes))
+    }
+
+    /// # Errors
+    /// If it is no text of 64 digits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        let bytes = super::decode(&String::deserialize(from)?).and_then(|bytes| bytes.try_into().ok());
+        bytes.ok_or_else(|| Error::custom("expected 64 hex digits"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -99,7 +99,7 @@ impl Flusher {
     }
 
     fn release(&self, frames: Vec<Frame>, segment: &ClosedSegment) -> Result<(), Error> {
-        let release = release_of(frames, segment.last_lsn, (self.shared.horizon(), self.shared.second()))?;
+        let release = release_of(frames, segment.last_lsn, (self.shared.horizon(), self.shared.clock.now()))?;
         self.runtime.block_on(self.ledger.release(&release))?;
         let known = release.repeats.iter().map(|(digest, received_at, _)| (*digest, *received_at));
         self.shared.repeats.release(known);
@@ -153,8 +153,9 @@ fn read_frames(segment: &ClosedSegment, released: u64) -> Result<Vec<Frame>, Err
     Ok(frames)
 }
 
-fn release_of(frames: Vec<Frame>, up_to_lsn: u64, (forget_before, now): (i64, i64)) -> Result<Release, Error> {
-    let mut release = Release { up_to_lsn, forget_before, now, ..Release::default() };
+fn release_of(frames: Vec<Frame>, up_to_lsn: u64, (forget_before, released_at): (i64, i64)) -> Result<Release, Error> {
+    let now = released_at.div_euclid(1_000_000);
+    let mut release = Release { up_to_lsn, forget_before, now, released_at, ..Release::default() };
     for frame in frames {
         match frame {
             Frame::Statement { statement, .. } => release.statements.push(statement),

@@ -16,3 +16,5 @@ pub mod row;
 pub mod segment;
 pub mod signature;
 pub mod statement;
+pub mod sum_tree;
+pub mod totals;

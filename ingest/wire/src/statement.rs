@@ -9,6 +9,8 @@ use candor_policy::consent::{ConsentState, SubjectConsent};
 use candor_policy::digest::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::merkle::{Hash, leaf_hash};
+
 mod chain;
 mod signed;
 
@@ -163,6 +165,13 @@ impl ConsentRequest {
         }
         check_terms(&self.notice, self.age_from, self.expires.as_deref(), self.granted_at.as_deref())
     }
+}
+
+/// The leaf of a statement in the tree over an epoch's statements: RFC 6962 over nonce ‖ hash of the statement. Without the nonce, which
+/// goes with an erasure, nobody can tell whose it was.
+#[must_use]
+pub fn consent_leaf(nonce: &[u8], hash: &Hash) -> Hash {
+    leaf_hash(&[nonce, hash].concat())
 }
 
 impl Statement {

@@ -1,7 +1,7 @@
 //! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
 
 /// `PRAGMA user_version` counts how many have run.
-pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED];
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS];
 
 const FIRST: &str = "
 CREATE TABLE watermark (
@@ -74,4 +74,41 @@ CREATE TABLE nonces (
     expires INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX nonces_by_time ON nonces (expires);
+";
+
+const EPOCHS: &str = "
+-- Epochs of the log. The newest is open; a closed one has a nonce that opens the cells which the log holds as a digest only.
+CREATE TABLE epochs (
+    number    INTEGER PRIMARY KEY,
+    opened_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    nonce     BLOB CHECK (length(nonce) = 32),
+    CHECK ((closed_at IS NULL) = (nonce IS NULL))
+) STRICT;
+
+CREATE TABLE epoch_totals (
+    epoch   INTEGER NOT NULL,
+    source  TEXT    NOT NULL,
+    stream  TEXT    NOT NULL,
+    purpose TEXT    NOT NULL,
+    account TEXT    NOT NULL,
+    records INTEGER NOT NULL,
+    PRIMARY KEY (epoch, source, stream, purpose, account)
+) STRICT, WITHOUT ROWID;
+
+-- Epoch 0 is what was there before epochs were.
+ALTER TABLE receipts ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX receipts_by_epoch ON receipts (epoch);
+ALTER TABLE statements ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE statements ADD COLUMN nonce BLOB;
+CREATE INDEX statements_by_epoch ON statements (epoch);
+
+-- What an erasure leaves of a receipt or a statement, so that the paths of others still lead to the root.
+CREATE TABLE bare_leaves (
+    epoch INTEGER NOT NULL,
+    tree  TEXT    NOT NULL CHECK (tree IN ('receipts', 'consents')),
+    hash  BLOB    NOT NULL CHECK (length(hash) = 32),
+    sums  TEXT    NOT NULL,
+    PRIMARY KEY (epoch, tree, hash)
+) STRICT, WITHOUT ROWID;
 ";

@@ -1,6 +1,7 @@
 //! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in `SQLite`.
 
 mod documents;
+mod epochs;
 mod migrations;
 mod numbered;
 mod sqlite;
@@ -14,6 +15,7 @@ use crate::nonces::NonceUse;
 use crate::reply::Reply;
 use crate::store::BatchDigest;
 
+pub use epochs::ClosedEpoch;
 pub use sqlite::Ledger;
 
 /// Everything that enters the ledger when frames up to an lsn are released, in one transaction.
@@ -35,6 +37,8 @@ pub struct Release {
     pub nonces: Vec<NonceUse>,
     /// Second of the clock: nonces that expired before it are forgotten.
     pub now: i64,
+    /// The clock at the release, µs: an epoch that this opens begins then.
+    pub released_at: i64,
 }
 
 /// Sums accounts of the same (source, stream, purpose), in order.

@@ -84,6 +84,7 @@ impl Ledger {
 /// Enters receipts in their order, and what they took.
 pub(super) async fn insert_receipts(
     connection: &mut SqliteConnection,
+    epoch: i64,
     receipts: &[(LedgerId, Receipt, Reply)],
 ) -> Result<(), Error> {
     let mut taken: BTreeMap<LedgerId, (Numbers, Stored)> = BTreeMap::new();
@@ -96,7 +97,7 @@ pub(super) async fn insert_receipts(
             let counted = receipt.purposes.iter().filter_map(|(name, purpose)| Some((name.clone(), purpose.batch?)));
             stored.extend(counted);
         }
-        insert_receipt(connection, subject, receipt, reply).await?;
+        insert_receipt(connection, epoch, subject, receipt, reply).await?;
     }
     for (subject, (numbers, stored)) in &taken {
         let missing = serde_json::to_string(numbers.missing()).map_err(|why| fault(&why))?;
@@ -129,19 +130,21 @@ pub(super) async fn insert_nonces(
 
 async fn insert_receipt(
     connection: &mut SqliteConnection,
+    epoch: i64,
     subject: &LedgerId,
     receipt: &Receipt,
     reply: &Reply,
 ) -> Result<(), Error> {
     let json = receipt.to_json().map_err(|why| fault(&why))?;
     sqlx::query(
-        "INSERT OR IGNORE INTO receipts (ledger_id, number, receipt, rejected, message) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO receipts (ledger_id, number, receipt, rejected, message, epoch) VALUES (?, ?, ?, ?, ?, ?)",
     )
     .bind(subject.as_bytes().to_vec())
     .bind(receipt.batch as i64)
     .bind(json)
     .bind(reply.rejected as i64)
     .bind(reply.message.clone())
+    .bind(epoch)
     .execute(&mut *connection)
     .await
     .map_err(unwritable)?;

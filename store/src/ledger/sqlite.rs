@@ -18,6 +18,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::error::{Error, Kind};
 use crate::ledger::Release;
+use crate::ledger::epochs::{insert_epoch_totals, open_epoch};
 use crate::ledger::migrations::MIGRATIONS;
 use crate::ledger::numbered::{insert_nonces, insert_receipts};
 use crate::reply::Reply;
@@ -85,10 +86,12 @@ impl Ledger {
         if released_lsn(&mut transaction).await? >= release.up_to_lsn {
             return transaction.rollback().await.map_err(unwritable);
         }
-        insert_statements(&mut transaction, &release.statements).await?;
+        let (epoch, _) = open_epoch(&mut transaction, release.released_at).await?;
+        insert_statements(&mut transaction, epoch, &release.statements).await?;
         insert_totals(&mut transaction, &release.counts).await?;
+        insert_epoch_totals(&mut transaction, epoch, &release.counts).await?;
         insert_repeats(&mut transaction, &release.repeats).await?;
-        insert_receipts(&mut transaction, &release.receipts).await?;
+        insert_receipts(&mut transaction, epoch, &release.receipts).await?;
         insert_nonces(&mut transaction, &release.nonces, release.now).await?;
         sqlx::query("DELETE FROM repeats WHERE received_at < ?")
             .bind(release.forget_before)
@@ -235,13 +238,20 @@ async fn released_lsn(connection: &mut SqliteConnection) -> Result<u64, Error> {
     Ok(lsn as u64)
 }
 
-async fn insert_statements(connection: &mut SqliteConnection, statements: &[Statement]) -> Result<(), Error> {
+async fn insert_statements(
+    connection: &mut SqliteConnection,
+    epoch: i64,
+    statements: &[Statement],
+) -> Result<(), Error> {
     for chunk in statements.chunks(ROWS_PER_INSERT) {
         let rows: Vec<_> = chunk.iter().map(statement_row).collect::<Result<_, _>>()?;
-        let mut insert =
-            QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO statements (ledger_id, sequence, hash, json) ");
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT OR IGNORE INTO statements (ledger_id, sequence, hash, json, epoch, nonce) ",
+        );
         insert.push_values(rows, |mut row, (ledger_id, sequence, hash, json)| {
             row.push_bind(ledger_id).push_bind(sequence).push_bind(hash).push_bind(json);
+            // SQLite's generator is seeded by the system's.
+            row.push_bind(epoch).push("randomblob(16)");
         });
         insert.build().execute(&mut *connection).await.map_err(unwritable)?;
     }
@@ -259,23 +269,29 @@ fn statement_row(statement: &Statement) -> Result<(Vec<u8>, i64, Vec<u8>, String
 }
 
 async fn insert_totals(connection: &mut SqliteConnection, counts: &[(String, Count)]) -> Result<(), Error> {
+    let insert = "INSERT INTO totals (source, stream, purpose, account, records) VALUES (?, ?, ?, ?, ?) \
+                  ON CONFLICT DO UPDATE SET records = records + excluded.records";
+    insert_accounts(connection, insert, None, counts).await
+}
+
+/// Adds counts by a statement that takes the epoch, where it takes one, source, stream, purpose, account and records.
+pub(super) async fn insert_accounts(
+    connection: &mut SqliteConnection,
+    insert: &'static str,
+    epoch: Option<i64>,
+    counts: &[(String, Count)],
+) -> Result<(), Error> {
     let sums = super::sum(counts.iter().map(|(source, count)| (source.as_str(), count)));
     for (source, count) in sums {
         let accounts = [(OFFERED, count.offered), (STORED, count.stored)];
         let dropped = count.dropped.iter().map(|(reason, records)| (reason.name(), *records));
         for (account, records) in accounts.into_iter().chain(dropped) {
-            sqlx::query(
-                "INSERT INTO totals (source, stream, purpose, account, records) VALUES (?, ?, ?, ?, ?) \
-                 ON CONFLICT DO UPDATE SET records = records + excluded.records",
-            )
-            .bind(&source)
-            .bind(count.stream.as_deref().unwrap_or(""))
-            .bind(&count.purpose)
-            .bind(account)
-            .bind(records as i64)
-            .execute(&mut *connection)
-            .await
-            .map_err(unwritable)?;
+            let mut query = sqlx::query(insert);
+            if let Some(epoch) = epoch {
+                query = query.bind(epoch);
+            }
+            let query = query.bind(&source).bind(count.stream.as_deref().unwrap_or("")).bind(&count.purpose);
+            query.bind(account).bind(records as i64).execute(&mut *connection).await.map_err(unwritable)?;
         }
     }
     Ok(())
@@ -304,7 +320,7 @@ async fn totals(connection: &mut SqliteConnection) -> Result<Vec<(String, Count)
 }
 
 /// One line of the totals, as an account that holds nothing else.
-fn account(row: &SqliteRow) -> Result<(String, Count), Error> {
+pub(super) fn account(row: &SqliteRow) -> Result<(String, Count), Error> {
     let text = |column: usize| row.try_get::<String, _>(column).map_err(unreadable);
     let records = row.try_get::<i64, _>(4).map_err(unreadable)? as u64;
     let stream = Some(text(1)?).filter(|stream| !stream.is_empty());
