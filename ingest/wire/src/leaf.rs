@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 use crate::merkle::{self, Hash};
 
 mod proof;
+mod seal;
 
 pub use proof::{Claim, FileProof, Leaves, ProofError};
+pub use seal::{SealError, Sealed, Sealer, content_of};
 
 /// Bytes of an entry.
 pub const ENTRY_LEN: usize = 64;
@@ -52,11 +54,33 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// A leaf that is being made.
+struct Leaf {
+    salted: Hash,
+    mac: Hmac<Sha256>,
+}
+
+impl Leaf {
+    fn new(salted: Hash, blind: &Hash) -> Self {
+        Self { salted, mac: keyed(blind) }
+    }
+
+    fn update(&mut self, content: &[u8]) {
+        self.mac.update(content);
+    }
+
+    fn finish(self) -> Entry {
+        Entry { salted: self.salted, mac: self.mac.finalize().into_bytes().into() }
+    }
+}
+
 impl Entry {
-    /// The entry of a subject's rows, in the encoding of a leaf.
+    /// The entry of a subject's rows, as [`content_of`] has them.
     #[must_use]
     pub fn new(salted: Hash, blind: &Hash, content: &[u8]) -> Self {
-        Self { salted, mac: keyed(blind).chain_update(content).finalize().into_bytes().into() }
+        let mut leaf = Leaf::new(salted, blind);
+        leaf.update(content);
+        leaf.finish()
     }
 
     /// An entry's bytes.

@@ -60,14 +60,55 @@ pub fn paths(leaves: &[Hash]) -> (Vec<Vec<Hash>>, Hash) {
             // The last of an odd number has nobody beside it and moves up as it is.
             path.extend(level.get((index >> height) ^ 1));
         }
-        let pairs = level.chunks(2).map(|pair| match pair {
-            [left, right] => node_hash(left, right),
-            alone => alone[0],
-        });
-        level = pairs.collect();
+        level = above(&level);
         height += 1;
     }
     (paths, level.first().copied().unwrap_or_else(|| root(&[])))
+}
+
+/// The nodes above those of a level: the last of an odd number moves up as it is.
+#[must_use]
+pub fn above(level: &[Hash]) -> Vec<Hash> {
+    let pairs = level.chunks(2).map(|pair| match pair {
+        [left, right] => node_hash(left, right),
+        alone => alone[0],
+    });
+    pairs.collect()
+}
+
+/// A tree that grows leaf by leaf and keeps no more than its edge.
+#[derive(Clone, Debug, Default)]
+pub struct Frontier {
+    size: u64,
+    /// Roots of the whole subtrees, the largest first.
+    peaks: Vec<Hash>,
+}
+
+impl Frontier {
+    /// Adds the hash of the next leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut hash = leaf;
+        for _ in 0..self.size.trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                hash = node_hash(&left, &hash);
+            }
+        }
+        self.peaks.push(hash);
+        self.size += 1;
+    }
+
+    /// How many leaves there are.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The root, as [`root`] has it.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        let tree = self.peaks.iter().rev().copied().reduce(|right, left| node_hash(&left, &right));
+        tree.unwrap_or_else(|| root(&[]))
+    }
 }
 
 /// The root that a path leads to from a leaf, or none if the path has another length than the place asks for
@@ -197,6 +238,9 @@ mod tests {
             let leaves = &all[..size];
             let every: Vec<_> = (0..size).map(|index| path(leaves, index)).collect();
             assert_eq!(paths(leaves), (every, root(leaves)));
+            let mut frontier = Frontier::default();
+            leaves.iter().for_each(|leaf| frontier.push(*leaf));
+            assert_eq!((frontier.size(), frontier.root()), (size as u64, root(leaves)));
             for index in 0..size {
                 let path = path(leaves, index);
                 let lead = |index: usize, size: usize, path: &[Hash]| {
