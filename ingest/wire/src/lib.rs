@@ -20,3 +20,4 @@ pub mod signature;
 pub mod statement;
 pub mod sum_tree;
 pub mod totals;
+pub mod verify;
