@@ -14,6 +14,7 @@ pub mod keys;
 pub mod ledger;
 mod load;
 mod lock;
+pub mod log;
 pub mod nonces;
 mod query;
 mod queue;
