@@ -1,5 +1,6 @@
 //! Every byte on disk: segments, Delta tables, the ledger, the key ring, and reading them.
 
+pub mod access;
 mod appender;
 pub mod batches;
 pub mod clock;

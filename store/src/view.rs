@@ -1,6 +1,6 @@
 //! Reading a data folder beside a running service: sealed rows, rows still in segments, totals, consent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use candor_policy::subject::{LedgerId, SubjectId};
 use candor_wire::statement::Statement;
 use serde::Serialize;
 
+use crate::access::Only;
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 use crate::ledger::{self, Ledger};
@@ -38,6 +39,8 @@ pub struct View {
 
 /// One table: its sealed files and the rows that are in no file yet.
 pub(crate) struct TableView {
+    /// `PURPOSE/STREAM`.
+    pub(crate) name: String,
     /// Where it lies.
     pub(crate) path: TablePath,
     /// All columns, those of pending rows and `received_date` included.
@@ -68,6 +71,9 @@ pub struct HeldRow {
     pub purpose: String,
     /// Stream name.
     pub stream: String,
+    /// Which of the subject's ids it is under: it has one for each key generation.
+    #[serde(skip_serializing_if = "is_first")]
+    pub id: usize,
     /// Event name.
     pub event: String,
     /// Date of receipt, `YYYY-MM-DD`.
@@ -82,6 +88,8 @@ pub struct HeldRow {
     pub consent_seq: Option<i64>,
     /// Digest of the policy it was cleared under.
     pub policy: String,
+    /// Digest of the catalogue then.
+    pub catalogue: String,
     /// Field by field.
     pub fields: Vec<HeldField>,
     /// The row in its canonical encoding, base64url: what receipts hash.
@@ -168,9 +176,24 @@ impl View {
     /// # Errors
     /// If something cannot be read.
     pub async fn held(&self, value: &str) -> Result<Vec<HeldRow>, Error> {
+        self.held_by(&self.ids(value)?).await
+    }
+
+    /// The ids of the subject whom sources name `value`, one for each live key generation, newest first.
+    ///
+    /// # Errors
+    /// If the key ring cannot be read.
+    pub fn ids(&self, value: &str) -> Result<Vec<SubjectId>, Error> {
         let generations = self.key_ring()?.generations();
-        let subjects: Vec<_> = generations.iter().map(|keys| keys.subject_id(&keys.ledger_id(value))).collect();
-        self.held_by(&subjects).await
+        Ok(generations.iter().map(|keys| keys.subject_id(&keys.ledger_id(value))).collect())
+    }
+
+    /// The ledger id of the subject whom sources name `value`.
+    ///
+    /// # Errors
+    /// If the key ring cannot be read.
+    pub fn ledger_id(&self, value: &str) -> Result<LedgerId, Error> {
+        Ok(self.key_ring()?.keys().ledger_id(value))
     }
 
     /// Everything held about subjects by their ids: those of subjects that sign are hashes of their keys.
@@ -178,7 +201,26 @@ impl View {
     /// # Errors
     /// If something cannot be read.
     pub async fn held_by(&self, subjects: &[SubjectId]) -> Result<Vec<HeldRow>, Error> {
-        held::rows(&self.tables, &self.ledger, subjects, &self.work).await
+        held::rows(&self.tables, &self.ledger, subjects, None, &self.work).await
+    }
+
+    /// The same, without reading files that are known to have nothing.
+    pub(crate) async fn held_in(&self, subjects: &[SubjectId], only: &Only) -> Result<Vec<HeldRow>, Error> {
+        held::rows(&self.tables, &self.ledger, subjects, Some(only), &self.work).await
+    }
+
+    /// Table and path of every live file, as the log names them.
+    pub(crate) fn names(&self) -> BTreeSet<(&str, &str)> {
+        let files = self.tables.iter().flat_map(|table| table.files.iter().map(move |file| (table, file)));
+        files.map(|(table, file)| (table.name.as_str(), file.path.as_str())).collect()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.data
+    }
+
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// The subject's statements, oldest first.
@@ -324,6 +366,11 @@ impl std::fmt::Debug for HeldField {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+const fn is_first(id: &usize) -> bool {
+    *id == 0
+}
+
 /// Runs what blocks on a thread that may.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -359,8 +406,13 @@ fn overlaid(totals: &[(String, Count)], frames: &[Frame], released: u64) -> Vec<
 fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Frame]) -> Result<Vec<TableView>, Error> {
     let mut tables = BTreeMap::new();
     for (path, snapshot) in snapshots {
-        let view =
-            TableView { path: path.clone(), schema: snapshot.schema, files: snapshot.files, pending: Vec::new() };
+        let view = TableView {
+            name: path.name(),
+            path: path.clone(),
+            schema: snapshot.schema,
+            files: snapshot.files,
+            pending: Vec::new(),
+        };
         tables.insert(path, (snapshot.lsn, view));
     }
     for frame in frames.iter().filter_map(batch) {
@@ -369,7 +421,7 @@ fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Fra
             let rows = as_in_files(&path, &rows.rows, frame.number_for(&rows.purpose))?;
             let (lsn, view) = tables.entry(path.clone()).or_insert_with(|| {
                 let schema = Arc::new(layout::table_schema(&rows.schema()));
-                (0, TableView { path, schema, files: Vec::new(), pending: Vec::new() })
+                (0, TableView { name: path.name(), path, schema, files: Vec::new(), pending: Vec::new() })
             });
             if frame.lsn > *lsn {
                 view.push(frame, rows)?;

@@ -4,6 +4,7 @@ mod documents;
 mod epochs;
 mod migrations;
 mod numbered;
+mod places;
 mod sqlite;
 
 use candor_policy::counts::Count;

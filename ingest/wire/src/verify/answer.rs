@@ -43,6 +43,7 @@ pub struct Answer {
 
 /// Which of a subject's batches the service has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Batches {
     /// One more than the highest number.
     pub next: u64,
@@ -137,6 +138,7 @@ pub struct StatementEvidence {
 
 /// A receipt, and where its counts are in the log. A line of a device's journal reads as one too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptEvidence {
     /// The receipt.
     pub receipt: Receipt,
@@ -144,6 +146,7 @@ pub struct ReceiptEvidence {
     pub proof: Proof,
     /// Where it is in the totals of an epoch, once that is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<std::collections::BTreeMap<String, Value>>"))]
     pub totals: Option<InEpoch>,
 }
 
