@@ -2,37 +2,96 @@
 //!
 //! Entries come from the ledger alone, so that a crash before they are in the log makes them again, the same to the byte.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use candor_wire::log::entry::{Consents, Entry, Sha256Hex, Totals, Tree};
+use candor_wire::log::live::LiveFiles;
 use candor_wire::merkle;
 use candor_wire::totals::Opened;
+use tokio::sync::Mutex;
 
+use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::ledger::{ClosedEpoch, Ledger};
 use crate::log::Log;
+use crate::settings::LogSettings;
+use crate::shared::end_process_after;
+use crate::view::blocking;
 
 /// Cells of one entry: it stays well under 64 KiB.
 const CELLS: usize = 100;
+/// How often it is looked whether an epoch is over.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// µs
+const MINUTE: i64 = 60_000_000;
 
 /// How epochs are kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
+struct Rules {
     /// How long one is, µs.
-    pub(crate) length: i64,
+    length: i64,
     /// Numbers from 1 to below this are not shown.
-    pub(crate) small: u64,
+    small: u64,
 }
 
-/// Closes the open epoch if its time is over, and puts what was closed and is not in the log yet into it. How many epochs.
-///
-/// # Errors
-/// If the ledger cannot be read or the log not be written; call it again.
-pub(crate) async fn log_epochs(ledger: &Ledger, log: &Log, now: i64, rules: Rules) -> Result<u64, Error> {
-    ledger.close_epoch(now, rules.length).await?;
-    let closed = ledger.closed_epochs(log.totals_epoch()).await?;
-    for epoch in &closed {
-        log.append(&entries(ledger, epoch, rules.small).await?)?;
+/// Keeps the epochs of one store; whoever asks, one closes at a time.
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    ledger: Ledger,
+    log: Arc<Log>,
+    clock: Arc<dyn Clock>,
+    rules: Rules,
+    turn: Mutex<()>,
+}
+
+impl Epochs {
+    pub(crate) fn new(ledger: Ledger, log: Arc<Log>, clock: Arc<dyn Clock>, settings: &LogSettings) -> Self {
+        let length = i64::try_from(settings.epoch_minutes).unwrap_or(i64::MAX).saturating_mul(MINUTE);
+        let rules = Rules { length, small: settings.small_count };
+        Self { ledger, log, clock, rules, turn: Mutex::new(()) }
     }
-    Ok(closed.len() as u64)
+
+    /// Makes sure that nothing is added to an epoch whose totals are in the log, for a ledger that came from a backup.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    pub(crate) async fn begin(&self) -> Result<(), Error> {
+        self.ledger.open_epoch_after(self.logged(), self.clock.now()).await
+    }
+
+    /// Closes the open epoch if its time is over, and puts what was closed and is not in the log yet into it. How many epochs.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read or the log not be written; call it again.
+    pub(crate) async fn keep(&self) -> Result<u64, Error> {
+        let _turn = self.turn.lock().await;
+        self.ledger.close_epoch(self.clock.now(), self.rules.length).await?;
+        let closed = self.ledger.closed_epochs(self.logged()).await?;
+        for epoch in &closed {
+            let entries = entries(&self.ledger, epoch, self.rules.small).await?;
+            let log = Arc::clone(&self.log);
+            blocking(move || log.append(&entries).map(|_| ())).await?;
+        }
+        Ok(closed.len() as u64)
+    }
+
+    /// Does that again and again, until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(error) = self.keep().await {
+                if error.kind() == Kind::Stop {
+                    end_process_after(&error);
+                }
+                tracing::error!(%error, "an epoch of the log stays open, and is tried again");
+            }
+        }
+    }
+
+    fn logged(&self) -> u64 {
+        self.log.look(LiveFiles::totals_epoch).unwrap_or(0)
+    }
 }
 
 /// The entries of an epoch: consents first, so that an epoch whose totals are in the log is there whole.

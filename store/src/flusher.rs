@@ -13,9 +13,11 @@ use tokio::runtime::Handle;
 
 use crate::closed::ClosedSegment;
 use crate::error::{Error, Kind};
-use crate::flush::write_tables;
+use crate::flush::commit_tables;
 use crate::ledger::{Ledger, Release};
+use crate::log::Log;
 use crate::load::{nonce_of, subject_of_receipt};
+use crate::sealing::Sealer;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
 use crate::shared::{Gauges, Shared, end_process_after};
@@ -34,13 +36,14 @@ pub(crate) struct Flusher {
     shared: Arc<Shared>,
     ledger: Ledger,
     runtime: Handle,
+    sealer: Sealer,
     forgotten_at: i64,
 }
 
 impl Flusher {
-    pub(crate) fn new(shared: Arc<Shared>, ledger: Ledger, runtime: Handle) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, ledger: Ledger, runtime: Handle, log: Arc<Log>) -> Self {
         let forgotten_at = shared.clock.now();
-        Self { shared, ledger, runtime, forgotten_at }
+        Self { shared, ledger, runtime, sealer: Sealer::new(log), forgotten_at }
     }
 
     /// Works until the store is closed.
@@ -48,6 +51,7 @@ impl Flusher {
         // What the tables use may look for the runtime.
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
+        self.seal_what_is_there();
         let mut pause = None;
         while let Some(segment) = self.shared.closed.next(pause) {
             match self.guarded_flush(&segment) {
@@ -64,6 +68,16 @@ impl Flusher {
                     pause = Some(pause.map_or(FIRST_PAUSE, |pause: Duration| (pause * 2).min(LONGEST_PAUSE)));
                 }
             }
+        }
+    }
+
+    /// What a crash left without an entry is sealed before anything is written.
+    fn seal_what_is_there(&self) {
+        match self.sealer.around(&self.shared.settings.data, |_| Ok(((), Vec::new()))) {
+            Ok(()) => {}
+            Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
+            // Segments still go into tables, and sealing is tried again with each.
+            Err(error) => tracing::error!(%error, "files in tables are not in the log yet"),
         }
     }
 
@@ -84,7 +98,12 @@ impl Flusher {
         let mut report = FlushReport::default();
         if segment.last_lsn > released {
             let frames = read_frames(segment, released)?;
-            report = write_tables(&self.shared.settings.data, &frames, segment.last_lsn)?;
+            report = self.sealer.around(&self.shared.settings.data, |data| {
+                let (report, committed) = commit_tables(data, &frames, segment.last_lsn)?;
+                fail::fail_point!("flush::before_seal", |_| std::process::abort());
+                Ok((report, committed))
+            })?;
+            fail::fail_point!("flush::after_seal", |_| std::process::abort());
             fail::fail_point!("flush::before_release", |_| std::process::abort());
             self.release(frames, segment)?;
             fail::fail_point!("flush::after_release", |_| std::process::abort());

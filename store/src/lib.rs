@@ -6,6 +6,7 @@ pub mod clock;
 mod closed;
 mod consent;
 pub mod doctor;
+mod epochs;
 pub mod error;
 pub mod flush;
 mod flusher;
@@ -23,6 +24,7 @@ mod repeats;
 #[path = "../../tests/fuzz/replay.rs"]
 mod replay;
 pub mod reply;
+mod sealing;
 pub mod segment;
 pub mod settings;
 mod shared;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use candor_policy::hex;
 use candor_wire::log::entry::{Entry, Sealed, Sha256Hex};
@@ -30,6 +30,8 @@ pub(crate) struct Sealer {
     log: Arc<Log>,
     /// Whether a commit may stand that the log knows nothing of.
     is_behind: AtomicBool,
+    /// Live files that could not be sealed when it was last tried.
+    unsealable: AtomicU64,
 }
 
 /// A file of a table, as its commit named it.
@@ -43,34 +45,47 @@ pub(crate) struct Committed {
 impl Sealer {
     /// Nothing is known of the tables yet: the first sealing looks at all of them.
     pub(crate) const fn new(log: Arc<Log>) -> Self {
-        Self { log, is_behind: AtomicBool::new(true) }
+        Self { log, is_behind: AtomicBool::new(true), unsealable: AtomicU64::new(0) }
     }
 
-    /// A commit is about to be made: should it stand without its entry, the next sealing looks for it.
-    pub(crate) fn expect(&self) {
-        self.is_behind.store(true, Ordering::Relaxed);
-    }
-
-    /// Seals every live file that has no entry: those of `committed`, or, after a failure and at first, of all tables. The
-    /// entries are durable when this returns. How many there were.
+    /// Has something committed to tables, and seals it: the entries are durable when this returns. Where an earlier call failed,
+    /// or none was made yet, every live file without an entry is looked for.
     ///
     /// # Errors
-    /// If a file cannot be read or the log not be written; call it again.
-    pub(crate) fn seal(&self, data: &Path, committed: &[Committed], was_behind: bool) -> Result<u64, Error> {
-        let mut missing = if was_behind { unsealed(&self.log, data)? } else { committed.to_vec() };
+    /// As `commit`; if a file cannot be read or the log not be written. The next call makes up for it.
+    pub(crate) fn around<T>(
+        &self,
+        data: &Path,
+        commit: impl FnOnce(&Path) -> Result<(T, Vec<Committed>), Error>,
+    ) -> Result<T, Error> {
+        let was_behind = self.is_behind.swap(true, Ordering::Relaxed);
+        let (outcome, committed) = commit(data)?;
+        let mut missing = if was_behind { unsealed(&self.log, data)? } else { committed };
         missing.sort_unstable_by(|one, other| (one.table.name(), &one.path).cmp(&(other.table.name(), &other.path)));
+        let mut unsealable = 0;
         for some in missing.chunks(AT_ONCE) {
-            let entries: Vec<Entry> =
-                some.iter().map(|file| sealed(&self.log, file).map(Entry::Sealed)).collect::<Result<_, _>>()?;
+            let mut entries = Vec::with_capacity(some.len());
+            for file in some {
+                match sealed(&self.log, file) {
+                    Ok(sealed) => entries.push(Entry::Sealed(sealed)),
+                    // One damaged file must not keep rows of others in segments for ever.
+                    Err(error) if error.kind() == Kind::Data => {
+                        tracing::error!(%error, "a file has no entry in the log");
+                        unsealable += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             self.log.append(&entries)?;
         }
-        self.is_behind.store(false, Ordering::Relaxed);
-        Ok(missing.len() as u64)
+        self.unsealable.store(unsealable, Ordering::Relaxed);
+        self.is_behind.store(unsealable > 0, Ordering::Relaxed);
+        Ok(outcome)
     }
 
-    /// Whether the tables have to be looked at.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.is_behind.load(Ordering::Relaxed)
+    /// Live files that have no entry because they cannot be read.
+    pub(crate) fn unsealable(&self) -> u64 {
+        self.unsealable.load(Ordering::Relaxed)
     }
 
     /// The log that it writes.
