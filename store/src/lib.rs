@@ -15,6 +15,7 @@ pub mod keys;
 pub mod ledger;
 mod load;
 mod lock;
+pub mod log;
 pub mod nonces;
 mod query;
 mod queue;

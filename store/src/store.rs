@@ -27,6 +27,7 @@ use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 use crate::load::load;
 use crate::lock::Lock;
+use crate::log::{self, Log};
 use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
@@ -109,6 +110,7 @@ pub struct Store {
     ledger: Ledger,
     keys: Arc<Keys>,
     repeats_key: hmac::Key,
+    log: Arc<Log>,
     threads: Vec<JoinHandle<()>>,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
     _lock: Arc<Lock>,
@@ -132,6 +134,7 @@ impl Store {
         let ring = KeyRing::of_service(&settings, &plan.named_keys())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
+        let log = open_log(&settings, &ring, &plan, clock.now())?;
         let swept = crate::table::sweep(&data).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
         let shared = Arc::new(shared);
@@ -144,13 +147,20 @@ impl Store {
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
             spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
         ];
-        Ok(Self { shared, ledger, keys: Arc::new(ring.keys()), repeats_key: ring.repeats(), threads, _lock: lock })
+        let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
+        Ok(Self { shared, ledger, keys, repeats_key, log, threads, _lock: lock })
     }
 
     /// The keys for admission and clearing.
     #[must_use]
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys)
+    }
+
+    /// The log of statements.
+    #[must_use]
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     /// Keyed digest of a decompressed body of a signal from a source: the same bytes may be a request of two signals.
@@ -461,6 +471,16 @@ pub struct Figures {
     pub subjects: u64,
     /// Flushes that failed since start.
     pub flush_failures: u64,
+}
+
+/// Opens the log, and tells it of keys and documents that are new.
+fn open_log(settings: &Settings, ring: &KeyRing, plan: &Plan, now: i64) -> Result<Arc<Log>, Error> {
+    let origin = settings.log.origin(&plan.catalogue().name);
+    let signers = ring.log_signers(&origin)?;
+    let keys = ring.generations_to_log(&signers);
+    let log = Log::open(&settings.data, signers, &origin)?;
+    log::start::log_start(&log, keys, plan, now)?;
+    Ok(Arc::new(log))
 }
 
 /// Starts a thread that the store cannot do without: if it panics, the process ends rather than take what nobody stores.
