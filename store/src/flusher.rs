@@ -11,11 +11,12 @@ use std::time::Duration;
 use candor_policy::hex;
 use tokio::runtime::Handle;
 
-use crate::closed::ClosedSegment;
+use crate::closed::{ClosedSegment, Errand, Next};
 use crate::error::{Error, Kind};
 use crate::flush::write_tables;
 use crate::ledger::{Ledger, Release};
 use crate::load::{nonce_of, subject_of_receipt};
+use crate::rewrite::{Seal, Unsealed};
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
 use crate::shared::{Gauges, Shared, end_process_after};
@@ -34,13 +35,14 @@ pub(crate) struct Flusher {
     shared: Arc<Shared>,
     ledger: Ledger,
     runtime: Handle,
+    seal: Box<dyn Seal + Send>,
     forgotten_at: i64,
 }
 
 impl Flusher {
     pub(crate) fn new(shared: Arc<Shared>, ledger: Ledger, runtime: Handle) -> Self {
         let forgotten_at = shared.clock.now();
-        Self { shared, ledger, runtime, forgotten_at }
+        Self { shared, ledger, runtime, seal: Box::new(Unsealed), forgotten_at }
     }
 
     /// Works until the store is closed.
@@ -49,21 +51,69 @@ impl Flusher {
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
         let mut pause = None;
-        while let Some(segment) = self.shared.closed.next(pause) {
-            match self.guarded_flush(&segment) {
-                Ok(report) => {
-                    self.shared.closed.done(&report);
+        loop {
+            match self.shared.closed.next(pause) {
+                Next::Stop => return,
+                Next::Errand(errand) => self.guarded_errand(errand),
+                Next::Segment(segment) if self.take(&segment) => {
                     self.forget_old_repeats();
                     pause = None;
                 }
-                Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
-                Err(error) => {
-                    Gauges::add(&self.shared.gauges.flush_failures, 1);
-                    tracing::error!(segment = %segment.path.display(), %error, "a segment stays, and is tried again");
-                    self.shared.closed.failed(&error);
+                Next::Segment(_) => {
                     pause = Some(pause.map_or(FIRST_PAUSE, |pause: Duration| (pause * 2).min(LONGEST_PAUSE)));
                 }
             }
+        }
+    }
+
+    /// Writes what waits meanwhile; false if the store closes. For errands that take long.
+    pub(crate) fn flush_waiting(&self) -> bool {
+        while let Some(segment) = self.shared.closed.first() {
+            if !self.take(&segment) {
+                // The thread itself tries again, with a pause.
+                break;
+            }
+        }
+        !self.shared.closed.is_stopped()
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn seal(&self) -> &dyn Seal {
+        &*self.seal
+    }
+
+    /// Writes a segment into tables and lets go of it; false if it stays.
+    fn take(&self, segment: &ClosedSegment) -> bool {
+        match self.guarded_flush(segment) {
+            Ok(report) => {
+                self.shared.closed.done(&report);
+                true
+            }
+            Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
+            Err(error) => {
+                Gauges::add(&self.shared.gauges.flush_failures, 1);
+                tracing::error!(segment = %segment.path.display(), %error, "a segment stays, and is tried again");
+                self.shared.closed.failed(&error);
+                false
+            }
+        }
+    }
+
+    /// As [`Self::guarded_flush`]: whoever waits for the errand learns of a panic by its silence.
+    fn guarded_errand(&self, errand: Errand) {
+        if catch_unwind(AssertUnwindSafe(|| errand(self))).is_err() {
+            tracing::error!("work on tables panicked: this is a fault of candor, report it; nothing is lost");
         }
     }
 

@@ -132,12 +132,13 @@ impl Store {
         let ring = KeyRing::of_service(&settings, &plan.named_keys())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
-        let swept = crate::table::sweep(&data).await?;
+        let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
         let shared = Arc::new(shared);
         // Tables skip what is not above their `txn`, also where the ledger came from a backup.
         let next_lsn = load(&shared, &ledger).await?.max(swept.highest_lsn + 1);
 
+        shared.closed.ask(Box::new(crate::rewrite::resume_at_start));
         let appender = Appender::new(Arc::clone(&shared), next_lsn);
         let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current());
         let threads = vec![

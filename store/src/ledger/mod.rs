@@ -1,6 +1,7 @@
 //! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in `SQLite`.
 
 mod documents;
+pub(crate) mod jobs;
 mod migrations;
 mod numbered;
 mod sqlite;
