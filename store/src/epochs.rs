@@ -97,11 +97,7 @@ impl Epochs {
 /// The entries of an epoch: consents first, so that an epoch whose totals are in the log is there whole.
 async fn entries(ledger: &Ledger, epoch: &ClosedEpoch, small: u64) -> Result<Vec<Entry>, Error> {
     let leaves = ledger.consent_leaves(epoch.number).await?;
-    let consents = Consents {
-        epoch: epoch.number,
-        root: Sha256Hex(merkle::root(&leaves)),
-        size: leaves.len() as u64,
-    };
+    let consents = Consents { epoch: epoch.number, root: Sha256Hex(merkle::root(&leaves)), size: leaves.len() as u64 };
     let opened = ledger.opened(epoch).await?;
     let (root, size) = ledger.receipts_root(epoch).await?;
     let root = root.commitment().map_err(|why| fault(epoch, &why))?;
@@ -113,7 +109,8 @@ async fn entries(ledger: &Ledger, epoch: &ClosedEpoch, small: u64) -> Result<Vec
 fn totals(epoch: &ClosedEpoch, opened: &Opened, receipts: Tree, small: u64) -> Result<Vec<Totals>, Error> {
     let digest = Sha256Hex(opened.digest().map_err(|why| fault(epoch, &why))?);
     let shown: Vec<_> = opened.shown(small).cloned().collect();
-    let chunks: Vec<_> = if shown.is_empty() { vec![Vec::new()] } else { shown.chunks(CELLS).map(<[_]>::to_vec).collect() };
+    let chunks: Vec<_> =
+        if shown.is_empty() { vec![Vec::new()] } else { shown.chunks(CELLS).map(<[_]>::to_vec).collect() };
     let parts = chunks.len() as u64;
     let part = |(part, cells)| Totals {
         epoch: epoch.number,

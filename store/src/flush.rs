@@ -61,7 +61,14 @@ pub(crate) fn commit_tables(
 pub fn write_one_file(data: &Path, purpose: &str, stream: &str, rows: &RecordBatch) -> Result<u64, Error> {
     let table = TablePath::new(data, purpose, stream)?;
     let batches = vec![rows.clone()];
-    let group = Group { received_date: 0, policy: String::new(), catalogue: String::new(), batches };
+    let group = Group {
+        received_date: 0,
+        policy: String::new(),
+        catalogue: String::new(),
+        batches,
+        replaces: Vec::new(),
+        removed: 0,
+    };
     parquet::write(&table, &group).map(|file| file.size)
 }
 
@@ -184,7 +191,8 @@ fn group(table: &TablePath, pieces: &[Piece<'_>]) -> Result<Vec<Group>, Error> {
             continue;
         }
         let (policy, catalogue) = (piece.header.policy.clone(), piece.header.catalogue.clone());
-        groups.push((schema, Group { received_date, policy, catalogue, batches: vec![rows] }));
+        let batches = vec![rows];
+        groups.push((schema, Group { received_date, policy, catalogue, batches, replaces: Vec::new(), removed: 0 }));
     }
     Ok(groups.into_iter().map(|(_, group)| group).collect())
 }

@@ -25,6 +25,7 @@ mod repeats;
 #[path = "../../tests/fuzz/replay.rs"]
 mod replay;
 pub mod reply;
+mod rewrite;
 mod sealing;
 pub mod segment;
 pub mod settings;
