@@ -7,6 +7,7 @@ pub mod clock;
 mod closed;
 mod consent;
 pub mod doctor;
+mod epochs;
 pub mod error;
 pub mod flush;
 mod flusher;
@@ -25,6 +26,8 @@ mod repeats;
 #[path = "../../tests/fuzz/replay.rs"]
 mod replay;
 pub mod reply;
+mod rewrite;
+mod sealing;
 pub mod segment;
 pub mod settings;
 mod shared;

@@ -30,12 +30,22 @@ pub struct Settings {
 }
 
 /// Settings of [`crate::log::Log`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
     /// Its name, for good: checkpoints, the log's key and whoever follows it bear it. Without one: `candor/` and the name of the catalogue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// How long an epoch is, in minutes: what was received in it is summed up in one `totals` entry.
+    pub epoch_minutes: u64,
+    /// Numbers from 1 to below this are in the log as a digest only.
+    pub small_count: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { origin: None, epoch_minutes: 60, small_count: 10 }
+    }
 }
 
 impl LogSettings {

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::appender::Appender;
 use crate::clock::Clock;
 use crate::consent::{Purposes, key_of};
+use crate::epochs::Epochs;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::keys::KeyRing;
@@ -31,6 +32,7 @@ use crate::log::{self, Log};
 use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
+use crate::sealing::Sealer;
 use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
@@ -111,6 +113,8 @@ pub struct Store {
     keys: Arc<Keys>,
     repeats_key: hmac::Key,
     log: Arc<Log>,
+    epochs: Arc<Epochs>,
+    keeping: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
     _lock: Arc<Lock>,
@@ -135,20 +139,26 @@ impl Store {
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let log = open_log(&settings, &ring, &plan, clock.now())?;
-        let swept = crate::table::sweep(&data).await?;
+        let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
         let shared = Arc::new(shared);
         // Tables skip what is not above their `txn`, also where the ledger came from a backup.
         let next_lsn = load(&shared, &ledger).await?.max(swept.highest_lsn + 1);
 
+        shared.closed.ask(Box::new(crate::rewrite::resume_at_start));
         let appender = Appender::new(Arc::clone(&shared), next_lsn);
-        let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current());
+        let sealer = Sealer::new(data, Arc::clone(&log));
+        let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current(), sealer);
         let threads = vec![
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
             spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
         ];
+        let epochs = Epochs::new(ledger.clone(), Arc::clone(&log), Arc::clone(&shared.clock), &shared.settings.log);
+        epochs.begin().await?;
+        let epochs = Arc::new(epochs);
+        let keeping = tokio::spawn(Arc::clone(&epochs).run());
         let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
-        Ok(Self { shared, ledger, keys, repeats_key, log, threads, _lock: lock })
+        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, threads, _lock: lock })
     }
 
     /// The keys for admission and clearing.
@@ -305,7 +315,9 @@ impl Store {
         let up_to = told.await.map_err(|_| Error::closed())?;
         let (answer, told) = oneshot::channel();
         self.shared.closed.wait_for(up_to, answer);
-        told.await.map_err(|_| Error::closed())?
+        let report = told.await.map_err(|_| Error::closed())??;
+        self.epochs.keep().await?;
+        Ok(report)
     }
 
     /// Whether appends are possible (for `/readyz`), with the reason if not.
@@ -408,6 +420,7 @@ impl Store {
     }
 
     fn stop(&self) {
+        self.keeping.abort();
         self.shared.queue.close();
         self.shared.closed.stop();
     }
