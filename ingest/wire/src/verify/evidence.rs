@@ -9,6 +9,7 @@ use crate::log::note::VerifierKey;
 use crate::merkle::Hash;
 use crate::receipt::SignedReceipt;
 use crate::statement::Statement;
+use crate::totals::Opened;
 
 use super::answer::{Answer, ReceiptEvidence};
 
@@ -27,6 +28,8 @@ pub struct Evidence {
     pub documents: BTreeMap<Hash, Vec<u8>>,
     /// What auditors signed, as JSON.
     pub audits: Vec<Vec<u8>>,
+    /// What opens the small cells of epochs, for auditors.
+    pub opened: Vec<Opened>,
     /// Whom it is about; nobody where the log alone is checked.
     pub subjects: Vec<SubjectEvidence>,
 }

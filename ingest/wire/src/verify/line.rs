@@ -120,6 +120,8 @@ pub enum Check {
     ReceiptsComplete,
     /// That the counts of a receipt are in the logged totals.
     Totals,
+    /// Cells of totals that the log has as a digest only.
+    Opened,
     /// The chain of consent statements.
     Statements,
     /// That a statement is in the log.
@@ -238,6 +240,7 @@ impl Check {
             Self::ReceiptRows => "the rows are those of the receipt",
             Self::ReceiptsComplete => "no receipt is missing",
             Self::Totals => "the receipt is counted in the logged totals",
+            Self::Opened => "the cells of the epoch are those that the log bound",
             Self::Statements => "the consent statements follow each other",
             Self::StatementLogged => "the statement is in the log",
             Self::StatementsComplete => "no statement is missing",

@@ -36,13 +36,14 @@ pub fn check(evidence: &Evidence) -> Vec<Line> {
     let mut lines = Lines::default();
     if let Some(log) = Log::open(evidence, &mut lines) {
         let audited = audit::check(evidence, &log, &mut lines);
+        totals::check_opened(evidence, &log, &mut lines);
         let documents = documents::check(evidence, &log, &mut lines);
         for subject in &evidence.subjects {
             let view = files::View::new(subject);
             files::check(evidence, &view, &log, &audited, &mut lines);
             rows::check(&view, &log, &documents, &mut lines);
             receipts::check(evidence, &view, &log, &documents, &mut lines);
-            totals::check(&view, &log, &mut lines);
+            totals::check(evidence, &view, &log, &mut lines);
             consents::check(&view, &log, &documents, &mut lines);
         }
     } else if !evidence.subjects.is_empty() {

@@ -25,7 +25,8 @@ use crate::merkle::{self, Hash, leaf_hash};
 use crate::receipt::{self, PurposeReceipt, Receipt, SignedReceipt};
 use crate::row::{Rows, hash_of};
 use crate::statement::{Notice, SignedStatement, Statement, consent_leaf};
-use crate::sum_tree::{self, Node};
+use crate::sum_tree::{self, Node, PurposeSums};
+use crate::totals::{Cell, Opened};
 
 pub(super) const HOUR: i64 = 3_600_000_000;
 /// 2026-11-22T20:00:00Z, day 20,779.
@@ -246,23 +247,38 @@ impl World {
     pub(super) fn close_epoch(&mut self, epoch: u64) {
         let (leaves, _) = self.receipt_leaves();
         let root = sum_tree::root(leaves.iter().cloned().map(Ok)).unwrap();
-        let cells = root.sums.purposes().map(|(purpose, sums)| entry::Cell {
-            purpose: purpose.to_owned(),
-            offered: sums.offered,
-            stored: sums.stored,
-            dropped: sums.dropped.clone(),
-        });
+        let opened = Self::opened(epoch, &root);
         self.entries.push(Entry::Totals(entry::Totals {
             epoch,
+            part: 1,
+            parts: 1,
             from: NOW - HOUR,
             to: NOW + HOUR,
-            cells: cells.collect(),
-            hidden: Sha256Hex([3; 32]),
+            cells: opened.shown(3).cloned().collect(),
+            hidden: Sha256Hex(opened.digest().unwrap()),
             receipts: Tree { root: Sha256Hex(root.commitment().unwrap()), size: leaves.len() as u64 },
         }));
         let leaves = self.consent_leaves();
         let (root, size) = (Sha256Hex(merkle::root(&leaves)), leaves.len() as u64);
         self.entries.push(Entry::Consents(entry::Consents { epoch, root, size }));
+    }
+
+    /// All cells of an epoch, as an auditor is handed them.
+    pub(super) fn opened(epoch: u64, root: &Node) -> Opened {
+        let cell = |(purpose, sums): (&str, &PurposeSums)| Cell {
+            source: "phones".to_owned(),
+            stream: "phone.app".to_owned(),
+            purpose: purpose.to_owned(),
+            dropped: sums.dropped.clone(),
+            offered: sums.offered,
+            stored: sums.stored,
+        };
+        Opened { epoch, cells: root.sums.purposes().map(cell).collect(), nonce: [6; 32] }
+    }
+
+    /// The root over the receipts of the epoch.
+    pub(super) fn receipts_root(&self) -> Node {
+        sum_tree::root(self.receipt_leaves().0.into_iter().map(Ok)).unwrap()
     }
 
     /// The leaves of my receipts and of two others', and which is mine.
@@ -317,6 +333,7 @@ impl World {
             documents: [document(policy.digest, &policy.canonical), document(catalogue.digest, &catalogue.canonical)]
                 .into(),
             audits: Vec::new(),
+            opened: Vec::new(),
             subjects: vec![SubjectEvidence {
                 epoch: Some(0),
                 key: Some(self.me.public()),

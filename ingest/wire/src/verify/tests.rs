@@ -385,6 +385,8 @@ fn counts_that_were_told_are_in_the_totals() {
     let mut world = World::new();
     world.entries.push(Entry::Totals(crate::log::entry::Totals {
         epoch: 2,
+        part: 1,
+        parts: 1,
         from: NOW + HOUR,
         to: NOW + 2 * HOUR,
         cells: Vec::new(),
@@ -405,12 +407,31 @@ fn counts_that_were_told_are_in_the_totals() {
         change(evidence.subjects[0].receipts[0].totals.as_mut().unwrap());
         fails(&evidence, Check::Totals);
     }
-    // Totals that are less than what devices were told.
+}
+
+#[test]
+fn an_auditor_opens_what_the_log_bound_and_nothing_else() {
+    let world = World::new();
+    let opened = World::opened(1, &world.receipts_root());
+    let with = |change: fn(&mut crate::totals::Opened)| {
+        let mut opened = opened.clone();
+        change(&mut opened);
+        Evidence { opened: vec![opened], ..world.evidence() }
+    };
+    let lines = check(&with(|_| ()));
+    assert_eq!(of(&lines, Check::Opened)[0].verdict, Verdict::Proved, "{}", text(&lines));
+    fails(&with(|opened| opened.cells[0].stored -= 1), Check::Opened);
+    fails(&with(|opened| opened.nonce[0] ^= 1), Check::Opened);
+    fails(&with(|opened| opened.epoch = 2), Check::Opened);
+    // Totals that are less than what devices were told: the log agrees with itself, the receipts do not.
+    let mut less = opened.clone();
+    (less.cells[0].offered, less.cells[0].stored) = (less.cells[0].offered - 1, less.cells[0].stored - 1);
     let mut world = World::new();
     if let Entry::Totals(totals) = &mut world.entries[9] {
-        totals.cells[0].stored -= 1;
+        totals.hidden = Sha256Hex(less.digest().unwrap());
+        totals.cells = less.shown(3).cloned().collect();
     }
-    fails(&world.evidence(), Check::Totals);
+    fails(&Evidence { opened: vec![less], ..world.evidence() }, Check::Totals);
 }
 
 #[test]
