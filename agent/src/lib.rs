@@ -17,6 +17,7 @@ pub mod event;
 pub mod feed;
 pub mod folder;
 mod heal;
+pub mod evidence;
 pub mod held;
 pub mod identity;
 mod journal;
