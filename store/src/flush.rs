@@ -8,6 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use crate::error::{Error, Kind};
+use crate::sealed;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::store::FlushReport;
 use crate::table::engine::Delta;
@@ -139,6 +140,7 @@ fn settle(
     for file in &files {
         // What stays is an orphan, which the next start removes.
         let _ = std::fs::remove_file(table.folder.join(&file.path));
+        let _ = sealed::remove_leaves(table, &file.path);
     }
     Err(error)
 }

@@ -23,6 +23,7 @@ mod repeats;
 #[path = "../../tests/fuzz/replay.rs"]
 mod replay;
 pub mod reply;
+pub mod sealed;
 pub mod segment;
 pub mod settings;
 mod shared;
