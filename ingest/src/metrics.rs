@@ -86,6 +86,10 @@ const STORE: [(&str, &str, FigureOf); 14] = [
     ("candor_store_flushed_lsn", "Highest log sequence number in tables", |f| f.flushed_lsn),
     ("candor_store_subjects", "Subjects with a consent statement", |f| f.subjects),
     ("candor_store_flush_failures", "Flushes that failed since the start", |f| f.flush_failures),
+    ("candor_store_unsealed_files", "Live files without an entry in the log, because they cannot be read", |f| {
+        f.unsealed_files
+    }),
+    ("candor_log_size", "Entries in the log", |f| f.log_size),
 ];
 
 impl Metrics {
