@@ -27,6 +27,7 @@ mod repeats;
 mod replay;
 pub mod reply;
 mod rewrite;
+pub mod sealed;
 mod sealing;
 pub mod segment;
 pub mod settings;

@@ -147,7 +147,7 @@ impl Store {
 
         shared.closed.ask(Box::new(crate::rewrite::resume_at_start));
         let appender = Appender::new(Arc::clone(&shared), next_lsn);
-        let sealer = Sealer::new(data, Arc::clone(&log));
+        let sealer = Sealer::new(data, Arc::clone(&log), Arc::clone(&shared.gauges.unsealed));
         let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current(), sealer);
         let threads = vec![
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
@@ -355,6 +355,8 @@ impl Store {
             flushed_lsn: gauges.flushed_lsn.load(Ordering::Relaxed),
             subjects: self.shared.consent.subjects(),
             flush_failures: gauges.flush_failures.load(Ordering::Relaxed),
+            unsealed_files: gauges.unsealed.load(Ordering::Relaxed),
+            log_size: self.log.size(),
         }
     }
 
@@ -484,6 +486,10 @@ pub struct Figures {
     pub subjects: u64,
     /// Flushes that failed since start.
     pub flush_failures: u64,
+    /// Live files that have no entry in the log because they cannot be read.
+    pub unsealed_files: u64,
+    /// Entries in the log.
+    pub log_size: u64,
 }
 
 /// Opens the log, and tells it of keys and documents that are new.

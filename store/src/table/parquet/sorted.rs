@@ -6,8 +6,10 @@ use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_empty_array, new_null_array};
-use arrow_schema::{ArrowError, Field};
+use arrow_schema::{ArrowError, DataType, Field};
 use arrow_select::interleave::interleave;
+use candor_wire::leaf::salted;
+use candor_wire::merkle::Hash;
 use hashbrown::HashMap;
 
 use crate::error::{Error, Kind};
@@ -18,20 +20,28 @@ pub(super) struct Sorted<'a> {
     batches: &'a [RecordBatch],
     /// Number of the batch, and of the row in it.
     places: Vec<(usize, usize)>,
-    subjects: usize,
+    /// Salted subjects, ascending.
+    subjects: Vec<Hash>,
+}
+
+/// A column of all batches.
+pub(super) struct Column<'a> {
+    kind: &'a DataType,
+    /// None where frames do not have it.
+    parts: Option<Vec<&'a dyn Array>>,
 }
 
 impl<'a> Sorted<'a> {
     /// # Errors
     /// `Data` if the batches have no subjects.
-    pub(super) fn new(batches: &'a [RecordBatch], salt: &[u8; 32]) -> Result<Self, Error> {
+    pub(super) fn new(batches: &'a [RecordBatch], salt: &Hash) -> Result<Self, Error> {
         let columns: Option<Vec<&StringArray>> = batches
             .iter()
             .map(|batch| batch.column_by_name(layout::SUBJECT).and_then(|column| column.as_string_opt::<i32>()))
             .collect();
         let columns = columns.ok_or_else(no_subjects)?;
         let (subject_of_row, names) = intern(&columns);
-        let rank_of = ranks(&names, salt);
+        let (rank_of, subjects) = ranks(&names, salt);
 
         let mut next = vec![0_u32; names.len() + 1];
         for id in &subject_of_row {
@@ -48,7 +58,7 @@ impl<'a> Sorted<'a> {
             places[*at as usize] = place;
             *at += 1;
         }
-        Ok(Self { batches, places, subjects: names.len() })
+        Ok(Self { batches, places, subjects })
     }
 
     /// Rows.
@@ -58,38 +68,49 @@ impl<'a> Sorted<'a> {
 
     /// Distinct subjects.
     pub(super) const fn subjects(&self) -> usize {
-        self.subjects
+        self.subjects.len()
     }
 
-    /// All rows in ranges of at most `most`.
-    pub(super) fn ranges(&self, most: usize) -> impl Iterator<Item = Range<usize>> {
-        let len = self.len();
-        (0..len).step_by(most.max(1)).map(move |from| from..len.min(from + most))
+    /// Their salted subjects, in order.
+    pub(super) fn salted(&self) -> Vec<Hash> {
+        self.subjects.clone()
+    }
+
+    /// A column that can be put in order.
+    pub(super) fn column<'b>(&self, field: &'b Field) -> Column<'b>
+    where
+        'a: 'b,
+    {
+        let parts = self.batches.iter().map(|batch| batch.column_by_name(field.name()).map(AsRef::as_ref)).collect();
+        Column { kind: field.data_type(), parts }
     }
 
     /// The values of a column in order; nulls where frames do not have it.
-    pub(super) fn column(&self, field: &Field, range: Range<usize>) -> Result<ArrayRef, ArrowError> {
-        self.values(field, &self.places[range])
+    pub(super) fn values(&self, column: &Column<'_>, range: Range<usize>) -> Result<ArrayRef, ArrowError> {
+        column.values(&self.places[range])
     }
 
     /// Values of a column from all over the rows, `most` or a few more.
     pub(super) fn sample(&self, field: &Field, most: usize) -> Result<ArrayRef, ArrowError> {
         let step = self.len().div_ceil(most).max(1);
         let places: Vec<_> = self.places.iter().copied().step_by(step).collect();
-        self.values(field, &places)
+        self.column(field).values(&places)
     }
+}
 
-    fn values(&self, field: &Field, places: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
-        if places.is_empty() {
-            return Ok(new_empty_array(field.data_type()));
-        }
-        let columns: Option<Vec<&dyn Array>> =
-            self.batches.iter().map(|batch| batch.column_by_name(field.name()).map(AsRef::as_ref)).collect();
-        match columns {
-            Some(columns) => interleave(&columns, places),
-            None => Ok(new_null_array(field.data_type(), places.len())),
+impl Column<'_> {
+    fn values(&self, places: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
+        match &self.parts {
+            _ if places.is_empty() => Ok(new_empty_array(self.kind)),
+            Some(parts) => interleave(parts, places),
+            None => Ok(new_null_array(self.kind, places.len())),
         }
     }
+}
+
+/// All of a range in ranges of at most `most`.
+pub(super) fn ranges(all: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    all.clone().step_by(most.max(1)).map(move |from| from..all.end.min(from + most))
 }
 
 /// Row → number of its subject, and the distinct subjects.
@@ -111,25 +132,15 @@ fn intern<'a>(columns: &[&'a StringArray]) -> (Vec<u32>, Vec<&'a str>) {
     (of_row, names)
 }
 
-/// Number of a subject → its rank by salted subject.
-fn ranks(names: &[&str], salt: &[u8; 32]) -> Vec<u32> {
-    let mut ranked: Vec<([u8; 32], u32)> = names.iter().zip(0..).map(|(name, id)| (salted(salt, name), id)).collect();
+/// Number of a subject → its rank by salted subject, and the salted subjects in order.
+fn ranks(names: &[&str], salt: &Hash) -> (Vec<u32>, Vec<Hash>) {
+    let mut ranked: Vec<(Hash, u32)> = names.iter().zip(0..).map(|(name, id)| (salted(salt, name), id)).collect();
     ranked.sort_unstable();
     let mut rank_of = vec![0_u32; ranked.len()];
     for (rank, (_, id)) in (0_u32..).zip(&ranked) {
         rank_of[*id as usize] = rank;
     }
-    rank_of
-}
-
-/// `SHA-256(salt ‖ subject)`.
-fn salted(salt: &[u8; 32], subject: &str) -> [u8; 32] {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    context.update(salt);
-    context.update(subject.as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    bytes
+    (rank_of, ranked.into_iter().map(|(salted, _)| salted).collect())
 }
 
 fn no_subjects() -> Error {
@@ -142,7 +153,6 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{Int64Array, UInt32Array};
-    use arrow_schema::DataType;
     use proptest::prelude::*;
 
     use super::*;
@@ -171,7 +181,8 @@ mod tests {
 
             let rows = Sorted::new(&batches, &salt).unwrap();
             let number = Field::new("number", DataType::Int64, true);
-            let parts: Vec<ArrayRef> = rows.ranges(4).map(|range| rows.column(&number, range).unwrap()).collect();
+            let column = rows.column(&number);
+            let parts: Vec<ArrayRef> = ranges(0..rows.len(), 4).map(|range| rows.values(&column, range).unwrap()).collect();
             let found: Vec<i64> =
                 parts.iter().flat_map(|part| part.as_primitive::<arrow_array::types::Int64Type>().values().to_vec()).collect();
             prop_assert_eq!(found, all.iter().map(|(_, row)| *row).collect::<Vec<_>>());
@@ -179,10 +190,12 @@ mod tests {
             let mut subjects: Vec<_> = all.iter().map(|(salted, _)| salted).collect();
             subjects.dedup();
             prop_assert_eq!(rows.subjects(), subjects.len());
+            let found = rows.salted();
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), subjects);
             prop_assert_eq!(rows.len(), all.len());
 
             let absent = Field::new("absent", DataType::UInt32, true);
-            let nulls = rows.column(&absent, 0..rows.len()).unwrap();
+            let nulls = rows.values(&rows.column(&absent), 0..rows.len()).unwrap();
             prop_assert_eq!(nulls.as_ref(), &UInt32Array::new_null(rows.len()) as &dyn Array);
             prop_assert!(rows.sample(&number, 3).unwrap().len() <= 4);
         }
