@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::render::Format;
 
 mod agent;
+pub(crate) mod audit;
 mod operations;
 
 pub(crate) use agent::{
@@ -365,6 +366,12 @@ account does not balance, 5 if the rows cannot be counted.")]
         #[command(flatten)]
         data: DataArg,
     },
+    /// Write one offline bundle: everything that is held about a subject, with its proofs
+    Export(audit::AuditExport),
+    /// Check what a service says against its log, line by line
+    Verify(audit::AuditVerify),
+    /// Recompute every file of a data folder, and sign which are as they were sealed
+    Sign(audit::AuditSign),
 }
 
 /// `candor audit show`

@@ -117,7 +117,7 @@ pub async fn open(data: &Path, log: impl Fn() -> Result<Option<Under>, Error>) -
     for _ in 1..TRIES {
         let Some(under) = log()? else { return Ok((View::open(data).await?, None)) };
         let view = View::open(data).await?;
-        if view.names() == under.names() {
+        if view.files() == under.names() {
             return Ok((view, Some(under)));
         }
         tokio::time::sleep(BETWEEN).await;

@@ -21,6 +21,7 @@ pub mod nonces;
 mod query;
 mod queue;
 mod receipts;
+pub mod recount;
 mod repeats;
 #[cfg(test)]
 #[path = "../../tests/fuzz/replay.rs"]

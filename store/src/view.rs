@@ -8,20 +8,24 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use candor_policy::counts::Count;
 use candor_policy::subject::{LedgerId, SubjectId};
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
+use candor_wire::totals::Opened;
+use candor_wire::verify::ReceiptEvidence;
 use serde::Serialize;
 
-use crate::access::Only;
+use crate::access::{Only, Under};
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 use crate::ledger::{self, Ledger};
+use crate::segment::codec::receipt_json;
 use crate::segment::frame::{BatchFrame, Frame};
 use crate::table::commit::{LiveFile, TableSnapshot};
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
 use crate::table::lookup;
 use crate::work::Work;
-use crate::{held, query};
+use crate::{held, query, receipts};
 
 /// Openings that a busy service may spoil: each time it flushed what the view had just begun to read.
 const TRIES: usize = 20;
@@ -32,6 +36,7 @@ pub struct View {
     ledger: Ledger,
     tables: Vec<TableView>,
     statements: Vec<Statement>,
+    receipts: Vec<Receipt>,
     totals: Vec<(String, Count)>,
     work: Arc<Work>,
     key_ring: Option<PathBuf>,
@@ -210,7 +215,8 @@ impl View {
     }
 
     /// Table and path of every live file, as the log names them.
-    pub(crate) fn names(&self) -> BTreeSet<(&str, &str)> {
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<(&str, &str)> {
         let files = self.tables.iter().flat_map(|table| table.files.iter().map(move |file| (table, file)));
         files.map(|(table, file)| (table.name.as_str(), file.path.as_str())).collect()
     }
@@ -294,6 +300,53 @@ impl View {
         Ok(self.tables.iter().zip(sealed).map(counted).collect())
     }
 
+    /// A policy or catalogue that was ever in force, by its digest in hex.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn document(&self, digest: &str) -> Result<Option<String>, Error> {
+        self.ledger.document(digest).await
+    }
+
+    /// What opens the small cells of every closed epoch: for auditors.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn opened_epochs(&self, last: u64) -> Result<Vec<Opened>, Error> {
+        let mut opened = Vec::new();
+        for epoch in self.ledger.closed_epochs(0).await?.iter().filter(|epoch| epoch.number <= last) {
+            opened.push(self.ledger.opened(epoch).await?);
+        }
+        Ok(opened)
+    }
+
+    /// Keys that sign the log of this origin, newest first, as verifier keys.
+    ///
+    /// # Errors
+    /// If the key ring cannot be read, or has none.
+    pub fn log_keys(&self, origin: &str) -> Result<Vec<String>, Error> {
+        let signers = self.key_ring()?.log_signers(origin)?;
+        Ok(signers.iter().map(|signer| signer.verifier().to_string()).collect())
+    }
+
+    /// Every receipt of a subject that signs, signed anew, with its place in the totals of a log.
+    ///
+    /// # Errors
+    /// If the ledger or the key ring cannot be read.
+    pub async fn receipts(&self, ledger_id: &LedgerId, under: Option<&Under>) -> Result<Vec<ReceiptEvidence>, Error> {
+        let mut found = self.ledger.receipts(ledger_id, 1, i32::MAX as usize).await?;
+        let subject = candor_policy::hex::encode(ledger_id.as_bytes());
+        found.extend(self.receipts.iter().filter(|receipt| receipt.subject == subject).cloned());
+        found.sort_by_key(|receipt| receipt.batch);
+        found.dedup_by_key(|receipt| receipt.batch);
+        let Some(key) = self.key_ring()?.receipts() else { return Ok(Vec::new()) };
+        let places = self.ledger.receipt_places(ledger_id, &found, under.map_or(0, Under::totals_epoch)).await?;
+        let jsons: Vec<String> = found.iter().map(receipt_json).collect::<Result<_, _>>()?;
+        let proofs = receipts::sign(&key, jsons.iter().map(String::as_str));
+        let given = found.into_iter().zip(proofs).zip(places);
+        Ok(given.map(|((receipt, proof), totals)| ReceiptEvidence { receipt, proof, totals }).collect())
+    }
+
     /// Runs a read-only SQL query over all tables (`purpose."stream"`), pending rows included. A table that the
     /// documents in force declare is there before its first row.
     ///
@@ -335,6 +388,7 @@ impl View {
             ledger: ledger.clone(),
             totals: overlaid(&totals, &frames, released),
             statements: frames.iter().filter_map(statement).cloned().collect(),
+            receipts: frames.iter().filter_map(batch).filter_map(|frame| frame.receipt.as_deref().cloned()).collect(),
             tables: tables(data, snapshots, &frames)?,
             work: Arc::default(),
             key_ring: None,

@@ -43,6 +43,9 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Show(args)) => audit::show(args, settings).await,
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
+        Command::Audit(Audit::Export(args)) => audit::export(args, settings).await,
+        Command::Audit(Audit::Verify(args)) => audit::verify(args, settings).await,
+        Command::Audit(Audit::Sign(args)) => audit::sign(args, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -79,6 +82,15 @@ impl Command {
                 .path("data", args.data.data.as_deref())
                 .path("identity", args.identity.as_deref())
                 .service(&args.service),
+            Self::Audit(Audit::Export(args)) => flags
+                .path("data", args.data.data.as_deref())
+                .path("identity", args.about.identity.as_deref())
+                .service(&args.service),
+            Self::Audit(Audit::Verify(args)) => flags
+                .path("data", args.data.data.as_deref())
+                .path("identity", args.about.identity.as_deref())
+                .service(&args.service),
+            Self::Audit(Audit::Sign(args)) => flags.path("data", args.data.data.as_deref()),
             Self::Agent(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),

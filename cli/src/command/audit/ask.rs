@@ -139,12 +139,7 @@ pub(super) async fn folder(whom: Whom<'_>, settings: &Settings, progress: &mut P
     let (view, under) = access::open(data, || Under::of_folder(data)).await?;
     let view = view.with_key_ring(settings.store.key_ring.as_deref());
     progress.watch(view.work(), "files");
-    let mut gathered = Gathered {
-        asked_at: candor_store::clock::SystemClock.now(),
-        // Whoever has the ring knows the keys of the log; others say which it is.
-        log: view.log_keys(&settings.store.log).unwrap_or_default(),
-        ..Gathered::default()
-    };
+    let mut gathered = Gathered { asked_at: candor_store::clock::SystemClock.now(), ..Gathered::default() };
     match whom {
         Whom::Holder(identity) => gathered.subjects = of_holder(identity, &view, under.as_ref()).await?,
         Whom::Named(value) => {
@@ -159,6 +154,9 @@ pub(super) async fn folder(whom: Whom<'_>, settings: &Settings, progress: &mut P
     }
     if let Some((note, entries)) = access::entries(data)? {
         gathered.documents = documents(&view, &entries).await?;
+        // Whoever has the ring knows the keys of the log; others say which it is.
+        let origin = Note::parse(&note).ok().and_then(|note| Some(Checkpoint::parse(note.text()).ok()?.origin));
+        gathered.log = origin.and_then(|origin| view.log_keys(&origin).ok()).unwrap_or_default();
         (gathered.checkpoint, gathered.entries) = (Some(note), Some(entries));
     }
     Ok(gathered)

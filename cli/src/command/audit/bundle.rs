@@ -71,8 +71,7 @@ pub(super) fn read(folder: &Path) -> Result<Gathered, String> {
         }
         files.insert(path.clone(), bytes);
     }
-    let mut gathered =
-        Gathered { asked_at: manifest.asked_at, log: manifest.log.clone(), ..Gathered::default() };
+    let mut gathered = Gathered { asked_at: manifest.asked_at, log: manifest.log.clone(), ..Gathered::default() };
     gathered.checkpoint = files.remove(CHECKPOINT);
     gathered.entries = files.remove(ENTRIES).map(|entries| lines(&entries)).transpose()?;
     let missing = |what: &str| format!("it has no {what}");

@@ -104,6 +104,8 @@ pub enum Check {
     File,
     /// A file that was recomputed here.
     Recomputed,
+    /// That the account of a table is the rows that are there.
+    Recount,
     /// That the rows shown are the rows proved.
     Rows,
     /// That each value is there by the rule that is named.
@@ -232,6 +234,7 @@ impl Check {
             Self::Files => "each live file of each table has a proof",
             Self::File => "what the file has of the subject",
             Self::Recomputed => "the file is as it was sealed",
+            Self::Recount => "the account is the rows that are there, or gone as the log says",
             Self::Rows => "the values shown are those of the rows",
             Self::Reasons => "each value is there by the rule that is named",
             Self::Pending => "rows that are in no file yet",
