@@ -71,7 +71,7 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 14] = [
+const STORE: [(&str, &str, FigureOf); 15] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
@@ -86,6 +86,7 @@ const STORE: [(&str, &str, FigureOf); 14] = [
     ("candor_store_flushed_lsn", "Highest log sequence number in tables", |f| f.flushed_lsn),
     ("candor_store_subjects", "Subjects with a consent statement", |f| f.subjects),
     ("candor_store_flush_failures", "Flushes that failed since the start", |f| f.flush_failures),
+    ("candor_store_compacted_files", "Files that became part of larger ones since the start", |f| f.compacted_files),
 ];
 
 impl Metrics {

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::flush::write_tables;
 use crate::ledger::{Ledger, Release};
 use crate::load::{nonce_of, subject_of_receipt};
-use crate::rewrite::{Seal, Unsealed};
+use crate::rewrite::{Desk, Seal, Unsealed};
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
 use crate::shared::{Gauges, Shared, end_process_after};
@@ -81,16 +81,15 @@ impl Flusher {
         &self.shared
     }
 
-    pub(crate) const fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    pub(crate) const fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
-    pub(crate) fn seal(&self) -> &dyn Seal {
-        &*self.seal
+    /// What jobs on tables work with, on this thread.
+    pub(crate) fn desk(&self) -> Desk<'_> {
+        Desk {
+            data: &self.shared.settings.data,
+            ledger: &self.ledger,
+            runtime: &self.runtime,
+            seal: &*self.seal,
+            flusher: Some(self),
+        }
     }
 
     /// Writes a segment into tables and lets go of it; false if it stays.

@@ -54,6 +54,7 @@ pub(crate) struct Gauges {
     pub(crate) lsn: AtomicU64,
     pub(crate) flushed_lsn: AtomicU64,
     pub(crate) flush_failures: AtomicU64,
+    pub(crate) compacted_files: AtomicU64,
 }
 
 impl Shared {

@@ -30,6 +30,7 @@ use crate::lock::Lock;
 use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
+use crate::schedule::Schedule;
 use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
@@ -42,6 +43,7 @@ mod prepare;
 mod signed;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 
 use encode::{Identity, concerned, encode};
 use prepare::{keep_documents, make_folder};
@@ -110,6 +112,7 @@ pub struct Store {
     keys: Arc<Keys>,
     repeats_key: hmac::Key,
     threads: Vec<JoinHandle<()>>,
+    schedule: Schedule,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
     _lock: Arc<Lock>,
 }
@@ -145,7 +148,9 @@ impl Store {
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
             spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
         ];
-        Ok(Self { shared, ledger, keys: Arc::new(ring.keys()), repeats_key: ring.repeats(), threads, _lock: lock })
+        let schedule = Schedule::start(&shared);
+        let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
+        Ok(Self { shared, ledger, keys, repeats_key, threads, schedule, _lock: lock })
     }
 
     /// The keys for admission and clearing.
@@ -334,6 +339,7 @@ impl Store {
             flushed_lsn: gauges.flushed_lsn.load(Ordering::Relaxed),
             subjects: self.shared.consent.subjects(),
             flush_failures: gauges.flush_failures.load(Ordering::Relaxed),
+            compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
         }
     }
 
@@ -399,6 +405,7 @@ impl Store {
     }
 
     fn stop(&self) {
+        self.schedule.stop();
         self.shared.queue.close();
         self.shared.closed.stop();
     }
@@ -462,6 +469,8 @@ pub struct Figures {
     pub subjects: u64,
     /// Flushes that failed since start.
     pub flush_failures: u64,
+    /// Files that compaction put together since start.
+    pub compacted_files: u64,
 }
 
 /// Starts a thread that the store cannot do without: if it panics, the process ends rather than take what nobody stores.
