@@ -11,6 +11,7 @@ mod alerts;
 mod cancel;
 mod captures;
 mod clients;
+mod compaction;
 mod consent;
 mod core;
 mod crash;
