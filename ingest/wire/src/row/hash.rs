@@ -91,7 +91,7 @@ fn add_column(column: &Column<'_>, rows: usize, order: Option<&[u32]>, hash: &mu
             if let Some(order) = order {
                 write_cells(column, order.iter().map(|row| *row as usize), scratch);
             } else {
-                column.write_fixed(0..rows, scratch);
+                column.write_all_fixed(scratch);
                 hash.update(&*scratch);
                 return hash.update(column.all_bytes());
             }
