@@ -139,7 +139,7 @@ def stream_hashed(name, rows):
     columns = sorted({column for row in rows for column in row}, key=str.encode)
     order = [column for column in columns if column == "time"] + [column for column in columns if column != "time"]
     rows = sorted(rows, key=lambda row: [(1, content(row[column])) if column in row else (0,) for column in order])
-    out = text(name) + struct.pack(">Q", len(rows))
+    out = text(name) + struct.pack(">QI", len(rows), len(columns))
     for column in columns:
         cells = [row[column] for row in rows if column in row]
         assert len({cell[:1] for cell in cells}) == 1, "a column has one tag"

@@ -14,6 +14,7 @@ use arrow_schema::{DataType, TimeUnit};
 
 mod column;
 mod hash;
+mod order;
 
 pub use hash::{hash_of, hash_of_batches};
 

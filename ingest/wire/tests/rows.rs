@@ -112,6 +112,7 @@ fn plain_hash(streams: &[(&str, &[Row])]) -> [u8; 32] {
         out.extend((stream.len() as u32).to_be_bytes());
         out.extend(stream.as_bytes());
         out.extend((rows.len() as u64).to_be_bytes());
+        out.extend((names.len() as u32).to_be_bytes());
         for name in &names {
             let column: Vec<Option<(u8, Vec<u8>)>> = rows.iter().map(|row| row.get(name).map(encoded)).collect();
             plain_column(name, &column, &mut out);

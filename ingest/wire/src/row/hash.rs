@@ -9,12 +9,9 @@ use arrow_array::RecordBatch;
 use sha2::{Digest, Sha256};
 
 use super::column::{Column, Form};
+use super::order::order;
 use super::{LEFT_OUT, RECEIVED_DATE, RowError};
 use crate::merkle::Hash;
-
-mod order;
-
-use order::order;
 
 /// What is hashed begins with this.
 const ROWS: &[u8] = b"candor/rows/v1\n";
@@ -62,7 +59,7 @@ fn columns(rows: &RecordBatch, received_date: i32) -> Result<Vec<Column<'_>>, Ro
     Ok(columns)
 }
 
-/// Adds a stream, if it has rows: its name, their number, its columns. `scratch` is memory of before.
+/// Adds a stream, if it has rows: its name, their number, its columns and how many they are. `scratch` is memory of before.
 fn add_stream(stream: &str, rows: usize, columns: &[Column<'_>], hash: &mut Sha256, scratch: &mut Vec<u8>) {
     if rows == 0 {
         return;
@@ -70,7 +67,9 @@ fn add_stream(stream: &str, rows: usize, columns: &[Column<'_>], hash: &mut Sha2
     hash.update((stream.len() as u32).to_be_bytes());
     hash.update(stream.as_bytes());
     hash.update((rows as u64).to_be_bytes());
+    hash.update((columns.len() as u32).to_be_bytes());
     let order = order(columns, rows);
+    scratch.reserve(rows * size_of::<u64>());
     for column in columns {
         add_column(column, rows, order.as_deref(), hash, scratch);
     }

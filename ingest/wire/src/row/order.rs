@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::super::column::{Column, Form};
+use super::column::{Column, Form};
 
 /// The column that comes first: devices send their events in its order, or nearly.
 const TIME: &str = "time";
