@@ -139,11 +139,11 @@ fn plain_column(name: &str, column: &[Option<(u8, Vec<u8>)>], out: &mut Vec<u8>)
         }
     }
     match tag {
-        b'f' => values.iter().for_each(|value| out.extend(*value)),
+        b'f' => out.extend(values.into_iter().flatten()),
         b's' | b'l' => {
             let skipped = if tag == b's' { 4 } else { 0 };
             plain_numbers(&values.iter().map(|value| (value.len() - skipped) as i64).collect::<Vec<_>>(), out);
-            values.iter().for_each(|value| out.extend(&value[skipped..]));
+            out.extend(values.iter().flat_map(|value| &value[skipped..]));
         }
         b'b' => plain_numbers(&values.iter().map(|value| i64::from(value[0])).collect::<Vec<_>>(), out),
         _ => {
@@ -159,7 +159,9 @@ fn plain_numbers(numbers: &[i64], out: &mut Vec<u8>) {
     let width = [0, 1, 2, 4, 8].into_iter().find(|width| more.iter().all(|more| *more < 1 << (8 * width))).unwrap();
     out.extend((low as i64).to_be_bytes());
     out.push(width as u8);
-    more.iter().for_each(|more| out.extend(&more.to_be_bytes()[16 - width..]));
+    for more in more {
+        out.extend(&more.to_be_bytes()[16 - width..]);
+    }
 }
 
 /// Numbers by value, doubles by their bits, bytes as they are.

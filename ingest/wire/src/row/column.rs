@@ -15,6 +15,9 @@ use super::{NAN, RowError, cells_of, tag, write_list};
 /// Rows that a checker is given may name many columns: most cells of the tables that they make, for each of their bytes.
 const MOST_CELLS_PER_BYTE: usize = 64;
 
+/// Number of a row, and the value that its encoding has.
+type CellOfRow<'a> = (usize, &'a [u8]);
+
 /// A column in which at least one row has a value.
 pub(super) struct Column<'a> {
     name: &'a str,
@@ -59,7 +62,7 @@ impl<'a> Column<'a> {
 
     /// The columns that encodings of rows have, by name.
     pub(super) fn of_rows(rows: &[&'a [u8]]) -> Result<Vec<Self>, RowError> {
-        let mut sparse: BTreeMap<&str, (u8, Vec<(usize, &[u8])>)> = BTreeMap::new();
+        let mut sparse: BTreeMap<&str, (u8, Vec<CellOfRow<'_>>)> = BTreeMap::new();
         for (number, row) in rows.iter().enumerate() {
             for cell in cells_of(row)? {
                 let (tag, cells) = sparse.entry(cell.name).or_insert((cell.tag, Vec::new()));
@@ -202,7 +205,7 @@ impl<'a> Cells<'a> {
             DataType::Int32 => Self::narrow(values.as_primitive::<Int32Type>().values()),
             DataType::Int64 => Self::Numbers(Cow::Borrowed(values.as_primitive::<Int64Type>().values())),
             DataType::Float64 => {
-                Self::Doubles(values.as_primitive::<Float64Type>().values().iter().map(bits).collect())
+                Self::Doubles(values.as_primitive::<Float64Type>().values().iter().copied().map(bits).collect())
             }
             DataType::Utf8 => Self::texts(values.as_string()),
             DataType::Timestamp(..) => match values.as_primitive_opt::<TimestampMicrosecondType>() {
@@ -235,7 +238,7 @@ impl<'a> Cells<'a> {
     }
 
     /// Cells by number of their row, each in its encoding.
-    fn of_encoded(tag: u8, cells: &[(usize, &[u8])], rows: usize) -> Result<Self, RowError> {
+    fn of_encoded(tag: u8, cells: &[CellOfRow<'_>], rows: usize) -> Result<Self, RowError> {
         let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).map_err(|_| RowError::Malformed);
         if matches!(tag, b's' | b'l') {
             let (mut offsets, mut bytes) = (vec![0], Vec::new());
@@ -268,8 +271,8 @@ impl<'a> Cells<'a> {
                 let [first, second, ..] = **offsets else { return true };
                 let (width, end) = (second - first, offsets.last().copied().unwrap_or(first));
                 // Without a branch for each value; what differs mostly does so in sum.
-                let even = || offsets.windows(2).fold(true, |even, pair| even & (pair[1] - pair[0] == width));
-                if i64::from(end - first) != i64::from(width) * (offsets.len() as i64 - 1) || !even() {
+                let uneven = || offsets.windows(2).filter(|pair| pair[1] - pair[0] != width).count();
+                if i64::from(end - first) != i64::from(width) * (offsets.len() as i64 - 1) || uneven() > 0 {
                     return false;
                 }
                 // Laid over themselves, moved by one value.
@@ -287,20 +290,22 @@ impl<'a> Cells<'a> {
 }
 
 /// Which rows have a cell.
-fn presence(cells: &[(usize, &[u8])], rows: usize) -> NullBuffer {
+fn presence(cells: &[CellOfRow<'_>], rows: usize) -> NullBuffer {
     let mut present = vec![false; rows];
-    cells.iter().for_each(|(row, _)| present[*row] = true);
+    for (row, _) in cells {
+        present[*row] = true;
+    }
     NullBuffer::new(BooleanBuffer::from(present))
 }
 
-fn bits(value: &f64) -> u64 {
+fn bits(value: f64) -> u64 {
     if value.is_nan() { NAN } else { value.to_bits() }
 }
 
 fn all_equal<T: PartialEq>(values: &[T]) -> bool {
     let Some(first) = values.first() else { return true };
     // By blocks, which are compared without a branch for each value.
-    values.chunks(64).all(|block| block.iter().fold(true, |same, value| same & (value == first)))
+    values.chunks(64).all(|block| block.iter().filter(|value| *value != first).count() == 0)
 }
 
 /// Numbers as the smallest of them, and what each is more than that, in as many bytes as the largest needs.
