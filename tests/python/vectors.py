@@ -105,38 +105,88 @@ def statement(key):
     return {"content": text, "hash": sha(text.encode()).hex(), "signature": signature}
 
 
-def row(cells, received_date):
-    out = b""
-    for name, value in sorted([*cells, ("received_date", b"d" + struct.pack(">q", received_date))]):
-        out += struct.pack(">I", len(name)) + name.encode() + value
-    return out
+def row(cells):
+    return b"".join(text(name) + value for name, value in sorted(cells.items(), key=lambda cell: cell[0].encode()))
 
 
 def text(value):
     return struct.pack(">I", len(value.encode())) + value.encode()
 
 
+# Tag and value of each kind of cell, as a row has them.
+def integer(value):
+    return b"i" + struct.pack(">q", value)
+
+
+def numbers(values):
+    low = min(values)
+    width = next(width for width in (0, 1, 2, 4, 8) if max(values) - low < 1 << 8 * width)
+    return struct.pack(">q", low) + bytes([width]) + b"".join((value - low).to_bytes(width, "big") for value in values)
+
+
+def number(cell):
+    return cell[1] if cell[:1] == b"b" else struct.unpack(">q", cell[1:])[0]
+
+
+def content(cell):
+    """What a cell is ordered by, and what is hashed of a text or a list."""
+    tag = cell[:1]
+    return number(cell) if tag in b"bitd" else cell[5:] if tag == b"s" else cell[1:]
+
+
+def stream_hashed(name, rows):
+    """What is hashed of the rows of a stream; each is a dict from the name of a column to tag and value."""
+    columns = sorted({column for row in rows for column in row}, key=str.encode)
+    order = [column for column in columns if column == "time"] + [column for column in columns if column != "time"]
+    rows = sorted(rows, key=lambda row: [(1, content(row[column])) if column in row else (0,) for column in order])
+    out = text(name) + struct.pack(">QI", len(rows), len(columns))
+    for column in columns:
+        cells = [row[column] for row in rows if column in row]
+        assert len({cell[:1] for cell in cells}) == 1, "a column has one tag"
+        out += text(column) + cells[0][:1]
+        if len(cells) == len(rows) and len(set(cells)) == 1:
+            out += b"=" + cells[0][1:]
+            continue
+        if len(cells) == len(rows):
+            out += b"*"
+        else:
+            bits = "".join(str(int(column in row)) for row in rows)
+            bits += "0" * (-len(bits) % 8)
+            out += b"?" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+        contents = [content(cell) for cell in cells]
+        if cells[0][:1] in b"bitd":
+            out += numbers(contents)
+        else:
+            out += (numbers([len(one) for one in contents]) if cells[0][:1] in b"sl" else b"") + b"".join(contents)
+    return out
+
+
+def rows_hash(streams):
+    hashed = (stream_hashed(name, rows) for name, rows in sorted(streams.items(), key=lambda one: one[0].encode()) if rows)
+    return sha(b"candor/rows/v1\n" + b"".join(hashed))
+
+
 def rows():
-    integer = lambda value: b"i" + struct.pack(">q", value)
-    first = row(
-        [
-            ("event", b"s" + text("phone.app.opened")),
-            ("time", b"t" + struct.pack(">q", 1_795_377_600_500_000)),
-            ("consent_seq", integer(1)),
-            ("decision", integer(2)),
-            ("charging", b"b\x01"),
-            ("load", b"f" + struct.pack(">d", -0.0)),
-            ("heat", b"f" + bytes.fromhex("7ff8000000000000")),
-            ("words", b"l" + struct.pack(">I", 2) + b"s" + text("ä") + b"n"),
-        ],
-        20_779,
-    )
-    second = row([("event", b"s" + text("phone.app.closed")), ("decision", integer(-1))], 20_779)
-    hashed = b""
-    for stream, all_rows in sorted({"phone": [first, second, second], "car": [second]}.items()):
-        hashed += text(stream) + struct.pack(">Q", len(all_rows))
-        hashed += b"".join(struct.pack(">I", len(one)) + one for one in sorted(all_rows))
-    return {"first": first.hex(), "second": second.hex(), "hash": sha(hashed).hex()}
+    day = b"d" + struct.pack(">q", 20_779)
+    first = {
+        "event": b"s" + text("phone.app.opened"),
+        "time": b"t" + struct.pack(">q", 1_795_377_600_500_000),
+        "consent_seq": integer(1),
+        "decision": integer(2),
+        "charging": b"b\x01",
+        "load": b"f" + struct.pack(">d", -0.0),
+        "heat": b"f" + bytes.fromhex("7ff8000000000000"),
+        "words": b"l" + struct.pack(">I", 2) + b"s" + text("ä") + b"n",
+        "received_date": day,
+    }
+    second = {"event": b"s" + text("phone.app.closed"), "decision": integer(-1), "received_date": day}
+    phone = [first, second, second]
+    return {
+        "first": row(first).hex(),
+        "second": row(second).hex(),
+        "phone": stream_hashed("phone", phone).hex(),
+        "hash": rows_hash({"phone": phone, "car": [second]}).hex(),
+    }
 
 
 def receipt(batch, subject, rows_hash):
