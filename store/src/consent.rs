@@ -51,7 +51,9 @@ impl ConsentMap {
     /// is far away in memory: where nothing else is done in between, the processor fetches several at once.
     fn look_up(&self, subjects: &[LedgerId], states: &mut Vec<SubjectConsent>) {
         let mut wanted = [false; SHARDS];
-        subjects.iter().for_each(|subject| wanted[shard_of(&key_of(subject))] = true);
+        for subject in subjects {
+            wanted[shard_of(&key_of(subject))] = true;
+        }
         let mut shards: [Option<RwLockReadGuard<'_, Shard>>; SHARDS] = [const { None }; SHARDS];
         // Always in this order: whoever waits for one of them holds none behind it, so that nobody waits in a circle.
         for (number, shard) in shards.iter_mut().enumerate().filter(|(number, _)| wanted[*number]) {
