@@ -43,6 +43,7 @@ mod roles;
 mod rpc;
 mod scan;
 mod sdk;
+mod sealed;
 mod signals;
 mod signatures;
 mod signed;
