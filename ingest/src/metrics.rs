@@ -71,7 +71,7 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 16] = [
+const STORE: [(&str, &str, FigureOf); 17] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
@@ -90,6 +90,7 @@ const STORE: [(&str, &str, FigureOf); 16] = [
         f.unsealed_files
     }),
     ("candor_log_size", "Entries in the log", |f| f.log_size),
+    ("candor_store_compacted_files", "Files that became part of larger ones since the start", |f| f.compacted_files),
 ];
 
 impl Metrics {

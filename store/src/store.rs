@@ -32,6 +32,7 @@ use crate::log::{self, Log};
 use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
+use crate::schedule::Schedule;
 use crate::sealing::Sealer;
 use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
@@ -45,6 +46,7 @@ mod prepare;
 mod signed;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 
 use encode::{Identity, concerned, encode};
 use prepare::{keep_documents, make_folder};
@@ -116,6 +118,7 @@ pub struct Store {
     epochs: Arc<Epochs>,
     keeping: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
+    schedule: Schedule,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
     _lock: Arc<Lock>,
 }
@@ -157,8 +160,9 @@ impl Store {
         epochs.begin().await?;
         let epochs = Arc::new(epochs);
         let keeping = tokio::spawn(Arc::clone(&epochs).run());
+        let schedule = Schedule::start(&shared);
         let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
-        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, threads, _lock: lock })
+        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, threads, schedule, _lock: lock })
     }
 
     /// The keys for admission and clearing.
@@ -365,6 +369,7 @@ impl Store {
             flush_failures: gauges.flush_failures.load(Ordering::Relaxed),
             unsealed_files: gauges.unsealed.load(Ordering::Relaxed),
             log_size: self.log.size(),
+            compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
         }
     }
 
@@ -431,6 +436,7 @@ impl Store {
 
     fn stop(&self) {
         self.keeping.abort();
+        self.schedule.stop();
         self.shared.queue.close();
         self.shared.closed.stop();
     }
@@ -494,6 +500,8 @@ pub struct Figures {
     pub subjects: u64,
     /// Flushes that failed since start.
     pub flush_failures: u64,
+    /// Files that compaction put together since start.
+    pub compacted_files: u64,
     /// Live files that have no entry in the log because they cannot be read.
     pub unsealed_files: u64,
     /// Entries in the log.

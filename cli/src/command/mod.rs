@@ -12,6 +12,7 @@ mod flush;
 mod man;
 mod policy;
 mod serve;
+mod store;
 mod top;
 
 use crate::args::{Audit, Catalogue, Command, CommandLine, Config, Consent, Policy};
@@ -46,6 +47,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Export(args)) => audit::export(args, settings).await,
         Command::Audit(Audit::Verify(args)) => audit::verify(args, settings).await,
         Command::Audit(Audit::Sign(args)) => audit::sign(args, settings).await,
+        Command::Store(command) => store::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -92,6 +94,7 @@ impl Command {
                 .service(&args.service),
             Self::Audit(Audit::Sign(args)) => flags.path("data", args.data.data.as_deref()),
             Self::Agent(command) => command.flags(flags),
+            Self::Store(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags

@@ -197,7 +197,7 @@ impl World {
     pub(super) fn receipt(&mut self, batch: u64, purposes: &[(&str, u64, Vec<Event>)]) {
         let of = |(purpose, number, events): &(&str, u64, Vec<Event>)| {
             let rows = Rows::encode(&columns(events), DAY).unwrap();
-            let hash = hash_of([("phone.app", rows.iter().collect::<Vec<_>>())]);
+            let hash = hash_of([("phone.app", rows.iter().collect::<Vec<_>>())]).unwrap();
             let (offered, stored) = (events.len() as u64, events.len() as u64);
             let rows = Some(candor_policy::hex::encode(&hash));
             (
