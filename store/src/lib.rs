@@ -8,6 +8,7 @@ pub mod compact;
 mod consent;
 pub mod doctor;
 pub mod error;
+pub mod expire;
 pub mod flush;
 mod flusher;
 mod held;

@@ -340,6 +340,10 @@ impl Store {
             subjects: self.shared.consent.subjects(),
             flush_failures: gauges.flush_failures.load(Ordering::Relaxed),
             compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
+            expired_files: gauges.expired_files.load(Ordering::Relaxed),
+            expired_rows: gauges.expired_rows.load(Ordering::Relaxed),
+            expired_at: gauges.expired_at.load(Ordering::Relaxed),
+            clock_doubted: gauges.clock_doubted.load(Ordering::Relaxed),
         }
     }
 
@@ -471,6 +475,14 @@ pub struct Figures {
     pub flush_failures: u64,
     /// Files that compaction put together since start.
     pub compacted_files: u64,
+    /// Files that retention removed or emptied of a field since start.
+    pub expired_files: u64,
+    /// Rows that it removed.
+    pub expired_rows: u64,
+    /// Second since 1970 of its last pass; 0 before the first.
+    pub expired_at: u64,
+    /// Whether it doubted the clock then: 1 if so.
+    pub clock_doubted: u64,
 }
 
 /// Starts a thread that the store cannot do without: if it panics, the process ends rather than take what nobody stores.

@@ -20,6 +20,7 @@ pub(crate) use change::{Change, Seal, Unsealed};
 pub(crate) use desk::{Desk, files_of_jobs, on_flusher, resume_at_start};
 pub(crate) use file::{FileInfo, TARGET_BYTES, TARGET_ROWS, describe, pack};
 pub(crate) use job::{Fate, Kind, Rewrite, TableRewrite};
+pub(crate) use unit::has_values;
 
 use crate::error::{self, Error};
 use crate::storage;
