@@ -30,7 +30,6 @@ pub(crate) struct Change {
 
 impl Change {
     /// Rows that are in no file any more.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for erasure"))]
     pub(crate) fn rows_removed(&self) -> u64 {
         self.rows_gone + self.added.iter().map(|file| file.removed).sum::<u64>()
     }
