@@ -290,3 +290,73 @@ fn fields(plan: &Plan, in_force: Option<&Catalogue>, table: &TablePath) -> Vec<(
     });
     columns.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flush::write_tables;
+    use crate::table::testing::{DAY, NOON, PURPOSE, STREAM, frame, rows, text};
+
+    const LAST: i32 = 20_484;
+    const TEN_YEARS: i32 = 3_652;
+
+    #[test]
+    fn a_clock_that_is_far_off_moves_nothing_but_by_days_that_were_lived() {
+        let of = |clock: i32, alive: i32| {
+            let belief = believe(Some(LAST), clock, alive);
+            (belief.day - LAST, belief.kept - LAST, belief.doubt.is_some())
+        };
+        assert_eq!(of(LAST, 0), (0, 0, false));
+        assert_eq!(of(LAST + 1, 0), (1, 1, false));
+        assert_eq!(of(LAST + MOST_DAYS_AHEAD, 0), (7, 7, false));
+        assert_eq!(of(LAST + TEN_YEARS, 0), (0, 0, true));
+        assert_eq!(of(LAST + TEN_YEARS, 1), (1, 1, true));
+        // The service ran for so long without a pass.
+        assert_eq!(of(LAST + 30, 30), (30, 30, false));
+        assert_eq!(of(LAST - 1, 0), (-1, 0, false));
+        assert_eq!(of(LAST - TEN_YEARS, 5), (-TEN_YEARS, 0, true));
+        // Somebody said that it is right.
+        assert_eq!(of(LAST + TEN_YEARS, i32::MAX), (TEN_YEARS, TEN_YEARS, false));
+        assert_eq!(of(LAST - TEN_YEARS, i32::MAX), (-TEN_YEARS, -TEN_YEARS, false));
+        assert_eq!(believe(None, 5, 0), Belief { day: 5, kept: 5, doubt: None });
+        assert_eq!(of(i32::MAX, 0), (0, 0, true));
+        assert!(believe(Some(i32::MIN), i32::MAX, 0).doubt.is_some());
+    }
+
+    #[test]
+    fn rows_go_on_their_day_and_fields_where_they_were_stored_before_theirs() {
+        let data = tempfile::tempdir().unwrap();
+        for (lsn, day) in (1..).zip([0, 1, 2]) {
+            let word = text(&[Some("a"), None]);
+            let frame = frame(lsn, NOON + day * DAY, "p0", rows(&["s", "t"], &[("word", word)]));
+            write_tables(data.path(), &[frame], lsn).unwrap();
+        }
+        let table = TablePath::new(data.path(), PURPOSE, STREAM).unwrap();
+        let plan = |today: i32| {
+            let files = Delta::shared().unwrap().read(&table).unwrap().unwrap().files;
+            of_table(&table, files, today, |file| {
+                let fields = vec![("word".to_owned(), "word".to_owned(), LAST + 2)];
+                Ok(Terms { ends: Some(file.received_date + 30), fields })
+            })
+            .unwrap()
+        };
+        let days = |plan: &OfTable| -> Vec<(String, bool, u64)> {
+            plan.expired.iter().map(|one| (one.received_date.clone(), one.field.is_some(), one.rows)).collect()
+        };
+        assert_eq!(days(&plan(LAST + 1)), []);
+        // What came on the day itself was stored without it.
+        let first = |field| [("2026-01-31".to_owned(), field, 2), ("2026-02-01".to_owned(), field, 2)];
+        let found = plan(LAST + 2);
+        assert_eq!(days(&found), first(true));
+        let job = Rewrite { kind: rewrite::Kind::Expire, tables: found.tables };
+        rewrite::run(data.path(), &job, &rewrite::Unsealed, &|| true).unwrap();
+        assert_eq!(days(&plan(LAST + 2)), []);
+        assert_eq!(days(&plan(LAST + 29)), []);
+        assert_eq!(days(&plan(LAST + 30)), first(false)[..1]);
+        let found = plan(LAST + 31);
+        assert_eq!(days(&found), first(false));
+        let job = Rewrite { kind: rewrite::Kind::Expire, tables: found.tables };
+        let done = rewrite::run(data.path(), &job, &rewrite::Unsealed, &|| true).unwrap();
+        assert_eq!((done.rows_removed(), done.files_added()), (4, 0));
+    }
+}

@@ -24,7 +24,7 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt;
 
-use crate::error::{Error, Kind, is_missing};
+use crate::error::{Error, Kind};
 use crate::table::layout::{self, TablePath};
 use crate::view::TableView;
 use crate::work::Work;
@@ -230,8 +230,6 @@ impl From<&str> for Refusal {
 impl From<DataFusionError> for Refusal {
     fn from(error: DataFusionError) -> Self {
         let kind = match error.find_root() {
-            // A file was replaced since its table was looked at.
-            root if is_missing(root) => Kind::Retry,
             DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
                 Kind::Data
             }

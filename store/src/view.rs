@@ -303,11 +303,18 @@ impl View {
     async fn again<T>(&self, outcome: &Result<T, Error>) -> Result<Option<Self>, Error> {
         match outcome {
             Err(error) if error.kind() == Kind::Retry => {}
+            // What reads files for us tells this in words only.
+            Err(error) if error.kind() == Kind::Data && self.lacks_a_file() => {}
             _ => return Ok(None),
         }
         let mut again = Self::open(&self.data).await?;
         (again.work, again.key_ring) = (self.work(), self.key_ring.clone());
         Ok(Some(again))
+    }
+
+    fn lacks_a_file(&self) -> bool {
+        let gone = |table: &TableView| table.files.iter().any(|file| !table.path.folder.join(&file.path).exists());
+        self.tables.iter().any(gone)
     }
 
     /// Frames first, tables and ledger after: what left the segments meanwhile is in both by then. The view is whole
