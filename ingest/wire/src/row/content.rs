@@ -182,7 +182,7 @@ impl<'a> Cells<'a> {
             }
             Self::I32(numbers) => all_equal(&numbers[rows.clone()], |number| *number),
             Self::I64(numbers) => all_equal(&numbers[rows.clone()], |number| *number),
-            Self::F64(numbers) => all_equal(&numbers[rows.clone()], bits),
+            Self::F64(numbers) => all_equal(&numbers[rows.clone()], |value| bits(*value)),
             Self::Text { offsets, bytes } => same_bytes(offsets, bytes, rows),
             Self::List { offsets, bytes } => same_bytes(offsets, bytes, rows),
         }
