@@ -15,7 +15,7 @@ const PING: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 const SUBJECT_ALONE: &[&str] = &["whoever signs"];
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 28] = [
+const CELLS: [(&str, &str, &[&str]); 29] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
@@ -34,6 +34,7 @@ const CELLS: [(&str, &str, &[&str]); 28] = [
     ("GET", "/v1/schemas/consent-record", &[]),
     ("POST", "/v1/flush", &["operator"]),
     ("POST", "/v1/compact", &["operator"]),
+    ("POST", "/v1/expire", &["operator"]),
     ("GET", "/v1/policy", &[]),
     ("GET", "/v1/catalogue", &[]),
     ("GET", "/v1/limits", &[]),

@@ -15,7 +15,7 @@ pub(crate) use agent::{
     Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
 };
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
-pub(crate) use store::{Compact, Store, StorePlace};
+pub(crate) use store::{Compact, Expire, Store, StorePlace};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -96,7 +96,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 28] = [
+pub static ROUTES: [Route; 29] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -179,6 +179,20 @@ pub static ROUTES: [Route; 28] = [
             answer: Content::Json(of::<upkeep::Compacted>),
         },
         handler: |call| Box::pin(upkeep::compact(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/expire",
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        about: About {
+            summary: "Remove what was kept as long as its purpose says, or say what that is",
+            request: Some(Content::Json(of::<upkeep::Expire>)),
+            answer: Content::Json(of::<upkeep::ExpiredAnswer>),
+        },
+        handler: |call| Box::pin(upkeep::expire(call)),
     },
     Route {
         method: Method::GET,

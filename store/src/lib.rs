@@ -10,6 +10,7 @@ mod consent;
 pub mod doctor;
 mod epochs;
 pub mod error;
+pub mod expire;
 pub mod flush;
 mod flusher;
 mod held;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub repeat_bytes: u64,
     /// Hours between two compactions; 0 for none.
     pub compact_hours: u64,
+    /// Hours between two passes of retention; 0 for none.
+    pub expire_hours: u64,
     /// The log.
     pub log: LogSettings,
 }
@@ -70,6 +72,7 @@ impl Default for Settings {
             repeat_hours: 48,
             repeat_bytes: 64 << 20,
             compact_hours: 1,
+            expire_hours: 24,
             log: LogSettings::default(),
         }
     }

@@ -57,6 +57,12 @@ pub(crate) struct Gauges {
     /// Live files without an entry in the log, because they cannot be read.
     pub(crate) unsealed: Arc<AtomicU64>,
     pub(crate) compacted_files: AtomicU64,
+    pub(crate) expired_files: AtomicU64,
+    pub(crate) expired_rows: AtomicU64,
+    /// Second since 1970 of the last pass of retention.
+    pub(crate) expired_at: AtomicU64,
+    /// Whether it doubted the clock.
+    pub(crate) clock_doubted: AtomicU64,
 }
 
 impl Shared {

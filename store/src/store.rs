@@ -370,6 +370,10 @@ impl Store {
             unsealed_files: gauges.unsealed.load(Ordering::Relaxed),
             log_size: self.log.size(),
             compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
+            expired_files: gauges.expired_files.load(Ordering::Relaxed),
+            expired_rows: gauges.expired_rows.load(Ordering::Relaxed),
+            expired_at: gauges.expired_at.load(Ordering::Relaxed),
+            clock_doubted: gauges.clock_doubted.load(Ordering::Relaxed),
         }
     }
 
@@ -502,6 +506,14 @@ pub struct Figures {
     pub flush_failures: u64,
     /// Files that compaction put together since start.
     pub compacted_files: u64,
+    /// Files that retention removed or emptied of a field since start.
+    pub expired_files: u64,
+    /// Rows that it removed.
+    pub expired_rows: u64,
+    /// Second since 1970 of its last pass; 0 before the first.
+    pub expired_at: u64,
+    /// Whether it doubted the clock then: 1 if so.
+    pub clock_doubted: u64,
     /// Live files that have no entry in the log because they cannot be read.
     pub unsealed_files: u64,
     /// Entries in the log.

@@ -11,6 +11,8 @@ use super::ServiceArg;
 pub(crate) enum Store {
     /// Make small files of tables into large ones
     Compact(Compact),
+    /// Remove what was kept as long as its purpose says
+    Expire(Expire),
 }
 
 /// `candor store compact`
@@ -30,6 +32,28 @@ pub(crate) struct Compact {
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) place: StorePlace,
+}
+
+/// `candor store expire`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  candor store expire --dry-run --data /var/lib/candor
+  candor store expire --url http://127.0.0.1:4318 --token-file seeds/fleet/tokens/backend.token
+
+A running service does this by itself every store.expire_hours. It goes by the date of receipt: rows go
+when `retain` of their purpose is over, by the policy that they were stored under or by the one in
+force, whichever is sooner; values of a field go when the field expires. A clock that is far from the
+day that it went by last moves nothing, unless --trust-clock says that it is right.")]
+pub(crate) struct Expire {
+    /// Show what would go, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The clock is right, however far it moved
+    #[arg(long)]
+    pub(crate) trust_clock: bool,
     #[command(flatten)]
     pub(crate) place: StorePlace,
 }

@@ -2,11 +2,12 @@
 
 use candor_store::clock::SystemClock;
 use candor_store::compact::{CompactOptions, CompactReport};
+use candor_store::expire::{ExpireOptions, ExpireReport};
 use candor_store::store::upkeep;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::args::{Compact, Store, StorePlace};
+use crate::args::{Compact, Expire, Store, StorePlace};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::render::{Report, counted};
@@ -16,6 +17,7 @@ use crate::settings::{Flags, Settings};
 pub(crate) async fn run(command: &Store, settings: &Settings) -> Result<Exit, Failure> {
     match command {
         Store::Compact(args) => compact(args, settings).await,
+        Store::Expire(args) => expire(args, settings).await,
     }
 }
 
@@ -24,6 +26,7 @@ impl Store {
     pub(crate) fn flags(&self, flags: Flags) -> Flags {
         let place = match self {
             Self::Compact(args) => &args.place,
+            Self::Expire(args) => &args.place,
         };
         flags.path("data", place.data.as_deref()).service(&place.service)
     }
@@ -58,6 +61,40 @@ async fn compact(args: &Compact, settings: &Settings) -> Result<Exit, Failure> {
     } else {
         report.note(format!("{from} {verb} {to}"));
     }
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, Failure> {
+    let options = ExpireOptions { dry_run: args.dry_run, trust_clock: args.trust_clock };
+    let progress = Progress::start("expiring");
+    let done: ExpireReport = if is_alone(&args.place, settings) {
+        upkeep::expire_folder(&settings.store, &SystemClock, options).await?
+    } else {
+        ask(settings, "/v1/expire", &options).await?
+    };
+    drop(progress);
+    let mut report = Report::new("store.expire")
+        .column("purpose", "purpose")
+        .column("stream", "stream")
+        .column("received_date", "received")
+        .column("field", "field")
+        .number("files", "files")
+        .number("rows", "rows");
+    for expired in &done.expired {
+        let names = [json!(expired.purpose), json!(expired.stream), json!(expired.received_date), json!(expired.field)];
+        report.row(names.into_iter().chain([json!(expired.files), json!(expired.rows)]).collect());
+    }
+    report.fact("dry_run", done.dry_run);
+    report.fact("day", done.day.clone());
+    report.fact("doubt", done.doubt.clone());
+    let doubt = done.doubt.as_ref().map(|doubt| format!("it went by {}: {doubt} with --trust-clock", done.day));
+    if done.expired.is_empty() && doubt.is_none() {
+        report.text(format!("nothing was kept too long by {}\n", done.day));
+    } else {
+        report.note(if done.dry_run { "nothing was removed: this is what would go" } else { "this is gone" });
+    }
+    doubt.into_iter().for_each(|doubt| report.note(doubt));
     report.print(&settings.answer)?;
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
 
 /// `PRAGMA user_version` counts how many have run.
-pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS];
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS, DAYS];
 
 const FIRST: &str = "
 CREATE TABLE watermark (
@@ -120,5 +120,19 @@ CREATE TABLE jobs (
     kind  TEXT    NOT NULL,
     what  TEXT    NOT NULL,
     state TEXT    NOT NULL
+) STRICT;
+";
+
+const DAYS: &str = "
+-- The day that retention believes, since 1970-01-01.
+CREATE TABLE believed (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    day INTEGER NOT NULL
+) STRICT;
+
+-- Dates of receipt that a clock gave which was behind: their rows came on this day.
+CREATE TABLE late_days (
+    received_date INTEGER PRIMARY KEY,
+    day           INTEGER NOT NULL
 ) STRICT;
 ";

@@ -1,5 +1,6 @@
 //! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in `SQLite`.
 
+mod days;
 mod documents;
 mod epochs;
 pub(crate) mod jobs;
