@@ -25,6 +25,7 @@ mod input;
 mod layers;
 mod limits;
 mod lists;
+mod log;
 mod lossy;
 mod malformed;
 mod numbers;
