@@ -48,6 +48,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Verify(args)) => audit::verify(args, settings).await,
         Command::Audit(Audit::Sign(args)) => audit::sign(args, settings).await,
         Command::Store(command) => store::run(command, settings).await,
+        Command::Audit(Audit::Log(command)) => audit::log::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -93,6 +94,10 @@ impl Command {
                 .path("identity", args.about.identity.as_deref())
                 .service(&args.service),
             Self::Audit(Audit::Sign(args)) => flags.path("data", args.data.data.as_deref()),
+            Self::Audit(Audit::Log(command)) => {
+                let log = command.log();
+                flags.path("data", log.data.data.as_deref()).address(&log.address)
+            }
             Self::Agent(command) => command.flags(flags),
             Self::Store(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),

@@ -34,6 +34,8 @@ use crate::settings::Settings;
 
 /// Most bytes of an answer: one about a subject, or a bundle of 256 entries.
 const ANSWER_BYTES: usize = 256 << 20;
+/// How often a folder is read anew that changes meanwhile.
+const TRIES: u32 = 5;
 /// Epochs that nothing is known of, until no more are looked for.
 const UNKNOWN_EPOCHS: u32 = candor_agent::held::UNKNOWN_EPOCHS;
 
@@ -135,6 +137,17 @@ fn size_of(note: &[u8]) -> Option<u64> {
 
 /// Reads a data folder, beside a service or without one.
 pub(super) async fn folder(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {
+    for _ in 1..TRIES {
+        match folder_once(whom, settings, progress).await {
+            // Files were replaced while they were read.
+            Err(failure) if failure.exit == Exit::Failed => {}
+            other => return other,
+        }
+    }
+    folder_once(whom, settings, progress).await
+}
+
+async fn folder_once(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {
     let data = settings.data.as_path();
     let (view, under) = access::open(data, || Under::of_folder(data)).await?;
     let view = view.with_key_ring(settings.store.key_ring.as_deref());

@@ -3,7 +3,7 @@
 mod ask;
 mod bundle;
 mod gathered;
-mod kept;
+pub(super) mod log;
 mod own;
 mod rows;
 mod verify;

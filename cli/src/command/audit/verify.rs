@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use candor_agent::identity::Identity;
+use candor_wire::log::checkpoint::SignedCheckpoint;
+use candor_wire::log::note::VerifierKey;
 use candor_wire::verify::{self, Check, Line, Outcome, Verdict};
 use serde_json::json;
 
 use super::gathered::{Gathered, Known};
-use super::{ask, bundle, kept, rows, whole};
+use super::{ask, bundle, rows, whole};
 use crate::args::audit::{AboutArg, AuditExport, AuditVerify};
 use crate::exit::{Exit, Failure};
+use crate::kept::Kept;
 use crate::progress::Progress;
 use crate::render::{Report, Text, Tone, Width, counted, grid, printable};
 use crate::service;
@@ -39,7 +42,8 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
     }
     let mut known = known(args);
     let keys = if known.log.is_empty() { gathered.shown_keys() } else { known.log.clone() };
-    known.kept = keys.iter().find_map(kept::read);
+    let kept = Kept::open()?;
+    known.kept = last(&kept, &keys)?;
     let mut lines = Vec::new();
     if is_bundle {
         lines.push(whole_bundle());
@@ -49,11 +53,7 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
         Err(why) => lines.push(broken(why)),
     }
     if let (Some(note), true) = (&note, is_log_sound(&lines)) {
-        for key in &keys {
-            if let Err(why) = kept::keep(key, note) {
-                crate::render::tell(&format!("the checkpoint could not be kept: {why}"));
-            }
-        }
+        keep(&kept, note, &keys)?;
     }
     tell("audit.verify", &lines, settings)
 }
@@ -130,12 +130,28 @@ async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Resul
 }
 
 fn known(args: &AuditVerify) -> Known {
-    Known {
-        log: args.vkey.clone(),
-        witnesses: args.witness.clone(),
-        auditors: args.auditor.clone(),
-        kept: args.vkey.iter().find_map(kept::read),
+    let (log, witnesses, auditors) = (args.vkey.clone(), args.witness.clone(), args.auditor.clone());
+    Known { log, witnesses, auditors, kept: None }
+}
+
+/// The largest checkpoint that was kept of a log, by any of its keys.
+pub(super) fn last(kept: &Kept, keys: &[VerifierKey]) -> Result<Option<Vec<u8>>, Failure> {
+    let mut newest: Option<SignedCheckpoint> = None;
+    for key in keys {
+        let other = kept.last(key)?;
+        newest = newest.into_iter().chain(other).max_by_key(|signed| signed.checkpoint.size);
     }
+    Ok(newest.map(|signed| signed.note.to_string().into_bytes()))
+}
+
+/// Keeps a checkpoint that was checked, unless a larger one is kept.
+fn keep(kept: &Kept, note: &[u8], keys: &[VerifierKey]) -> Result<(), Failure> {
+    let Ok(signed) = SignedCheckpoint::open(note, keys, &[]) else { return Ok(()) };
+    let before = last(kept, keys)?.and_then(|note| SignedCheckpoint::open(&note, keys, &[]).ok());
+    if before.is_some_and(|before| before.checkpoint.size >= signed.checkpoint.size) {
+        return Ok(());
+    }
+    kept.keep(&signed)
 }
 
 /// Whoever asks and gets no answer must not take that for a good one.

@@ -16,11 +16,12 @@ use candor_wire::log::live::LiveFiles;
 use candor_wire::verify::{self, AuditKind, AuditStatement, Check, Line, Outcome, Verdict};
 use serde_json::json;
 
+use super::ask;
 use super::gathered::Known;
-use super::verify::named;
-use super::{ask, kept};
+use super::verify::{last, named};
 use crate::args::audit::AuditSign;
 use crate::exit::{Exit, Failure};
+use crate::kept::Kept;
 use crate::progress::Progress;
 use crate::render::{Report, counted};
 use crate::service;
@@ -47,7 +48,7 @@ pub(super) async fn audit(known: &Known, settings: &Settings) -> Result<(Vec<Lin
         log: known.log.clone(),
         witnesses: known.witnesses.clone(),
         auditors: Vec::new(),
-        kept: keys.iter().find_map(kept::read),
+        kept: last(&Kept::open()?, &keys)?,
     };
     let evidence = gathered.into_evidence(trust).map_err(|why| Failure::new(Exit::CouldNotVerify, why))?;
     let mut lines = verify::check(&evidence);
@@ -116,11 +117,7 @@ pub(crate) async fn sign(args: &AuditSign, settings: &Settings) -> Result<Exit, 
     report.row(vec![json!(vkey.to_string()), json!(count)]);
     report.fact("size", checkpoint.size);
     report.fact("statement", named(&args.statement));
-    report.note(format!(
-        "{} recomputed, under {} of the log",
-        counted(count, "file"),
-        counted(checkpoint.size as usize, "entry")
-    ));
+    report.note(format!("{} recomputed, the log has {} entries", counted(count, "file"), checkpoint.size));
     report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
