@@ -94,7 +94,9 @@ async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, Failure> {
     } else {
         report.note(if done.dry_run { "nothing was removed: this is what would go" } else { "this is gone" });
     }
-    doubt.into_iter().for_each(|doubt| report.note(doubt));
+    if let Some(doubt) = doubt {
+        report.note(doubt);
+    }
     report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
