@@ -26,6 +26,7 @@ mod input;
 mod layers;
 mod limits;
 mod lists;
+mod log;
 mod lossy;
 mod malformed;
 mod numbers;

@@ -370,6 +370,68 @@ account does not balance, 5 if the rows cannot be counted.")]
         #[command(flatten)]
         data: DataArg,
     },
+    /// Read the log of statements: what was sealed, what came into force, what is gone
+    #[command(subcommand, arg_required_else_help = true)]
+    Log(AuditLog),
+}
+
+/// `candor audit log`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditLog {
+    /// Show how many entries the log has, its root, and who signed it
+    #[command(after_help = "\
+Examples:
+  candor audit log show --url http://127.0.0.1:4318
+  candor audit log show --data /tmp/candor --json")]
+    Show(LogArgs),
+    /// Show an entry
+    #[command(after_help = "\
+Examples:
+  candor audit log entry 0 --url http://127.0.0.1:4318
+  candor audit log entry 17 --data /tmp/candor --json")]
+    Entry {
+        /// Number of the entry, from 0
+        number: u64,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+    /// Show what came since the log was seen last
+    #[command(after_help = "\
+Examples:
+  candor audit log follow --url http://127.0.0.1:4318
+  candor audit log follow --url https://telemetry.acme.example --key 'candor/acme-fleet+8e0f21c4+A...'
+  candor audit log follow --data /tmp/candor --all
+
+The checkpoint that was seen last is kept for each key of a log. Exit code 4 if the log does not extend
+it, is not signed, or contradicts itself; 5 if it cannot be held against what was seen.")]
+    Follow {
+        /// Every entry from the first one on
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+}
+
+impl AuditLog {
+    /// Where its log is.
+    pub(crate) const fn log(&self) -> &LogArgs {
+        match self {
+            Self::Show(log) | Self::Follow { log, .. } | Self::Entry { log, .. } => log,
+        }
+    }
+}
+
+/// Where a log is, and who signs it.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Key of the log, as it was heard of elsewhere; without one, that of the key ring or of the service
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: Vec<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArg,
+    #[command(flatten)]
+    pub(crate) address: UrlArg,
 }
 
 /// `candor audit show`

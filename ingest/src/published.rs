@@ -52,6 +52,7 @@ pub(crate) fn keys(call: &Call<'_>) -> Response {
         schema_version: 1,
         fleet: call.service.fleet.to_string(),
         receipts: key.into_iter().collect(),
+        log: call.service.store.log().verifiers().iter().map(|key| LogKey { vkey: key.to_string() }).collect(),
         time: call.service.clock.now(),
     })
 }
@@ -70,8 +71,16 @@ pub(crate) struct Keys {
     fleet: String,
     /// Keys that sign receipts.
     receipts: Vec<ReceiptKey>,
+    /// Keys that sign the log's checkpoints, the one in use first.
+    log: Vec<LogKey>,
     /// Time of the service, µs UTC.
     time: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LogKey {
+    /// Verifier key of c2sp.org/signed-note: name, id, and Ed25519 public key.
+    vkey: String,
 }
 
 #[derive(Serialize, JsonSchema)]
