@@ -15,7 +15,7 @@ const PING: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 const SUBJECT_ALONE: &[&str] = &["whoever signs"];
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 27] = [
+const CELLS: [(&str, &str, &[&str]); 29] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
@@ -31,6 +31,8 @@ const CELLS: [(&str, &str, &[&str]); 27] = [
     ("GET", "/v1/subject/head", SUBJECT_ALONE),
     ("GET", "/v1/subject/receipts", SUBJECT_ALONE),
     ("GET", "/v1/keys", &[]),
+    ("POST", "/v1/keys", &["operator"]),
+    ("POST", "/v1/backup", &["operator"]),
     ("GET", "/v1/schemas/consent-record", &[]),
     ("POST", "/v1/flush", &["operator"]),
     ("GET", "/v1/policy", &[]),

@@ -8,11 +8,13 @@ use crate::render::Format;
 
 mod agent;
 mod operations;
+mod store;
 
 pub(crate) use agent::{
     Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
 };
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
+pub(crate) use store::{Backup, Key, KeyPlace, Restore, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,6 +98,12 @@ pub(crate) enum Command {
     /// Be a device: an identity of its own, consent, events, receipts
     #[command(subcommand, arg_required_else_help = true)]
     Agent(Agent),
+    /// Check, back up and restore a data folder
+    #[command(subcommand, arg_required_else_help = true)]
+    Store(Store),
+    /// List, make, rotate and destroy keys
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(Key),
     /// Have a running service seal what it holds into tables
     Flush(Flush),
     /// Watch a running service: rates, drops by reason, what waits

@@ -1,8 +1,8 @@
 //! The store of a running service: append, consent, flush. One process at a time holds it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::appender::Appender;
+use crate::backup::refuse_unfinished;
 use crate::clock::Clock;
 use crate::consent::{Purposes, key_of};
 use crate::error::{Error, Kind};
@@ -35,15 +36,19 @@ use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
 use crate::shared::{Gauges, Shared};
 
+mod backup;
 mod encode;
 #[cfg(test)]
 mod fixture;
+mod keyring;
 mod prepare;
 mod signed;
 #[cfg(test)]
 mod tests;
 
 use encode::{Identity, concerned, encode};
+#[cfg(feature = "failpoints")]
+pub(crate) use prepare::arm_failpoints;
 use prepare::{keep_documents, make_folder};
 
 /// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body, or of its events' ids, under a
@@ -107,7 +112,10 @@ pub struct FlushReport {
 pub struct Store {
     shared: Arc<Shared>,
     ledger: Ledger,
-    keys: Arc<Keys>,
+    keys: RwLock<Arc<Keys>>,
+    ring: Arc<Mutex<KeyRing>>,
+    /// Keys that the policy in force names.
+    named: Vec<String>,
     repeats_key: hmac::Key,
     threads: Vec<JoinHandle<()>>,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
@@ -122,14 +130,16 @@ impl Store {
     /// `Retry` if another process holds the lock, `Data` if something on disk is not what it should be.
     pub async fn open(settings: Settings, plan: Arc<Plan>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         #[cfg(feature = "failpoints")]
-        prepare::arm_failpoints();
+        arm_failpoints();
         let data = settings.data.clone();
+        refuse_unfinished(&data)?;
         make_folder(&data)?;
         let lock = Arc::new(Lock::take(&data)?);
         for name in [FOLDER, SET_ASIDE, "documents"] {
             make_folder(&data.join(name))?;
         }
-        let ring = KeyRing::of_service(&settings, &plan.named_keys())?;
+        let named = plan.named_keys();
+        let ring = KeyRing::of_service(&settings, &named, clock.now())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let swept = crate::table::sweep(&data).await?;
@@ -144,13 +154,8 @@ impl Store {
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
             spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
         ];
-        Ok(Self { shared, ledger, keys: Arc::new(ring.keys()), repeats_key: ring.repeats(), threads, _lock: lock })
-    }
-
-    /// The keys for admission and clearing.
-    #[must_use]
-    pub fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys)
+        let (keys, repeats_key) = (RwLock::new(Arc::new(ring.keys())), ring.repeats());
+        Ok(Self { shared, ledger, keys, ring: Arc::new(Mutex::new(ring)), named, repeats_key, threads, _lock: lock })
     }
 
     /// Keyed digest of a decompressed body of a signal from a source: the same bytes may be a request of two signals.
@@ -233,7 +238,7 @@ impl Store {
     /// # Errors
     /// `Request` for an unknown purpose or a bad date; as [`Store::append`] otherwise.
     pub async fn record_consent(&self, request: ConsentRequest, source: &str) -> Result<Statement, Error> {
-        let subject = self.keys.ledger_id(&request.subject);
+        let subject = self.keys().ledger_id(&request.subject);
         loop {
             // In this order: what comes in between is seen by the appender.
             let base = self.shared.consent.of(&key_of(&subject));

@@ -9,9 +9,11 @@ mod consent;
 mod demo;
 mod doctor;
 mod flush;
+mod key;
 mod man;
 mod policy;
 mod serve;
+mod store;
 mod top;
 
 use crate::args::{Audit, Catalogue, Command, CommandLine, Config, Consent, Policy};
@@ -43,6 +45,8 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Show(args)) => audit::show(args, settings).await,
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
+        Command::Store(command) => store::run(command, settings).await,
+        Command::Key(command) => key::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -80,6 +84,8 @@ impl Command {
                 .path("identity", args.identity.as_deref())
                 .service(&args.service),
             Self::Agent(command) => command.flags(flags),
+            Self::Store(command) => command.flags(flags),
+            Self::Key(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags

@@ -16,3 +16,4 @@ pub mod row;
 pub mod segment;
 pub mod signature;
 pub mod statement;
+pub mod succession;

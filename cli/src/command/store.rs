@@ -1,0 +1,111 @@
+//! `candor store`: a data folder checked, backed up and restored.
+
+use std::sync::Arc;
+
+use candor_store::backup::{self, From, Made};
+use candor_store::check;
+use candor_store::clock::SystemClock;
+use candor_store::work::Work;
+use serde_json::json;
+
+use super::doctor;
+use crate::args::{Backup, Restore, Store};
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::render::{Report, counted, printable};
+use crate::service;
+use crate::settings::{Flags, Settings};
+
+pub(crate) async fn run(command: &Store, settings: &Settings) -> Result<Exit, Failure> {
+    match command {
+        Store::Check(_) => check(settings).await,
+        Store::Backup(args) => back_up(args, settings).await,
+        Store::Restore(args) => restore(args, settings).await,
+    }
+}
+
+impl Store {
+    /// Its flags that are settings.
+    pub(crate) fn flags(&self, flags: Flags) -> Flags {
+        match self {
+            Self::Check(data) => flags.path("data", data.data.as_deref()),
+            Self::Backup(args) => flags.path("data", args.data.as_deref()).service(&args.service),
+            Self::Restore(args) => flags.path("data", args.data.as_deref()),
+        }
+    }
+}
+
+async fn check(settings: &Settings) -> Result<Exit, Failure> {
+    let work = Arc::new(Work::default());
+    let mut progress = Progress::start("reading");
+    progress.watch(Arc::clone(&work), "files");
+    let findings = check::check(&settings.store, &work).await?;
+    drop(progress);
+    doctor::report("store.check", &findings).print(&settings.answer)?;
+    Ok(if check::holds(&findings) { Exit::Done } else { Exit::CheckFailed })
+}
+
+async fn back_up(args: &Backup, settings: &Settings) -> Result<Exit, Failure> {
+    let made = if args.data.is_some() {
+        let work = Arc::new(Work::default());
+        let mut progress = Progress::start("copying");
+        progress.watch(Arc::clone(&work), "files");
+        backup::make(&settings.store, &args.to, args.keys.as_deref(), &SystemClock, work).await?
+    } else if settings.url.is_some() {
+        ask(args, settings).await?
+    } else {
+        return Err(Failure::usage("neither a service nor a data folder is named")
+            .mend("give --url and --token-file for a running service, or --data"));
+    };
+    let mut report = Report::new("store.backup").column("folder", "folder").number("files", "files");
+    report = report.number("bytes", "bytes").number("up_to", "up to frame").column("sha256", "SHA-256 of its list");
+    report.row(vec![
+        json!(made.folder),
+        json!(made.files),
+        json!(made.bytes),
+        json!(made.up_to_lsn),
+        json!(made.sha256),
+    ]);
+    report.fact("left_out", json!(made.left_out));
+    for path in &made.left_out {
+        report.note(format!("left out, because nobody knows what it is: {}", printable(path)));
+    }
+    match &args.keys {
+        Some(path) => report.note(format!("the key ring is in {}", printable(&path.display().to_string()))),
+        None => report.note("the key ring is not in it: keep that apart, and keep it"),
+    }
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+/// Has a running service copy its own folder.
+async fn ask(args: &Backup, settings: &Settings) -> Result<Made, Failure> {
+    let mut client = service::client(settings)?;
+    let _progress = Progress::start("the service copies");
+    let made = service::post(&mut client, "/v1/backup", json!({ "name": args.to }).to_string()).await?;
+    serde_json::from_value(made).map_err(|_| candor_agent::error::Error::Answer("a backup").into())
+}
+
+async fn restore(args: &Restore, settings: &Settings) -> Result<Exit, Failure> {
+    let work = Arc::new(Work::default());
+    let mut progress = Progress::start("restoring");
+    progress.watch(Arc::clone(&work), "files");
+    let from = From { folder: args.from.clone(), keys: args.keys.clone(), tombstones: args.tombstones.clone() };
+    let restored = backup::restore(&settings.store, from, work).await?;
+    drop(progress);
+    let mut report = doctor::report("store.restore", &restored.findings);
+    report.fact("files", restored.list.files.len());
+    report.fact("made_at", restored.list.made_at);
+    report.fact("whole", restored.whole);
+    let made = jiff::Timestamp::from_microsecond(restored.list.made_at)
+        .map_or_else(|_| String::new(), |at| format!("{at:.0}"));
+    report.note(format!("{} of {made}", counted(restored.list.files.len(), "file")));
+    if !restored.whole {
+        report.note("it does not hold together: no service starts on it");
+    }
+    if args.tombstones.is_none() {
+        report.note("who was erased since then is there again: --tombstones FILE says who");
+    }
+    report.print(&settings.answer)?;
+    Ok(if restored.whole { Exit::Done } else { Exit::CheckFailed })
+}
