@@ -274,6 +274,31 @@ fn a_backup_with_a_changed_byte_or_another_ring_is_not_restored() {
     figure(&format!("backup: a changed byte in each of its {} files is found, and so is another ring", files.len()));
 }
 
+#[test]
+fn a_log_that_is_behind_a_kept_checkpoint_is_not_restored_unless_that_is_meant() {
+    let (world, whole, _) = backed_up();
+    let service = start(&world, None).unwrap();
+    assert!(service.stop().success());
+    let data = world.data();
+    let rotated = candor(&world, &["key", "rotate", "subject", "--data", data.to_str().unwrap()], &[]);
+    assert_eq!(rotated.0, Some(0), "{}", rotated.1);
+    let kept = world.path(".local/state/candor/logs");
+    std::fs::create_dir_all(&kept).unwrap();
+    std::fs::copy(data.join("log/checkpoint"), kept.join("00.checkpoint")).unwrap();
+    lose(&world);
+    let state = world.path(".local/state");
+    let home = [("XDG_STATE_HOME", state.to_str().unwrap())];
+    let (code, said) = restore(&world, &whole, &home);
+    assert!(code == Some(3) && said.to_string().contains("seen here"), "{said}");
+    assert!(!data.exists());
+    let (from, keys) = (whole.to_str().unwrap(), world.path("ring.toml"));
+    let meant = ["store", "restore", from, "--accept-rollback", "--keys", keys.to_str().unwrap(), "--data"];
+    let (code, said) = candor(&world, &[&meant[..], &[data.to_str().unwrap()]].concat(), &home);
+    assert_eq!(code, Some(0), "{said}");
+    // The ring is newer than the log: what the log lacks of its keys is told again.
+    assert!(start(&world, None).unwrap().stop().success());
+}
+
 /// What is done to a folder, and which check has to say so.
 type Deed = (&'static str, &'static str, fn(&Path));
 
@@ -302,8 +327,8 @@ fn flip(path: &Path, at: impl Fn(usize) -> usize) {
     std::fs::write(path, bytes).unwrap();
 }
 
-const DEEDS: [Deed; 9] = [
-    ("a byte of a file's pages", "tables", |data| flip(&first(&data.join("tables"), ".parquet"), |_| 40)),
+const DEEDS: [Deed; 11] = [
+    ("a byte of a file's footer", "tables", |data| flip(&first(&data.join("tables"), ".parquet"), |len| len - 40)),
     ("a file that is gone", "tables", |data| std::fs::remove_file(first(&data.join("tables"), ".parquet")).unwrap()),
     ("a commit that is gone", "tables", |data| {
         let log = first(&data.join("tables"), "00000000000000000000.json");
@@ -323,6 +348,10 @@ const DEEDS: [Deed; 9] = [
         bytes[from..from + 2_000].fill(0xff);
         std::fs::write(path, bytes).unwrap();
     }),
+    ("a byte of an entry of the log", "log", |data| {
+        flip(&try_first(&data.join("log/tile/entries"), "").unwrap(), |_| 20)
+    }),
+    ("a byte of the log's checkpoint", "log", |data| flip(&data.join("log/checkpoint"), |len| len - 20)),
     ("a file that nobody knows", "unknown", |data| std::fs::write(data.join("notes.txt"), b"x").unwrap()),
     ("a file that no table lists", "left over", |data| {
         let file = first(&data.join("tables"), ".parquet");

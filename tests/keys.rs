@@ -59,6 +59,24 @@ fn ring(world: &World) -> String {
     std::fs::read_to_string(world.data().join("keys/ring.toml")).unwrap()
 }
 
+/// Whether the log has an entry of a key.
+fn logged(world: &World, event: &str, generation: u64, key: &str) -> bool {
+    let entries = texts(&world.data().join("log/tile/entries"));
+    let [event, generation] = [format!("\"event\":\"{event}\","), format!("\"generation\":{generation},")];
+    let of_key = format!("\"use\":\"{key}\"}}");
+    let mut entries = entries.split("{\"at\":");
+    entries.any(|entry| [event.as_str(), &generation, &of_key].iter().all(|part| entry.contains(part)))
+}
+
+fn texts(folder: &Path) -> String {
+    let mut text = String::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        text +=
+            &if path.is_dir() { texts(&path) } else { String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into() };
+    }
+    text
+}
+
 /// Every secret in a ring, as its file writes it.
 fn secrets(ring: &str) -> BTreeSet<String> {
     let lines = ring.lines().filter_map(|line| line.strip_prefix("secret = "));
@@ -126,6 +144,9 @@ fn rows_under_every_subject_key_are_found_until_one_is_destroyed() {
     assert_eq!(gone.len(), 1, "one secret went");
     assert_eq!(holders(&world.data(), &gone[0]), Vec::<PathBuf>::new());
     assert_eq!((names(), held(&world)), (2, 2), "rows under the destroyed key stay, and are nobody's");
+    for (event, generation) in [("created", 1), ("rotated", 2), ("destroyed", 1)] {
+        assert!(logged(&world, event, generation, "subject"), "{event} {generation} is not in the log");
+    }
     key(&world, &["destroy", "subject", "--generation", "2", "--yes"], Place::Folder, 2);
     key(&world, &["rotate", "ledger"], Place::Folder, 2);
 }
@@ -158,6 +179,9 @@ fn a_named_key_that_is_destroyed_links_nothing_any_more() {
     let pseudonyms = emails(&world);
     assert_eq!(pseudonyms.iter().collect::<BTreeSet<_>>().len(), 3, "{pseudonyms:?}");
     assert!(service.stop().success());
+    for (event, generation) in [("created", 1), ("rotated", 2), ("destroyed", 1), ("destroyed", 2), ("rotated", 3)] {
+        assert!(logged(&world, event, generation, name), "{event} {generation} is not in the log");
+    }
     let listed = key(&world, &["list"], Place::Folder, 0);
     assert_eq!(generations(&listed, name), [(3, "in use".to_owned())]);
     let text = listed.to_string();
@@ -252,6 +276,34 @@ fn a_device_follows_the_key_of_receipts_and_no_thief_of_the_old_one() {
     let service = world.serve_at(address);
     device.sends(&service, "f", 0);
     figure("keys: receipts under 4 keys of one service hold; those of the thief of the first are not taken");
+}
+
+#[test]
+fn a_key_of_the_log_signs_beside_the_one_before_it_until_that_is_destroyed() {
+    let world = World::new();
+    let signatures = || {
+        let note = std::fs::read_to_string(world.data().join("log/checkpoint")).unwrap();
+        note.lines().filter(|line| line.starts_with('\u{2014}')).count()
+    };
+    let service = world.serve();
+    assert_eq!(signatures(), 1);
+    let rotated = key(&world, &["rotate", "log"], Place::Service(&service), 0);
+    assert_eq!(generations(&rotated, "log").len(), 2, "{rotated}");
+    assert_eq!(signatures(), 2);
+    assert!(service.stop().success());
+    assert!(world.serve().stop().success());
+    key(&world, &["destroy", "log", "--generation", "2", "--yes"], Place::Folder, 2);
+    key(&world, &["destroy", "log", "--generation", "1", "--yes"], Place::Folder, 0);
+    assert_eq!(signatures(), 1);
+    let service = world.serve();
+    for (event, generation) in [("created", 1), ("rotated", 2), ("destroyed", 1)] {
+        assert!(logged(&world, event, generation, "log"), "{event} {generation} is not in the log");
+    }
+    // Beside each other, with one end of the old one: what has to be signed by it is not left behind.
+    key(&world, &["rotate", "log"], Place::Service(&service), 0);
+    key(&world, &["destroy", "log", "--generation", "2", "--yes"], Place::Service(&service), 0);
+    assert!(service.stop().success());
+    assert!(world.serve().stop().success());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::render::{Format, Report, Target};
 /// Most bytes of a settings file that are read.
 const FILE_BYTES: u64 = 1 << 20;
 /// Settings that have no default.
-const WITHOUT_DEFAULT: [&str; 10] = [
+const WITHOUT_DEFAULT: [&str; 11] = [
     "fleet",
     "url",
     "ca",
@@ -26,6 +26,7 @@ const WITHOUT_DEFAULT: [&str; 10] = [
     "tls.key",
     "store.key_ring",
     "store.backups",
+    "store.log.origin",
 ];
 /// Settings that belong to no crate below.
 const OWN: [&str; 8] = ["format", "fleet", "data", "url", "ca", "token_file", "state", "identity"];

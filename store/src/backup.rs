@@ -25,6 +25,7 @@ mod copy;
 mod cut;
 mod restore;
 
+pub(crate) use copy::digest_of;
 pub(crate) use cut::{Cut, prepare};
 pub(crate) use restore::refuse_unfinished;
 pub use restore::{From, Restored, restore};

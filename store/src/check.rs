@@ -13,6 +13,7 @@ use crate::keys::KeyRing;
 use crate::kinds::{self, Found, Kind, RESTORING};
 use crate::ledger::Ledger;
 use crate::lock;
+use crate::log::LogFiles;
 use crate::segment;
 use crate::segment::read::SegmentReader;
 use crate::segment::recover::{count_set_aside, is_damaged};
@@ -20,6 +21,7 @@ use crate::settings::Settings;
 use crate::view::{View, blocking};
 use crate::work::Work;
 
+mod log;
 mod tables;
 
 /// Most problems of one sort that are named one by one.
@@ -59,10 +61,13 @@ async fn look(
     let data = settings.data.clone();
     let mut findings = vec![keys(settings)];
     let (folder, told) = (data.clone(), Arc::clone(work));
+    let ring = KeyRing::open_for(&data, settings.key_ring.as_deref()).ok();
     let (of_files, tables) = blocking(move || {
         let files = kinds::list(&folder)?;
-        let tables = tables::check(&folder, &told)?;
-        let mut findings = vec![segments(&folder, busy), set_aside(&folder), tables.finding()];
+        // Before the tables: what is sealed later is in them by then.
+        let (log, sealed) = log::check(&LogFiles::of(&folder), ring.as_ref());
+        let tables = tables::check(&folder, &sealed, busy, &told)?;
+        let mut findings = vec![segments(&folder, busy), set_aside(&folder), tables.finding(), log];
         findings.push(documents(&folder, &files, &tables.documents));
         findings.push(orphans(&files, &tables.live, busy));
         findings.push(unknown(&files));

@@ -18,7 +18,7 @@ use crate::ledger::{Ledger, Release};
 use crate::load::{nonce_of, subject_of_receipt};
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
-use crate::shared::{Gauges, Shared, end_process_after, lock};
+use crate::shared::{Gauges, Shared, end_process_after};
 use crate::storage;
 use crate::store::{BatchDigest, FlushReport};
 
@@ -51,7 +51,7 @@ impl Flusher {
         let mut pause = None;
         let shared = Arc::clone(&self.shared);
         while let Some(segment) = self.shared.closed.next(pause) {
-            let _turn = lock(&shared.turn);
+            let _turn = shared.turn.take_after_others();
             match self.guarded_flush(&segment) {
                 Ok(report) => {
                     self.shared.closed.done(&report);

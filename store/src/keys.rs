@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use candor_policy::hex;
 use candor_policy::keys::{HmacKey, Keys};
 use candor_wire::identity::SubjectKey;
+use candor_wire::log::note::{Algorithm, Signer};
 use candor_wire::succession::Succession;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -157,6 +158,7 @@ impl KeyRing {
             tombstone: first(secrets.tombstone),
             subject: vec![first(secrets.subject)],
             receipts: None,
+            log: Vec::new(),
             named: secrets.named.into_iter().map(|(name, secret)| (name, Named::first(secret))).collect(),
             successions: Vec::new(),
             history: Vec::new(),
@@ -183,9 +185,7 @@ impl KeyRing {
     /// The keys under every live generation of the subject key, newest first: access and erasure look under each.
     #[must_use]
     pub fn generations(&self) -> Vec<Keys> {
-        let mut keys: Vec<&Key> = self.document.subject.iter().collect();
-        keys.sort_by_key(|key| std::cmp::Reverse(key.generation));
-        keys.into_iter().map(|key| self.with_subject_key(key)).collect()
+        newest_first(&self.document.subject).into_iter().map(|key| self.with_subject_key(key)).collect()
     }
 
     /// The key of request digests.
@@ -196,6 +196,23 @@ impl KeyRing {
     /// The Ed25519 key that signs receipts; none in a ring that is kept elsewhere and has none.
     pub(crate) fn receipts(&self) -> Option<SubjectKey> {
         SubjectKey::of_seed(&self.document.receipts.as_ref()?.secret.0).ok()
+    }
+
+    /// What signs the log of this origin: its newest key first.
+    ///
+    /// # Errors
+    /// If the ring has none, which happens where it is kept elsewhere; if the origin cannot be the name of a key.
+    pub(crate) fn log_signers(&self, origin: &str) -> Result<Vec<Signer>, Error> {
+        let keys = newest_first(&self.document.log);
+        if keys.is_empty() {
+            let mend = "add [[log]] with generation = 1 and a secret of 64 hex digits (`openssl rand -hex 32`)";
+            return Err(Error::new(Kind::Data, "the log cannot be signed", "the key ring has no key for it", mend));
+        }
+        let signers = keys.iter().map(|key| Signer::new(origin, Algorithm::Ed25519, &key.secret.0));
+        signers.collect::<Result<_, _>>().map_err(|error| {
+            let mend = "set `store.log.origin` to a name without spaces and plus signs";
+            Error::new(Kind::Data, "the log cannot be signed", error, mend)
+        })
     }
 
     fn with_subject_key(&self, subject: &Key) -> Keys {
@@ -276,6 +293,8 @@ struct Document {
     subject: Vec<Key>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     receipts: Option<Key>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    log: Vec<Key>,
     #[serde(default)]
     named: BTreeMap<String, Named>,
     /// Receipt keys of before, each with the word of the old one for the new one, oldest first.
@@ -318,6 +337,12 @@ impl Key {
     fn to_hmac(&self) -> HmacKey {
         HmacKey::new(self.generation, &self.secret.0)
     }
+}
+
+fn newest_first(keys: &[Key]) -> Vec<&Key> {
+    let mut keys: Vec<&Key> = keys.iter().collect();
+    keys.sort_by_key(|key| std::cmp::Reverse(key.generation));
+    keys
 }
 
 fn path_of(data: &Path) -> PathBuf {

@@ -28,6 +28,25 @@ pub struct Settings {
     pub repeat_hours: u64,
     /// Memory for recognising repeats: half for requests that are not in the ledger yet, half for the filter of those that are.
     pub repeat_bytes: u64,
+    /// The log.
+    pub log: LogSettings,
+}
+
+/// Settings of [`crate::log::Log`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// Its name, for good: checkpoints, the log's key and whoever follows it bear it. Without one: `candor/` and the name of the catalogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+}
+
+impl LogSettings {
+    /// The name of the log of a service with this catalogue.
+    #[must_use]
+    pub fn origin(&self, catalogue: &str) -> String {
+        self.origin.clone().unwrap_or_else(|| format!("candor/{catalogue}"))
+    }
 }
 
 impl Default for Settings {
@@ -42,6 +61,7 @@ impl Default for Settings {
             queue_bytes: 64 << 20,
             repeat_hours: 48,
             repeat_bytes: 64 << 20,
+            log: LogSettings::default(),
         }
     }
 }

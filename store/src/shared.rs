@@ -19,6 +19,7 @@ use crate::queue::Queue;
 use crate::receipts::RecentReceipts;
 use crate::repeats::Repeats;
 use crate::settings::Settings;
+use crate::turn::Turn;
 
 /// The parts; each guards itself.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct Shared {
     receipt_key: RwLock<Option<Arc<SubjectKey>>>,
     pub(crate) nonces: Nonces,
     /// Held by whoever writes tables, log and released frames, and by a backup for the moment that it copies.
-    pub(crate) turn: Mutex<()>,
+    pub(crate) turn: Turn,
     /// A backup copies files that tables listed a moment ago: none of them may be removed until it is through.
     pub(crate) is_copying: AtomicBool,
     pub(crate) closed: ClosedSegments,
@@ -74,7 +75,7 @@ impl Shared {
             receipts: RecentReceipts::default(),
             receipt_key: RwLock::default(),
             nonces: Nonces::default(),
-            turn: Mutex::default(),
+            turn: Turn::default(),
             is_copying: AtomicBool::new(false),
             closed: ClosedSegments::default(),
             gauges: Gauges::default(),

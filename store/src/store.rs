@@ -28,6 +28,7 @@ use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 use crate::load::load;
 use crate::lock::Lock;
+use crate::log::{self, Log};
 use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
@@ -117,6 +118,7 @@ pub struct Store {
     /// Keys that the policy in force names.
     named: Vec<String>,
     repeats_key: hmac::Key,
+    log: Arc<Log>,
     threads: Vec<JoinHandle<()>>,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
     _lock: Arc<Lock>,
@@ -142,6 +144,7 @@ impl Store {
         let ring = KeyRing::of_service(&settings, &named, clock.now())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
+        let log = open_log(&settings, &ring, &plan, clock.now())?;
         let swept = crate::table::sweep(&data).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
         let shared = Arc::new(shared);
@@ -155,7 +158,14 @@ impl Store {
             spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
         ];
         let (keys, repeats_key) = (RwLock::new(Arc::new(ring.keys())), ring.repeats());
-        Ok(Self { shared, ledger, keys, ring: Arc::new(Mutex::new(ring)), named, repeats_key, threads, _lock: lock })
+        let ring = Arc::new(Mutex::new(ring));
+        Ok(Self { shared, ledger, keys, ring, named, repeats_key, log, threads, _lock: lock })
+    }
+
+    /// The log of statements.
+    #[must_use]
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     /// Keyed digest of a decompressed body of a signal from a source: the same bytes may be a request of two signals.
@@ -466,6 +476,14 @@ pub struct Figures {
     pub subjects: u64,
     /// Flushes that failed since start.
     pub flush_failures: u64,
+}
+
+/// Opens the log, and tells it of keys and documents that are new.
+fn open_log(settings: &Settings, ring: &KeyRing, plan: &Plan, now: i64) -> Result<Arc<Log>, Error> {
+    let origin = settings.log.origin(&plan.catalogue().name);
+    let log = Log::open(&settings.data, ring.log_signers(&origin)?, &origin)?;
+    log::start::log_start(&log, &ring.told(now), plan, now)?;
+    Ok(Arc::new(log))
 }
 
 /// Starts a thread that the store cannot do without: if it panics, the process ends rather than take what nobody stores.

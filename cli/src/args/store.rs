@@ -40,9 +40,10 @@ Examples:
 subject       Rows from now on have other pseudonyms; access and erasure look under the old ones too.
 named/NAME    What `hmac` and `fpe_ff1` write from now on does not match what they wrote before.
 receipts      The old key signs the new one and is destroyed; devices follow by that signature.
+log           Both keys sign checkpoints until the old one is destroyed; its entry names the new one.
 The keys ledger, repeats and tombstone do not rotate: what they made has to be found again.")]
     Rotate {
-        /// subject, receipts or named/NAME
+        /// subject, receipts, log or named/NAME
         key: String,
         #[command(flatten)]
         place: KeyPlace,
@@ -58,9 +59,10 @@ named/NAME    Nobody can match its pseudonyms with identifiers any more, or undo
               Where the policy names the key, the service goes on with a new one.
 subject       Rows under that generation stay, and nobody can find whose they are: neither access nor
               erasure reaches them. Wait until they expired.
+log           Checkpoints are signed by the newer keys alone: whoever pinned the old one needs them.
 Backups of the key ring still have it: destroy those too.")]
     Destroy {
-        /// named/NAME or subject
+        /// named/NAME, subject or log
         key: String,
         /// The generation; without it all of them
         #[arg(long, value_name = "N")]
@@ -150,6 +152,9 @@ pub(crate) struct Restore {
     /// The key ring, as it was kept apart
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
+    /// Restore a log that is behind a checkpoint of it that was kept on this machine
+    #[arg(long)]
+    pub(crate) accept_rollback: bool,
     /// The newest tombstones.jsonl that there is
     #[arg(long, value_name = "FILE")]
     pub(crate) tombstones: Option<PathBuf>,

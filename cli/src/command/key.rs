@@ -109,6 +109,7 @@ const fn purpose(name: &KeyName) -> &'static str {
         KeyName::Repeats => "digests that recognise repeats",
         KeyName::Tombstone => "marks of erased subjects",
         KeyName::Receipts => "signs receipts",
+        KeyName::Log => "signs checkpoints of the log",
         KeyName::Named(_) => "operators of policies",
     }
 }
@@ -118,6 +119,7 @@ const fn what_is_lost(name: &KeyName) -> &'static str {
         KeyName::Named(_) => {
             "its pseudonyms stay in the tables, and nobody can match them with identifiers, or undo them, ever again"
         }
+        KeyName::Log => "whoever pinned it alone cannot check newer checkpoints any more",
         _ => {
             "rows under it stay in the tables until they expire, and nobody can find whose they are: neither access \
              nor erasure reaches them"

@@ -1,11 +1,17 @@
 //! `candor store`: a data folder checked, backed up and restored.
 
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use candor_store::backup::{self, From, Made};
 use candor_store::check;
 use candor_store::clock::SystemClock;
 use candor_store::work::Work;
+use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::note::{MOST_BYTES, Note};
+use etcetera::BaseStrategy;
 use serde_json::json;
 
 use super::doctor;
@@ -15,6 +21,9 @@ use crate::progress::Progress;
 use crate::render::{Report, counted, printable};
 use crate::service;
 use crate::settings::{Flags, Settings};
+
+/// A ledger of a hundred million people takes that long on a slow disk.
+const PATIENCE: Duration = Duration::from_hours(12);
 
 pub(crate) async fn run(command: &Store, settings: &Settings) -> Result<Exit, Failure> {
     match command {
@@ -80,13 +89,16 @@ async fn back_up(args: &Backup, settings: &Settings) -> Result<Exit, Failure> {
 
 /// Has a running service copy its own folder.
 async fn ask(args: &Backup, settings: &Settings) -> Result<Made, Failure> {
-    let mut client = service::client(settings)?;
+    let mut client = service::client(settings)?.patience(PATIENCE);
     let _progress = Progress::start("the service copies");
     let made = service::post(&mut client, "/v1/backup", json!({ "name": args.to }).to_string()).await?;
     serde_json::from_value(made).map_err(|_| candor_agent::error::Error::Answer("a backup").into())
 }
 
 async fn restore(args: &Restore, settings: &Settings) -> Result<Exit, Failure> {
+    if !args.accept_rollback {
+        refuse_rollback(&args.from)?;
+    }
     let work = Arc::new(Work::default());
     let mut progress = Progress::start("restoring");
     progress.watch(Arc::clone(&work), "files");
@@ -108,4 +120,29 @@ async fn restore(args: &Restore, settings: &Settings) -> Result<Exit, Failure> {
     }
     report.print(&settings.answer)?;
     Ok(if restored.whole { Exit::Done } else { Exit::CheckFailed })
+}
+
+/// Refuses a log that is behind a checkpoint of it that was kept here: whoever saw more would see it take something back.
+fn refuse_rollback(backup: &Path) -> Result<(), Failure> {
+    let Some(own) = checkpoint(&backup.join("log").join("checkpoint")) else { return Ok(()) };
+    let state = etcetera::choose_base_strategy().ok().and_then(|base| base.state_dir());
+    let Some(kept) = state.map(|state| state.join("candor").join("logs")) else { return Ok(()) };
+    let files = std::fs::read_dir(kept).into_iter().flatten().flatten().map(|entry| entry.path());
+    let newer = files.filter_map(|path| checkpoint(&path)).filter(|one| one.origin == own.origin).map(|one| one.size);
+    match newer.max() {
+        Some(size) if size > own.size => Err(Failure::new(
+            Exit::CheckFailed,
+            format!("the log in it has {} entries, and one of {size} was seen here", own.size),
+        )
+        .mend("restore a newer backup; if there is none, --accept-rollback: whoever kept that checkpoint will see it")),
+        _ => Ok(()),
+    }
+}
+
+/// What a checkpoint says; none where there is none that can be read.
+fn checkpoint(path: &Path) -> Option<Checkpoint> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(MOST_BYTES as u64).read_to_end(&mut bytes).ok()?;
+    Checkpoint::parse(Note::parse(&bytes).ok()?.text()).ok()
 }

@@ -39,7 +39,7 @@ pub(super) fn copy(from: &Path, to: &Path, path: &str) -> Result<Copied, Error> 
 }
 
 /// What a file that is in its place already has.
-pub(super) fn digest_of(folder: &Path, path: &str) -> Result<Copied, Error> {
+pub(crate) fn digest_of(folder: &Path, path: &str) -> Result<Copied, Error> {
     let place = kinds::below(folder, path);
     let mut reader = File::open(&place).map_err(|error| failed(&place, &error))?;
     let (mut digest, mut size, mut chunk) = (Context::new(&SHA256), 0, vec![0; CHUNK]);

@@ -7,11 +7,14 @@ use std::path::Path;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use candor_policy::hex;
+use candor_wire::merkle::Hash;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use ring::digest::{SHA256, digest};
 
+use super::log::Sealed;
 use super::{RESTORE, verdict};
+use crate::backup::digest_of;
 use crate::doctor::Finding;
 use crate::error::Error;
 use crate::table::commit::LiveFile;
@@ -25,6 +28,7 @@ use crate::work::Work;
 pub(super) struct Tables {
     tables: usize,
     rows: u64,
+    sealed: usize,
     problems: Vec<String>,
     /// Paths of all live files, from the data folder.
     pub(super) live: HashSet<String>,
@@ -35,7 +39,7 @@ pub(super) struct Tables {
 }
 
 /// Reads every live file of every table.
-pub(super) fn check(data: &Path, work: &Work) -> Result<Tables, Error> {
+pub(super) fn check(data: &Path, sealed: &Sealed, busy: bool, work: &Work) -> Result<Tables, Error> {
     let delta = Delta::shared()?;
     let mut found = Tables::default();
     let mut lists = Vec::new();
@@ -55,28 +59,45 @@ pub(super) fn check(data: &Path, work: &Work) -> Result<Tables, Error> {
         for file in files {
             work.advance(1);
             found.live.insert(table.file_name(&file.path));
-            match whole(table, file, &mut found.documents) {
+            let of_log = sealed.get(&(table.name(), file.path.clone()));
+            found.sealed += usize::from(of_log.is_some());
+            match whole(table, file, of_log, &mut found.documents) {
                 Ok(rows) => found.rows += rows,
                 Err(why) => found.problems.push(format!("{}: {why}", table.file_name(&file.path))),
             }
         }
     }
+    let mut gone: Vec<String> = sealed.keys().map(|(table, path)| format!("tables/{table}/{path}")).collect();
+    gone.retain(|path| !busy && !found.live.contains(path));
+    found.problems.extend(gone.iter().map(|path| format!("{path} is sealed in the log, and in no table")));
     Ok(found)
 }
 
 impl Tables {
     pub(super) fn finding(&self) -> Finding {
-        let found = format!("{} with {} files and {} rows", self.tables, self.live.len(), self.rows);
+        let (files, sealed) = (self.live.len(), self.sealed);
+        let found = format!("{} with {files} files ({sealed} sealed in the log) and {} rows", self.tables, self.rows);
         verdict("tables", found, &self.problems, RESTORE)
     }
 }
 
 /// The rows of a file, if every page of it can be read and its metadata is true.
-fn whole(table: &TablePath, file: &LiveFile, documents: &mut BTreeSet<String>) -> Result<u64, String> {
+fn whole(
+    table: &TablePath,
+    file: &LiveFile,
+    sealed: Option<&Hash>,
+    documents: &mut BTreeSet<String>,
+) -> Result<u64, String> {
     let opened = File::open(table.folder.join(&file.path)).map_err(|error| error.to_string())?;
     let size = opened.metadata().map_err(|error| error.to_string())?.len();
     if size != file.size {
         return Err(format!("it has {size} bytes, the table says {}", file.size));
+    }
+    if let Some(sealed) = sealed {
+        let copied = digest_of(&table.folder, &file.path).map_err(|error| first_line(&error))?;
+        if copied.sha256 != hex::encode(sealed) {
+            return Err("it is not the file that the log sealed".to_owned());
+        }
     }
     let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|error| error.to_string())?;
     let about = std::sync::Arc::clone(builder.metadata());

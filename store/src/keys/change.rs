@@ -1,7 +1,13 @@
 //! Changing the keys of a ring: new ones, later generations, and the end of them. Each change leaves a line in the ring's
 //! history, and from there an entry in the log.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use candor_wire::identity::SubjectKey;
+use candor_wire::log::entry::Entry;
+use candor_wire::log::live::LiveFiles;
+use candor_wire::log::note::{Algorithm, VerifierKey};
 use candor_wire::succession::Succession;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +16,7 @@ use super::{Key, KeyRing, Named, Secret, path_of};
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::lock::Lock;
+use crate::log::{Log, LogFiles};
 use crate::settings::Settings;
 
 /// What is to become of a key.
@@ -56,16 +63,64 @@ pub fn change_in(settings: &Settings, change: &Change, clock: &dyn Clock) -> Res
     KeyRing::open_for(&settings.data, settings.key_ring.as_deref())?;
     let _lock = Lock::take(&settings.data)?;
     let mut ring = KeyRing::open_for(&settings.data, settings.key_ring.as_deref())?;
-    let events = ring.change_kept(settings, change, &[], clock.now())?;
-    record_key_events(&events);
+    let now = clock.now();
+    // With the keys of before: what they have to sign must not wait for those of after.
+    let log = existing_log(&settings.data, &ring)?;
+    if let Some(log) = &log {
+        record_key_events(log, &ring.told(now))?;
+    }
+    let events = ring.change_kept(settings, change, &[], now)?;
+    if let Some(log) = &log {
+        log.set_signers(ring.log_signers(log.origin())?);
+        record_key_events(log, ring.history())?;
+    }
     Ok(Changed { events, keys: ring.lines() })
 }
 
-/// Leaves what became of keys in the log.
-pub(crate) fn record_key_events(events: &[KeyChange]) {
-    for event in events {
-        tracing::info!(key = %event.usage, generation = event.generation, event = ?event.event, "a key changed");
+/// The log of a folder, if it has one: the start of a service begins it.
+fn existing_log(data: &Path, ring: &KeyRing) -> Result<Option<Log>, Error> {
+    let Some(bytes) = LogFiles::of(data).checkpoint()? else { return Ok(None) };
+    let origin = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let origin = String::from_utf8_lossy(origin).into_owned();
+    Log::open(data, ring.log_signers(&origin)?, &origin).map(Some)
+}
+
+/// Leaves in the log what became of keys, as far as it does not have it.
+pub(crate) fn record_key_events(log: &Log, history: &[KeyChange]) -> Result<(), Error> {
+    let entries = log.look(|known| entries_of(known, history, log.origin()));
+    log.append(&entries).map(drop)
+}
+
+/// The entries that the log lacks. It has its own rules: a key is created once, and its generations only grow.
+pub(crate) fn entries_of(known: &LiveFiles, history: &[KeyChange], origin: &str) -> Vec<Entry> {
+    let mut newest: BTreeMap<&str, Option<u64>> = BTreeMap::new();
+    let mut entries = Vec::new();
+    for change in history.iter().filter(|change| !matches!(change.usage.as_str(), "repeats" | "tombstone")) {
+        let newest = newest.entry(&change.usage).or_insert_with(|| known.generation(&change.usage));
+        let event = match (change.event, *newest) {
+            (KeyEvent::Destroyed, Some(newest)) if change.generation <= newest => {
+                if known.is_destroyed(&change.usage, change.generation) {
+                    continue;
+                }
+                KeyEvent::Destroyed
+            }
+            (KeyEvent::Created | KeyEvent::Rotated, None) => KeyEvent::Created,
+            (KeyEvent::Created | KeyEvent::Rotated, Some(newest)) if newest < change.generation => KeyEvent::Rotated,
+            _ => continue,
+        };
+        if event != KeyEvent::Destroyed {
+            *newest = Some(change.generation);
+        }
+        let key = change.key.as_ref().map(|key| if change.usage == "log" { vkey(origin, key) } else { key.clone() });
+        entries.push(Entry::Key(KeyChange { event, key, ..change.clone() }));
     }
+    entries
+}
+
+/// What verifies checkpoints that a key signs.
+fn vkey(origin: &str, key: &str) -> String {
+    let key = key.parse().ok().and_then(|key| VerifierKey::new(origin, Algorithm::Ed25519, key).ok());
+    key.map(|key| key.to_string()).unwrap_or_default()
 }
 
 impl KeyRing {
@@ -81,6 +136,8 @@ impl KeyRing {
         found.push((KeyName::Repeats, document.repeats.generation, true));
         found.push((KeyName::Tombstone, document.tombstone.generation, true));
         found.extend(document.receipts.iter().map(|key| (KeyName::Receipts, key.generation, true)));
+        // All of them sign.
+        found.extend(document.log.iter().map(|key| (KeyName::Log, key.generation, true)));
         for (name, named) in &document.named {
             let name = KeyName::Named(name.clone());
             found.extend(named.before.iter().map(|key| (name.clone(), key.generation, false)));
@@ -90,7 +147,7 @@ impl KeyRing {
             .into_iter()
             .map(|(name, generation, live)| KeyLine {
                 since: self.since(&name, generation),
-                public: self.receipts().filter(|_| name == KeyName::Receipts).map(|key| key.public().to_string()),
+                public: self.public_half(&name, generation),
                 key: name.to_string(),
                 generation,
                 live,
@@ -108,6 +165,13 @@ impl KeyRing {
     #[must_use]
     pub fn history(&self) -> &[KeyChange] {
         &self.document.history
+    }
+
+    /// The same, with what the history does not tell of keys that are there: a ring that somebody wrote by hand.
+    pub(crate) fn told(&self, now: i64) -> Vec<KeyChange> {
+        let mut ring = self.clone();
+        ring.tell(now);
+        ring.document.history
     }
 
     /// Makes a change, with what a policy names in the place of what it took, writes the ring, and gives what happened.
@@ -137,18 +201,15 @@ impl KeyRing {
 
     /// Adds the keys that every ring has and those that a policy names, and tells of keys that the history does not know.
     pub(super) fn complete(&mut self, named: &[String], now: i64) -> Result<(), Error> {
-        for line in self.lines() {
-            let is_told = |one: &KeyChange| one.usage == line.key && one.generation == line.generation;
-            if !self.document.history.iter().any(is_told) {
-                let event = if line.generation == 1 { KeyEvent::Created } else { KeyEvent::Rotated };
-                self.note(&line.key, line.generation, event, line.public, now);
-            }
+        self.tell(now);
+        if self.document.log.is_empty() {
+            self.rotate_log(now)?;
         }
         if self.document.receipts.is_none() {
             let generation = self.next_generation("receipts");
             self.document.receipts = Some(Key { generation, secret: Secret::random()? });
             let public = self.receipts().map(|key| key.public().to_string());
-            self.note("receipts", generation, KeyEvent::Created, public, now);
+            self.note("receipts", generation, first_or_later(generation), public, now);
         }
         for name in named {
             if !self.document.named.contains_key(name) {
@@ -156,6 +217,17 @@ impl KeyRing {
             }
         }
         Ok(())
+    }
+
+    fn tell(&mut self, now: i64) {
+        let mut lines = self.lines();
+        lines.sort_by_key(|line| line.generation);
+        for line in lines {
+            let is_told = |one: &KeyChange| one.usage == line.key && one.generation == line.generation;
+            if !self.document.history.iter().any(is_told) {
+                self.note(&line.key, line.generation, first_or_later(line.generation), line.public, now);
+            }
+        }
     }
 
     fn change(&mut self, change: &Change, now: i64) -> Result<(), Error> {
@@ -166,6 +238,7 @@ impl KeyRing {
             Change::New { key: KeyName::Named(name) } => self.make_named(name, now),
             Change::New { .. } => Err(refused(change, "every ring has that key", "name it named/NAME")),
             Change::Rotate { key: KeyName::Subject } => self.rotate_subject(now),
+            Change::Rotate { key: KeyName::Log } => self.rotate_log(now),
             Change::Rotate { key: KeyName::Receipts } => self.rotate_receipts(change, now),
             Change::Rotate { key: KeyName::Named(name) } => self.rotate_named(change, name, now),
             Change::Rotate { key: KeyName::Ledger } => Err(refused(
@@ -179,6 +252,7 @@ impl KeyRing {
                 "leave it as it is",
             )),
             Change::Destroy { key: KeyName::Subject, generation } => self.destroy_subject(change, *generation, now),
+            Change::Destroy { key: KeyName::Log, generation } => self.destroy_log(change, *generation, now),
             Change::Destroy { key: KeyName::Named(name), generation } => {
                 self.destroy_named(change, name, *generation, now)
             }
@@ -195,8 +269,40 @@ impl KeyRing {
         let generation = self.next_generation(&usage);
         let made = Named { generation, secret: Secret::random()?, before: Vec::new() };
         self.document.named.insert(name.to_owned(), made);
-        self.note(&usage, generation, KeyEvent::Created, None, now);
+        self.note(&usage, generation, first_or_later(generation), None, now);
         Ok(())
+    }
+
+    /// All keys of the log sign, until older ones are destroyed.
+    fn rotate_log(&mut self, now: i64) -> Result<(), Error> {
+        let generation = self.next_generation("log");
+        self.document.log.push(Key { generation, secret: Secret::random()? });
+        let public = self.public_half(&KeyName::Log, generation);
+        self.note("log", generation, first_or_later(generation), public, now);
+        Ok(())
+    }
+
+    fn destroy_log(&mut self, change: &Change, generation: Option<u64>, now: i64) -> Result<(), Error> {
+        let Some(generation) = generation else {
+            return Err(refused(change, "it signs", "name an older one with --generation"));
+        };
+        if self.document.log.iter().map(|key| key.generation).max() == Some(generation) {
+            return Err(refused(change, "it is the newest generation", "rotate it first"));
+        }
+        let Some(public) = self.public_half(&KeyName::Log, generation) else { return Err(missing(change)) };
+        self.document.log.retain(|key| key.generation != generation);
+        self.note("log", generation, KeyEvent::Destroyed, Some(public), now);
+        Ok(())
+    }
+
+    /// The public half of a key that is there and has one.
+    fn public_half(&self, name: &KeyName, generation: u64) -> Option<String> {
+        let keys = match name {
+            KeyName::Receipts => self.document.receipts.as_slice(),
+            KeyName::Log => &self.document.log,
+            _ => return None,
+        };
+        public_of(keys.iter().find(|key| key.generation == generation)?)
     }
 
     fn rotate_subject(&mut self, now: i64) -> Result<(), Error> {
@@ -220,13 +326,13 @@ impl KeyRing {
     /// The old key signs the new one and is gone: who takes the ring later cannot sign in its name.
     fn rotate_receipts(&mut self, change: &Change, now: i64) -> Result<(), Error> {
         let Some(before) = self.receipts() else { return Err(missing(change)) };
+        let gone = self.document.receipts.as_ref().map_or(0, |key| key.generation);
         let generation = self.next_generation("receipts");
         let secret = Secret::random()?;
         let key = SubjectKey::of_seed(&secret.0)
             .map_err(|error| Error::new(Kind::Retry, "no key can be made", error, "try again"))?;
         self.document.successions.push(Succession::announce(&before, &key.public()));
         self.document.receipts = Some(Key { generation, secret });
-        let gone = generation - 1;
         self.note("receipts", generation, KeyEvent::Rotated, Some(key.public().to_string()), now);
         self.note("receipts", gone, KeyEvent::Destroyed, Some(before.public().to_string()), now);
         Ok(())
@@ -311,6 +417,14 @@ impl Change {
     }
 }
 
+fn public_of(key: &Key) -> Option<String> {
+    SubjectKey::of_seed(&key.secret.0).ok().map(|pair| pair.public().to_string())
+}
+
+const fn first_or_later(generation: u64) -> KeyEvent {
+    if generation == 1 { KeyEvent::Created } else { KeyEvent::Rotated }
+}
+
 fn refused(change: &Change, why: &str, mend: &'static str) -> Error {
     Error::new(Kind::Request, format!("the key {} is not {}", change.key(), change.participle()), why, mend)
 }
@@ -383,7 +497,7 @@ mod tests {
         assert_eq!(ring.keys().named("analytics").unwrap().generation(), 3);
         let told = ring.history().iter().filter(|one| one.usage == key);
         let events: Vec<_> = told.map(|one| (one.generation, one.event)).collect();
-        assert_eq!(events, [(1, Created), (2, Rotated), (1, Destroyed), (2, Destroyed), (3, Created)]);
+        assert_eq!(events, [(1, Created), (2, Rotated), (1, Destroyed), (2, Destroyed), (3, Rotated)]);
     }
 
     #[test]
@@ -413,6 +527,8 @@ mod tests {
             made("subject"),
             destroy("ledger", None),
             destroy("receipts", None),
+            destroy("log", None),
+            destroy("log", Some(1)),
             destroy("named/nobody", None),
             destroy("named/analytics", Some(9)),
         ] {

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+pub use candor_wire::log::entry::{KeyChange, KeyEvent};
 use serde::{Deserialize, Serialize};
 
 /// Longest name of a key.
@@ -20,38 +21,10 @@ pub enum KeyName {
     Tombstone,
     /// Signs receipts.
     Receipts,
+    /// Signs the log.
+    Log,
     /// What operators name.
     Named(String),
-}
-
-/// What became of a key, as the log has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyChange {
-    /// The key, as [`KeyName`] writes it.
-    #[serde(rename = "use")]
-    pub usage: String,
-    /// Its generation, from 1.
-    pub generation: u64,
-    /// What happened.
-    pub event: KeyEvent,
-    /// The public key, where it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// When, µs UTC.
-    pub at: i64,
-}
-
-/// What happened to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyEvent {
-    /// There was none of its use.
-    Created,
-    /// It is the newest generation of several.
-    Rotated,
-    /// It is gone.
-    Destroyed,
 }
 
 /// A generation of a key that is in the ring.
@@ -77,6 +50,7 @@ impl std::fmt::Display for KeyName {
             Self::Repeats => f.write_str("repeats"),
             Self::Tombstone => f.write_str("tombstone"),
             Self::Receipts => f.write_str("receipts"),
+            Self::Log => f.write_str("log"),
             Self::Named(name) => write!(f, "named/{name}"),
         }
     }
@@ -92,9 +66,10 @@ impl FromStr for KeyName {
             "repeats" => Self::Repeats,
             "tombstone" => Self::Tombstone,
             "receipts" => Self::Receipts,
+            "log" => Self::Log,
             other => match other.strip_prefix("named/") {
                 Some(name) if is_plain(name) => Self::Named(name.to_owned()),
-                _ => return Err("a key is subject, receipts, ledger, repeats, tombstone or named/NAME".to_owned()),
+                _ => return Err("a key is subject, receipts, log, ledger, repeats, tombstone or named/NAME".to_owned()),
             },
         })
     }
@@ -123,7 +98,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for text in ["ledger", "subject", "repeats", "tombstone", "receipts", "named/a-b.c_1"] {
+        for text in ["ledger", "subject", "repeats", "tombstone", "receipts", "log", "named/a-b.c_1"] {
             assert_eq!(text.parse::<KeyName>().unwrap().to_string(), text);
         }
         for wrong in ["", "named/", "named/a b", "named/../x", "analytics", "subject ", &format!("named/{:065}", 1)] {

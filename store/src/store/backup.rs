@@ -11,7 +11,7 @@ use super::Store;
 use crate::backup::{Cut, Made, prepare};
 use crate::error::{Error, Kind};
 use crate::queue::Job;
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::view::blocking;
 use crate::work::Work;
 
@@ -44,7 +44,7 @@ impl Store {
         blocking(move || {
             let _copying = copying;
             let making = prepare(&shared.settings.data, &to)?;
-            let turn = lock(&shared.turn);
+            let turn = shared.turn.take();
             let cut = Cut {
                 data: shared.settings.data.clone(),
                 key_ring: shared.settings.key_ring.clone(),

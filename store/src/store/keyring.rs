@@ -30,12 +30,15 @@ impl Store {
     /// `Request` if it cannot be changed so, or the ring is kept elsewhere; otherwise as files are written.
     pub async fn change_key(&self, change: Change) -> Result<Changed, Error> {
         let (ring, shared) = (Arc::clone(&self.ring), Arc::clone(&self.shared));
-        let (named, now) = (self.named.clone(), self.shared.clock.now());
+        let (named, now, log) = (self.named.clone(), self.shared.clock.now(), self.log());
         let (changed, keys) = blocking(move || {
             // Held through the write: two changes come one after the other.
             let mut ring = lock(&ring);
             let events = ring.change_kept(&shared.settings, &change, &named, now)?;
-            record_key_events(&events);
+            // The log is copied by backups, which take the same turn.
+            let _turn = shared.turn.take();
+            log.set_signers(ring.log_signers(log.origin())?);
+            record_key_events(&log, ring.history())?;
             shared.set_receipt_key(ring.receipts());
             Ok((Changed { events, keys: ring.lines() }, ring.keys()))
         })
