@@ -16,11 +16,16 @@ const CHUNK: usize = 1 << 20;
 
 /// Copies a file of one folder to the same place in another, durable but for the names of folders.
 pub(super) fn copy(from: &Path, to: &Path, path: &str) -> Result<Copied, Error> {
+    copy_up_to(from, to, path, u64::MAX)
+}
+
+/// The same for no more than `most` bytes.
+pub(super) fn copy_up_to(from: &Path, to: &Path, path: &str, most: u64) -> Result<Copied, Error> {
     let (source, target) = (kinds::below(from, path), kinds::below(to, path));
     storage::make_folder(&storage::parent(&target)).map_err(|error| failed(&target, &error))?;
     let mut reader = match File::open(&source) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(gone(path)),
-        other => other.map_err(|error| failed(&source, &error))?,
+        other => other.map_err(|error| failed(&source, &error))?.take(most),
     };
     let writer = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&target);
     let mut writer = writer.map_err(|error| failed(&target, &error))?;

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use candor_policy::digest::Digest;
 use tokio::runtime::Handle;
 
-use super::copy::{copy, digest_of, empty, failed, is_empty, sync_tree};
+use super::copy::{copy, copy_up_to, digest_of, empty, failed, is_empty, sync_tree};
 use super::{Copied, FORMAT, LIST, List, MAKING, Made};
 use crate::error::{Error, Kind as ErrorKind};
 use crate::keys::KeyRing;
 use crate::kinds::{self, Found, Kind};
 use crate::ledger::Ledger;
 use crate::segment::read::SegmentReader;
+use crate::segment::recover::used;
 use crate::storage;
 use crate::table::engine::Delta;
 use crate::table::layout;
@@ -85,7 +86,12 @@ impl Cut {
                 || file.kind == Some(Kind::Segment) && self.is_in(&file.path)
         };
         for file in files.iter().filter(is_copied) {
-            copied.push(copy(&self.data, &folder, &file.path)?);
+            // Preallocated: most of it may be zeros.
+            let most = match file.kind {
+                Some(Kind::Segment) => used(&kinds::below(&self.data, &file.path))?,
+                _ => u64::MAX,
+            };
+            copied.push(copy_up_to(&self.data, &folder, &file.path, most)?);
         }
         fail::fail_point!("backup::after_moment", |_| std::process::abort());
         let released = runtime.block_on(self.ledger.released_lsn())?;

@@ -52,6 +52,12 @@ pub(crate) fn is_damaged(path: &Path, newest: bool) -> Result<bool, Error> {
     })
 }
 
+/// Bytes of a segment that say anything: its frames, where nothing follows them but the zeros of preallocation.
+pub(crate) fn used(path: &Path) -> Result<u64, Error> {
+    let found = inspect(path)?;
+    Ok(if found.tail == Tail::Empty { found.valid } else { found.len })
+}
+
 /// What follows the valid prefix of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tail {
