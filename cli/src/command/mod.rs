@@ -9,6 +9,7 @@ mod consent;
 mod demo;
 mod doctor;
 mod flush;
+mod key;
 mod man;
 mod policy;
 mod serve;
@@ -46,6 +47,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
         Command::Store(command) => store::run(command, settings).await,
         Command::Audit(Audit::Log(command)) => audit::log::run(command, settings).await,
+        Command::Key(command) => key::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -88,6 +90,7 @@ impl Command {
             }
             Self::Agent(command) => command.flags(flags),
             Self::Store(command) => command.flags(flags),
+            Self::Key(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags
