@@ -182,7 +182,7 @@ impl<'a> Cells<'a> {
             }
             Self::I32(numbers) => all_equal(&numbers[rows.clone()], |number| *number),
             Self::I64(numbers) => all_equal(&numbers[rows.clone()], |number| *number),
-            Self::F64(numbers) => all_equal(&numbers[rows.clone()], bits),
+            Self::F64(numbers) => all_equal(&numbers[rows.clone()], |value| bits(*value)),
             Self::Text { offsets, bytes } => same_bytes(offsets, bytes, rows),
             Self::List { offsets, bytes } => same_bytes(offsets, bytes, rows),
         }
@@ -194,7 +194,7 @@ impl<'a> Cells<'a> {
             Self::Bool(bits) => out.push(u8::from(bits.value(row))),
             Self::I32(numbers) => out.extend_from_slice(&i64::from(numbers[row]).to_be_bytes()),
             Self::I64(numbers) => out.extend_from_slice(&numbers[row].to_be_bytes()),
-            Self::F64(numbers) => out.extend_from_slice(&bits(&numbers[row]).to_be_bytes()),
+            Self::F64(numbers) => out.extend_from_slice(&bits(numbers[row]).to_be_bytes()),
             Self::Text { offsets, bytes } => {
                 let text = bytes_of(offsets, bytes, row);
                 out.extend_from_slice(&(text.len() as u32).to_be_bytes());
@@ -211,7 +211,7 @@ impl<'a> Cells<'a> {
             Self::Bool(bits) => pack(count, || rows.clone().map(|row| i64::from(bits.value(row))), out),
             Self::I32(numbers) => pack(count, || numbers[rows.clone()].iter().map(|number| i64::from(*number)), out),
             Self::I64(numbers) => pack(count, || numbers[rows.clone()].iter().copied(), out),
-            Self::F64(numbers) => write::<8>(count, numbers[rows].iter().map(bits), out),
+            Self::F64(numbers) => write::<8>(count, numbers[rows].iter().copied().map(bits), out),
             Self::Text { offsets, bytes } => write_bytes(offsets, bytes, rows, out),
             Self::List { offsets, bytes } => write_bytes(offsets, bytes, rows, out),
         }
@@ -224,7 +224,7 @@ impl<'a> Cells<'a> {
             Self::I32(numbers) => return pack(count, || rows().map(|row| i64::from(numbers[row])), out),
             Self::I64(numbers) => return pack(count, || rows().map(|row| numbers[row]), out),
             Self::F64(numbers) => {
-                return write::<8>(count, rows().map(|row| bits(&numbers[row])), out);
+                return write::<8>(count, rows().map(|row| bits(numbers[row])), out);
             }
             Self::Text { offsets, bytes } => (offsets, bytes),
             Self::List { offsets, bytes } => (offsets, bytes),
@@ -238,7 +238,7 @@ fn head(name: &str, tag: u8) -> Vec<u8> {
     [&(name.len() as u32).to_be_bytes(), name.as_bytes(), &[tag]].concat()
 }
 
-fn bits(value: &f64) -> u64 {
+fn bits(value: f64) -> u64 {
     if value.is_nan() { NAN } else { value.to_bits() }
 }
 
