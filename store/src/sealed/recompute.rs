@@ -69,9 +69,9 @@ pub(super) fn leaves(path: &Path, mut each: impl FnMut(Entry, Hash)) -> Result<R
         for rows in reader(file, footer)? {
             sealer.push(&rows.map_err(said)?).map_err(said)?;
         }
-        let sums = sealer.finish().map_err(said)?;
-        let root = file_root(&about.salt, sums.subjects, &tree.root());
-        Ok(Recomputed { about, rows: sums.rows, subjects: sums.subjects, root })
+        let done = sealer.finish().map_err(said)?;
+        let root = file_root(&about.salt, done.subjects, &tree.root());
+        Ok(Recomputed { about, rows: done.rows, subjects: done.subjects, root })
     })
 }
 
