@@ -8,6 +8,7 @@
 
 mod agent;
 mod alerts;
+mod backup;
 mod cancel;
 mod captures;
 mod clients;
@@ -23,6 +24,7 @@ mod grpc;
 mod hostile;
 mod http;
 mod input;
+mod keys;
 mod layers;
 mod limits;
 mod lists;

@@ -18,7 +18,7 @@ const PARAMETERS: [&str; 8] = ["app", "ping", "version", "level", "first", "seco
 const SUBJECT_ALONE: &[&str] = &["whoever signs"];
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 34] = [
+const CELLS: [(&str, &str, &[&str]); 36] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
@@ -34,6 +34,8 @@ const CELLS: [(&str, &str, &[&str]); 34] = [
     ("GET", "/v1/subject/head", SUBJECT_ALONE),
     ("GET", "/v1/subject/receipts", SUBJECT_ALONE),
     ("GET", "/v1/keys", &[]),
+    ("POST", "/v1/keys", &["operator"]),
+    ("POST", "/v1/backup", &["operator"]),
     ("GET", "/v1/schemas/consent-record", &[]),
     ("POST", "/v1/flush", &["operator"]),
     ("POST", "/v1/compact", &["operator"]),

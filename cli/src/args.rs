@@ -8,14 +8,16 @@ use crate::render::Format;
 
 mod agent;
 pub(crate) mod audit;
+mod key;
 mod operations;
 mod store;
 
 pub(crate) use agent::{
     Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
 };
+pub(crate) use key::{Key, KeyPlace};
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
-pub(crate) use store::{Compact, Expire, Store, StorePlace};
+pub(crate) use store::{Backup, Compact, Expire, Restore, Store, StorePlace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,9 +101,12 @@ pub(crate) enum Command {
     /// Be a device: an identity of its own, consent, events, receipts
     #[command(subcommand, arg_required_else_help = true)]
     Agent(Agent),
-    /// Work on the files that a service keeps
+    /// Check, back up, restore, compact and expire what a service keeps
     #[command(subcommand, arg_required_else_help = true)]
     Store(Store),
+    /// List, make, rotate and destroy keys
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(Key),
     /// Have a running service seal what it holds into tables
     Flush(Flush),
     /// Watch a running service: rates, drops by reason, what waits

@@ -5,6 +5,7 @@ use axum::response::Response;
 use candor_policy::digest::Digest;
 use candor_wire::reason::Reason;
 use candor_wire::record::ConsentRecord;
+use candor_wire::succession::Succession;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
@@ -73,6 +74,7 @@ pub(crate) fn keys(call: &Call<'_>) -> Response {
         fleet: call.service.fleet.to_string(),
         receipts: key.into_iter().collect(),
         log: call.service.store.log().verifiers().iter().map(|key| LogKey { vkey: key.to_string() }).collect(),
+        successions: call.service.store.successions(),
         time: call.service.clock.now(),
     })
 }
@@ -93,6 +95,8 @@ pub(crate) struct Keys {
     receipts: Vec<ReceiptKey>,
     /// Keys that sign the log's checkpoints, the one in use first.
     log: Vec<LogKey>,
+    /// How each key before it was followed by the next, oldest first: who knows an older one goes on by them.
+    successions: Vec<Succession>,
     /// Time of the service, µs UTC.
     time: i64,
 }

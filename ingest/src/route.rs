@@ -96,7 +96,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 34] = [
+pub static ROUTES: [Route; 36] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -193,6 +193,34 @@ pub static ROUTES: [Route; 34] = [
             answer: Content::Json(of::<upkeep::ExpiredAnswer>),
         },
         handler: |call| Box::pin(upkeep::expire(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/backup",
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        about: About {
+            summary: "Back up the data folder under a name, in the folder that the settings have for backups",
+            request: Some(Content::Json(of::<operations::BackupRequest>)),
+            answer: Content::Json(object),
+        },
+        handler: |call| Box::pin(operations::backup(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/keys",
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        about: About {
+            summary: "Make, rotate or destroy a key; answers with what happened and the keys that are there, without secrets",
+            request: Some(Content::Json(object)),
+            answer: Content::Json(object),
+        },
+        handler: |call| Box::pin(operations::change_key(call)),
     },
     Route {
         method: Method::GET,

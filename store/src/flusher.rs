@@ -55,8 +55,11 @@ impl Flusher {
         let _entered = runtime.enter();
         self.seal_what_is_there();
         let mut pause = None;
+        let shared = Arc::clone(&self.shared);
         loop {
-            match self.shared.closed.next(pause) {
+            let next = self.shared.closed.next(pause);
+            let _turn = shared.turn.take_after_others();
+            match next {
                 Next::Stop => return,
                 Next::Errand(errand) => self.guarded_errand(errand),
                 Next::Segment(segment) if self.take(&segment) => {

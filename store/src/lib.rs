@@ -2,7 +2,9 @@
 
 pub mod access;
 mod appender;
+pub mod backup;
 pub mod batches;
+pub mod check;
 pub mod clock;
 mod closed;
 pub mod compact;
@@ -15,6 +17,7 @@ pub mod flush;
 mod flusher;
 mod held;
 pub mod keys;
+mod kinds;
 pub mod ledger;
 mod load;
 mod lock;
@@ -40,5 +43,6 @@ pub mod signed;
 mod storage;
 pub mod store;
 mod table;
+mod turn;
 pub mod view;
 pub mod work;

@@ -14,7 +14,7 @@ use crate::shared::Shared;
 use crate::store::upkeep;
 
 /// How long after the start the first round comes, if its period is not shorter: a start has enough to do.
-const FIRST: Duration = Duration::from_secs(300);
+const FIRST: Duration = Duration::from_mins(5);
 const HOUR: u64 = 3_600;
 
 /// The running rounds.

@@ -13,6 +13,9 @@ pub struct Settings {
     /// A key ring that is kept elsewhere, such as a credential of the service manager; it is only read then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_ring: Option<PathBuf>,
+    /// The folder in which a running service may make backups; none where it may not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backups: Option<PathBuf>,
     /// Bytes of a segment, preallocated: also the bound of one flush run.
     pub segment_bytes: u64,
     /// Rows after which a segment is closed and flushed.
@@ -65,6 +68,7 @@ impl Default for Settings {
         Self {
             data: PathBuf::from("candor-data"),
             key_ring: None,
+            backups: None,
             segment_bytes: 32 << 20,
             segment_rows: 262_144,
             flush_seconds: 60,

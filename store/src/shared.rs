@@ -1,7 +1,7 @@
 //! What callers, appender and flusher of one store share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use candor_policy::subject::LedgerId;
@@ -19,6 +19,7 @@ use crate::queue::Queue;
 use crate::receipts::RecentReceipts;
 use crate::repeats::Repeats;
 use crate::settings::Settings;
+use crate::turn::Turn;
 
 /// The parts; each guards itself.
 #[derive(Debug)]
@@ -33,8 +34,12 @@ pub(crate) struct Shared {
     pub(crate) batches: Batches,
     pub(crate) receipts: RecentReceipts,
     /// Signs receipts; without it no numbered batch is taken.
-    pub(crate) receipt_key: Option<SubjectKey>,
+    receipt_key: RwLock<Option<Arc<SubjectKey>>>,
     pub(crate) nonces: Nonces,
+    /// Held by whoever writes tables, log and released frames, and by a backup for the moment that it copies.
+    pub(crate) turn: Turn,
+    /// A backup copies files that tables listed a moment ago: none of them may be removed until it is through.
+    pub(crate) is_copying: AtomicBool,
     pub(crate) closed: ClosedSegments,
     pub(crate) gauges: Gauges,
     /// Why no segment can be opened, while that is so.
@@ -77,8 +82,10 @@ impl Shared {
             recent: RecentStatements::default(),
             batches: Batches::new(),
             receipts: RecentReceipts::default(),
-            receipt_key: None,
+            receipt_key: RwLock::default(),
             nonces: Nonces::default(),
+            turn: Turn::default(),
+            is_copying: AtomicBool::new(false),
             closed: ClosedSegments::default(),
             gauges: Gauges::default(),
             refusing: Mutex::new(None),
@@ -86,9 +93,19 @@ impl Shared {
     }
 
     /// The same with the key that signs receipts.
-    pub(crate) fn with_receipt_key(mut self, key: Option<SubjectKey>) -> Self {
-        self.receipt_key = key;
+    pub(crate) fn with_receipt_key(self, key: Option<SubjectKey>) -> Self {
+        self.set_receipt_key(key);
         self
+    }
+
+    /// Puts another key in its place.
+    pub(crate) fn set_receipt_key(&self, key: Option<SubjectKey>) {
+        *self.receipt_key.write().unwrap_or_else(PoisonError::into_inner) = key.map(Arc::new);
+    }
+
+    /// The key that signs receipts.
+    pub(crate) fn receipt_key(&self) -> Option<Arc<SubjectKey>> {
+        self.receipt_key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Second of the clock, since 1970.

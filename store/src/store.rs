@@ -1,8 +1,8 @@
 //! The store of a running service: append, consent, flush. One process at a time holds it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::appender::Appender;
+use crate::backup::refuse_unfinished;
 use crate::clock::Clock;
 use crate::consent::{Purposes, key_of};
 use crate::epochs::Epochs;
@@ -39,9 +40,11 @@ use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
 use crate::shared::{Gauges, Shared};
 
+mod backup;
 mod encode;
 #[cfg(test)]
 mod fixture;
+mod keyring;
 mod prepare;
 mod signed;
 #[cfg(test)]
@@ -49,6 +52,8 @@ mod tests;
 pub mod upkeep;
 
 use encode::{Identity, concerned, encode};
+#[cfg(feature = "failpoints")]
+pub(crate) use prepare::arm_failpoints;
 use prepare::{keep_documents, make_folder};
 
 /// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body, or of its events' ids, under a
@@ -112,7 +117,10 @@ pub struct FlushReport {
 pub struct Store {
     shared: Arc<Shared>,
     ledger: Ledger,
-    keys: Arc<Keys>,
+    keys: RwLock<Arc<Keys>>,
+    ring: Arc<Mutex<KeyRing>>,
+    /// Keys that the policy in force names.
+    named: Vec<String>,
     repeats_key: hmac::Key,
     log: Arc<Log>,
     epochs: Arc<Epochs>,
@@ -131,14 +139,16 @@ impl Store {
     /// `Retry` if another process holds the lock, `Data` if something on disk is not what it should be.
     pub async fn open(settings: Settings, plan: Arc<Plan>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         #[cfg(feature = "failpoints")]
-        prepare::arm_failpoints();
+        arm_failpoints();
         let data = settings.data.clone();
+        refuse_unfinished(&data)?;
         make_folder(&data)?;
         let lock = Arc::new(Lock::take(&data)?);
         for name in [FOLDER, SET_ASIDE, "documents"] {
             make_folder(&data.join(name))?;
         }
-        let ring = KeyRing::of_service(&settings, &plan.named_keys())?;
+        let named = plan.named_keys();
+        let ring = KeyRing::of_service(&settings, &named, clock.now())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let log = open_log(&settings, &ring, &plan, clock.now())?;
@@ -161,14 +171,22 @@ impl Store {
         let epochs = Arc::new(epochs);
         let keeping = tokio::spawn(Arc::clone(&epochs).run());
         let schedule = Schedule::start(&shared);
-        let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
-        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, threads, schedule, _lock: lock })
-    }
-
-    /// The keys for admission and clearing.
-    #[must_use]
-    pub fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys)
+        let (keys, repeats_key) = (RwLock::new(Arc::new(ring.keys())), ring.repeats());
+        let ring = Arc::new(Mutex::new(ring));
+        Ok(Self {
+            shared,
+            ledger,
+            keys,
+            ring,
+            named,
+            repeats_key,
+            log,
+            epochs,
+            keeping,
+            threads,
+            schedule,
+            _lock: lock,
+        })
     }
 
     /// The log of statements.
@@ -257,7 +275,7 @@ impl Store {
     /// # Errors
     /// `Request` for an unknown purpose or a bad date; as [`Store::append`] otherwise.
     pub async fn record_consent(&self, request: ConsentRequest, source: &str) -> Result<Statement, Error> {
-        let subject = self.keys.ledger_id(&request.subject);
+        let subject = self.keys().ledger_id(&request.subject);
         loop {
             // In this order: what comes in between is seen by the appender.
             let base = self.shared.consent.of(&key_of(&subject));
@@ -523,10 +541,8 @@ pub struct Figures {
 /// Opens the log, and tells it of keys and documents that are new.
 fn open_log(settings: &Settings, ring: &KeyRing, plan: &Plan, now: i64) -> Result<Arc<Log>, Error> {
     let origin = settings.log.origin(&plan.catalogue().name);
-    let signers = ring.log_signers(&origin)?;
-    let keys = ring.generations_to_log(&signers);
-    let log = Log::open(&settings.data, signers, &origin)?;
-    log::start::log_start(&log, keys, plan, now)?;
+    let log = Log::open(&settings.data, ring.log_signers(&origin)?, &origin)?;
+    log::start::log_start(&log, &ring.told(now), plan, now)?;
     Ok(Arc::new(log))
 }
 

@@ -191,12 +191,6 @@ def rows():
     }
 
 
-def numbers(values):
-    low, most = min(values), max(values) - min(values)
-    width = next(width for width in (0, 1, 2, 4, 8) if most < 1 << 8 * width)
-    return struct.pack(">qB", low, width) + b"".join((value - low).to_bytes(width, "big") for value in values)
-
-
 def column(name, tag, cells):
     """Cells are numbers, or bytes as a row has them; None where there is nothing."""
     there = [cell for cell in cells if cell is not None]
@@ -217,19 +211,12 @@ def column(name, tag, cells):
     return head + (b"".join(there) if tag == b"f" else numbers(there))
 
 
-def content(rows, tags, received_date):
+def leaf_content(rows, tags, received_date):
     all_rows = [{**cells, "received_date": received_date} for cells in rows]
     names = sorted(tags)
     return struct.pack(">Q", len(rows)) + b"".join(
         column(name, tags[name], [cells.get(name) for cells in all_rows]) for name in names
     )
-
-
-def tree(leaves):
-    if len(leaves) == 1:
-        return leaves[0]
-    left = 1 << (len(leaves) - 1).bit_length() - 1
-    return sha(b"\1" + tree(leaves[:left]) + tree(leaves[left:]))
 
 
 def sealed():
@@ -253,13 +240,13 @@ def sealed():
     for subject, its in rows.items():
         name = f"{subject:032x}".encode()
         blind = hmac.new(secret, name, hashlib.sha256).digest()
-        said = content(its, tags, 20_779)
+        said = leaf_content(its, tags, 20_779)
         salted = sha(salt + name)
         entry = salted + hmac.new(blind, said, hashlib.sha256).digest()
         leaves.append({"subject": subject, "content": said, "blind": blind, "entry": entry, "hash": sha(b"\0" + entry)})
     leaves.sort(key=lambda leaf: leaf["entry"])
     hashes = [leaf["hash"] for leaf in leaves]
-    root = sha(b"candor/file/v1\n" + salt + struct.pack(">Q", 3) + tree(hashes))
+    root = sha(b"candor/file/v1\n" + salt + struct.pack(">Q", 3) + root_of(hashes))
 
     # Of the subject of the middle leaf, and of one that would stand between it and the last.
     head = struct.pack(">Q", 3) + salt

@@ -9,6 +9,7 @@ mod consent;
 mod demo;
 mod doctor;
 mod flush;
+mod key;
 mod man;
 mod policy;
 mod serve;
@@ -49,6 +50,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Sign(args)) => audit::sign(args, settings).await,
         Command::Store(command) => store::run(command, settings).await,
         Command::Audit(Audit::Log(command)) => audit::log::run(command, settings).await,
+        Command::Key(command) => key::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -100,6 +102,7 @@ impl Command {
             }
             Self::Agent(command) => command.flags(flags),
             Self::Store(command) => command.flags(flags),
+            Self::Key(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use candor_policy::consent::ConsentState::{Given, Refused};
 use candor_policy::hex;
 use candor_wire::identity::{Seed, SubjectKey};
-use candor_wire::leaf::{Entry as Leaf, FileProof, Sealer, Secret, content_of, file_root, salted};
+use candor_wire::leaf::{self, FileProof, Sealer, Secret, content_of, file_root, salted};
 use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::edge::Edge;
 use candor_wire::log::entry::{Entry, InForce, KeyChange, KeyEvent, Sealed, Sha256Hex};
@@ -166,7 +166,7 @@ fn sealed_file() {
     for subject in &subjects {
         // Each subject's rows have columns of their own, which changes nothing.
         let rows = sealed_rows(*subject);
-        let mut sealer = Sealer::new(salt, &secret, 20_779, |entry: Leaf, hash| {
+        let mut sealer = Sealer::new(salt, &secret, 20_779, |entry: leaf::Entry, hash| {
             entries.push(entry);
             hashes.push(hash);
         });

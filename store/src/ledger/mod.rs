@@ -1,5 +1,6 @@
 //! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in `SQLite`.
 
+mod copy;
 mod days;
 mod documents;
 mod epochs;

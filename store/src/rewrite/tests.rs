@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use arrow_array::cast::AsArray;
@@ -13,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Kind as ErrorKind;
 use crate::flush::write_tables;
+use crate::table::Spared;
 use crate::table::commit::LiveFile;
 use crate::table::lookup::open;
 use crate::table::testing::{DAY, NOON, PURPOSE, STREAM, frame, rows, text};
@@ -236,4 +238,67 @@ fn no_byte_of_what_only_the_removed_rows_had_is_left() {
     go(data.path(), &job(data.path(), Kind::Erase, Fate::Without(vec![gone.clone()])));
     assert_eq!((found(data.path(), "only-hers-4711"), found(data.path(), &gone)), (0, 0));
     assert!(found(data.path(), "everybody") > 0);
+}
+
+/// A log that fails so often, and counts what it was told of files without a successor.
+#[derive(Debug)]
+struct Failing {
+    sealed: AtomicUsize,
+    finished: AtomicUsize,
+}
+
+impl Failing {
+    fn next(counter: &AtomicUsize) -> Result<(), Error> {
+        match counter.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            left => {
+                counter.store(left - 1, Ordering::Relaxed);
+                Err(Error::new(ErrorKind::Retry, "the log was not written", "as asked", "again"))
+            }
+        }
+    }
+}
+
+impl Seal for Failing {
+    fn sealed(&self, _: &Change) -> Result<(), Error> {
+        Self::next(&self.sealed)
+    }
+
+    fn finished(&self, _: &Rewrite, _: &[Change]) -> Result<(), Error> {
+        Self::next(&self.finished)
+    }
+}
+
+/// What the log does not know yet stays on disk, also through the sweep of a start, and is told the same again.
+#[test]
+fn old_files_go_after_the_log_and_not_before() {
+    let data = tempfile::tempdir().unwrap();
+    for (lsn, day) in (1..).zip([0, 0, 1]) {
+        write_tables(data.path(), &[frame(lsn, NOON + day * DAY, "p0", numbered(&[1, 2], 0))], lsn).unwrap();
+    }
+    let (mut all, table) = (infos(data.path()), table(data.path()));
+    let (old, kept): (Vec<_>, Vec<_>) = all.drain(..).partition(|file| file.received_date == 20_484);
+    let part = |files: &[FileInfo], fate| TableRewrite::of(&table, files.to_vec(), fate);
+    let tables = vec![part(&old, Fate::Gone), part(&kept, Fate::Nulled(vec!["n".to_owned()]))];
+    let job = Rewrite { kind: Kind::Expire, tables };
+    let spared: Spared = job
+        .files()
+        .into_iter()
+        .flat_map(|((purpose, stream), paths)| {
+            paths.into_iter().map(move |path| (purpose.to_owned(), stream.to_owned(), path.clone()))
+        })
+        .collect();
+    let seal = Failing { sealed: 2.into(), finished: 2.into() };
+    let there = |files: &[FileInfo]| files.iter().all(|file| table.folder.join(&file.path).exists());
+    for _ in 0..4 {
+        assert_eq!(run(data.path(), &job, &seal, &|| true).unwrap_err().kind(), ErrorKind::Retry);
+        assert!(!is_untouched(data.path(), &job).unwrap());
+        crate::table::sweep_now(data.path(), &spared).unwrap();
+        assert!(there(&old));
+    }
+    let done = run(data.path(), &job, &seal, &|| true).unwrap();
+    assert_eq!((done.changes[0].gone.len(), done.changes[0].rows_gone), (2, 4));
+    assert_eq!((done.changes[1].replaced.len(), done.changes[1].added.len(), done.rows_removed()), (1, 1, 4));
+    assert!(old.iter().chain(&kept).all(|file| !table.folder.join(&file.path).exists()));
+    assert_eq!(held(data.path()).values().sum::<u64>(), 2);
 }

@@ -1,4 +1,4 @@
-//! `candor store`: work on the files that a service keeps.
+//! `candor store compact|expire`: work on the files that a service keeps.
 
 use candor_store::clock::SystemClock;
 use candor_store::compact::{CompactOptions, CompactReport};
@@ -7,32 +7,14 @@ use candor_store::store::upkeep;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::args::{Compact, Expire, Store, StorePlace};
+use crate::args::{Compact, Expire, StorePlace};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::render::{Report, counted};
 use crate::service;
-use crate::settings::{Flags, Settings};
+use crate::settings::Settings;
 
-pub(crate) async fn run(command: &Store, settings: &Settings) -> Result<Exit, Failure> {
-    match command {
-        Store::Compact(args) => compact(args, settings).await,
-        Store::Expire(args) => expire(args, settings).await,
-    }
-}
-
-impl Store {
-    /// Its flags that are settings.
-    pub(crate) fn flags(&self, flags: Flags) -> Flags {
-        let place = match self {
-            Self::Compact(args) => &args.place,
-            Self::Expire(args) => &args.place,
-        };
-        flags.path("data", place.data.as_deref()).service(&place.service)
-    }
-}
-
-async fn compact(args: &Compact, settings: &Settings) -> Result<Exit, Failure> {
+pub(super) async fn compact(args: &Compact, settings: &Settings) -> Result<Exit, Failure> {
     let options = CompactOptions { table: args.table.clone(), dry_run: args.dry_run };
     let progress = Progress::start("compacting");
     let done: CompactReport = if is_alone(&args.place, settings) {
@@ -65,7 +47,7 @@ async fn compact(args: &Compact, settings: &Settings) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, Failure> {
+pub(super) async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, Failure> {
     let options = ExpireOptions { dry_run: args.dry_run, trust_clock: args.trust_clock };
     let progress = Progress::start("expiring");
     let done: ExpireReport = if is_alone(&args.place, settings) {
@@ -94,7 +76,9 @@ async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, Failure> {
     } else {
         report.note(if done.dry_run { "nothing was removed: this is what would go" } else { "this is gone" });
     }
-    doubt.into_iter().for_each(|doubt| report.note(doubt));
+    if let Some(doubt) = doubt {
+        report.note(doubt);
+    }
     report.print(&settings.answer)?;
     Ok(Exit::Done)
 }
