@@ -45,6 +45,9 @@ pub struct Held {
     pub consents: Vec<StatementEvidence>,
 }
 
+/// A checkpoint as a note, and the entries under it.
+pub type NoteAndEntries = (Vec<u8>, Vec<Vec<u8>>);
+
 /// What is looked at in a file: table and path, by the number of the subject's id.
 pub(crate) type Present = BTreeSet<(String, String, usize)>;
 
@@ -93,7 +96,7 @@ impl Under {
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn entries(data: &Path) -> Result<Option<(Vec<u8>, Vec<Vec<u8>>)>, Error> {
+pub fn entries(data: &Path) -> Result<Option<NoteAndEntries>, Error> {
     let files = LogFiles::of(data);
     let Some(note) = files.checkpoint()? else { return Ok(None) };
     let text = Note::parse(&note).map_err(|why| unreadable(&why))?;
@@ -101,7 +104,7 @@ pub fn entries(data: &Path) -> Result<Option<(Vec<u8>, Vec<Vec<u8>>)>, Error> {
     let mut entries = Vec::new();
     while let Some(bundle) = Tile::of(What::Entries, entries.len() as u64, checkpoint.size) {
         entries.extend(files.bundle(&bundle)?);
-        if !bundle.is_full() || entries.len() as u64 % WIDTH != 0 {
+        if !bundle.is_full() || !(entries.len() as u64).is_multiple_of(WIDTH) {
             break;
         }
     }

@@ -237,7 +237,7 @@ fn answer(
 pub(super) fn add_kept(gathered: &mut Gathered, journal: &Path) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(Exit::CouldNotVerify, format!("{} {why}", journal.display()));
     let bytes = std::fs::read(journal).map_err(|why| failed(format!("cannot be read: {why}")))?;
-    for told in gathered.subjects.iter_mut() {
+    for told in &mut gathered.subjects {
         if let Some(key) = &told.key {
             let subject = hex::encode(key.subject_id().as_bytes());
             told.kept = Some(lines_of(&bytes, &subject).map_err(|why| failed(format!("does not make sense: {why}")))?);
@@ -246,6 +246,7 @@ pub(super) fn add_kept(gathered: &mut Gathered, journal: &Path) -> Result<(), Fa
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn unwritable(why: serde_json::Error) -> Failure {
     Failure::new(Exit::Failed, format!("the answer cannot be written: {why}"))
 }
