@@ -369,10 +369,14 @@ A table is named PURPOSE.\"STREAM\".")]
 Examples:
   candor audit totals --data /tmp/candor
   candor audit totals --data /tmp/candor --format csv
+  candor audit totals --check --data /tmp/candor
 
 `found` counts the rows again, in the tables and in what is not sealed yet. Exit code 4 if the
 account does not balance, 5 if the rows cannot be counted.")]
     Totals {
+        /// Hold the tables against the totals of the log too, and open those with small cells
+        #[arg(long)]
+        check: bool,
         #[command(flatten)]
         data: DataArg,
     },

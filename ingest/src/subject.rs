@@ -178,16 +178,16 @@ pub(crate) async fn receipts(call: Call<'_>) -> Result<Response, Refusal> {
     if !is_known(service, signer) {
         return Err(unknown());
     }
-    let signed = service.store.receipts_from(&signer.ledger, from, MOST_RECEIPTS).await?;
+    let given = service.store.receipts_from(&signer.ledger, from, MOST_RECEIPTS).await?;
     let mut places = Vec::new();
     if totals {
         // Each epoch's tree is made anew.
         let _place = service.readings.begin()?;
-        places = service.store.receipt_places(&signer.ledger, &signed).await?;
+        places = service.store.receipt_places(&signer.ledger, &given).await?;
     }
-    places.resize(signed.len(), None);
+    places.resize(given.len(), None);
     let with = |(signed, totals): (SignedReceipt, Option<InEpoch>)| ReceiptEvidence { totals, ..signed.into() };
-    Ok(json(&Receipts { schema_version: 1, receipts: signed.into_iter().zip(places).map(with).collect() }))
+    Ok(json(&Receipts { schema_version: 1, receipts: given.into_iter().zip(places).map(with).collect() }))
 }
 
 fn asked_receipts(query: &str) -> Option<(u64, bool)> {

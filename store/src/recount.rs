@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candor_wire::log::entry::{Entry, Sealed};
+use candor_wire::log::tile::{self, Tile, WIDTH, What};
+use candor_wire::merkle::{self, Hash, leaf_hash};
 
 use crate::access::path_of;
 use crate::error::Error;
@@ -73,6 +75,57 @@ pub async fn recount(view: &View, entries: &[Entry]) -> Result<Vec<(String, Opti
         (table, fault)
     };
     Ok(tables.into_iter().map(wrong).collect())
+}
+
+/// The files of a folder's log that are not what its entries make of them: tiles of hashes and bundles of every width that is there.
+/// Also how many were looked at.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn tiles(data: &Path, entries: &[Vec<u8>]) -> Result<(usize, Vec<String>), Error> {
+    let mut levels: Vec<Vec<Hash>> = vec![entries.iter().map(|entry| leaf_hash(entry)).collect()];
+    while let Some(level) = levels.last().filter(|level| level.len() >= WIDTH as usize) {
+        let above = level.chunks_exact(WIDTH as usize).map(merkle::root).collect();
+        levels.push(above);
+    }
+    let folder = data.join("log");
+    let (mut seen, mut wrong, mut folders) = (0, Vec::new(), vec![folder.join("tile")]);
+    while let Some(next) = folders.pop() {
+        let failed = |why: &std::io::Error| Error::io(format!("cannot list {}", next.display()), why);
+        for item in std::fs::read_dir(&next).map_err(|why| failed(&why))? {
+            let path = item.map_err(|why| failed(&why))?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            seen += 1;
+            let name = path.strip_prefix(&folder).ok().and_then(Path::to_str).unwrap_or_default();
+            let expected = Tile::parse(name).and_then(|tile| bytes_of(&tile, &levels, entries));
+            if expected.is_none() || std::fs::read(&path).ok() != expected {
+                wrong.push(name.to_owned());
+            }
+        }
+    }
+    let size = entries.len() as u64;
+    let has_last =
+        |what| Tile::of(what, size.saturating_sub(1), size).is_none_or(|last| folder.join(last.to_string()).is_file());
+    if !has_last(What::Hashes(0)) || !has_last(What::Entries) {
+        wrong.push("the last tile, which is not there".to_owned());
+    }
+    Ok((seen, wrong))
+}
+
+/// What a tile is; none if the log does not reach it.
+fn bytes_of(tile: &Tile, levels: &[Vec<Hash>], entries: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let start = usize::try_from(tile.index().checked_mul(WIDTH)?).ok()?;
+    let end = start.checked_add(usize::from(tile.width()))?;
+    match tile.what() {
+        What::Hashes(level) => Some(tile::hashes_to_bytes(levels.get(usize::from(level))?.get(start..end)?)),
+        What::Entries => {
+            let mut bytes = Vec::new();
+            entries.get(start..end)?.iter().all(|entry| tile::push_entry(&mut bytes, entry)).then_some(bytes)
+        }
+    }
 }
 
 /// Rows that the log says are gone, by table.

@@ -44,6 +44,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Agent(command) => agent::run(command, settings).await,
         Command::Audit(Audit::Show(args)) => audit::show(args, settings).await,
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
+        Command::Audit(Audit::Totals { check: true, .. }) => audit::check_totals(settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
         Command::Audit(Audit::Export(args)) => audit::export(args, settings).await,
         Command::Audit(Audit::Verify(args)) => audit::verify(args, settings).await,
@@ -80,7 +81,7 @@ impl Command {
                 .path("data", args.data.as_deref())
                 .service(&args.service),
             Self::Consent(Consent::Show { data, .. } | Consent::History { data, .. })
-            | Self::Audit(Audit::Query { data, .. } | Audit::Totals { data }) => {
+            | Self::Audit(Audit::Query { data, .. } | Audit::Totals { data, .. }) => {
                 flags.path("data", data.data.as_deref())
             }
             Self::Audit(Audit::Show(args)) => flags

@@ -26,7 +26,7 @@ use crate::service;
 use crate::settings::Settings;
 
 pub(crate) use verify::{export, verify};
-pub(crate) use whole::sign;
+pub(crate) use whole::{sign, totals as check_totals};
 
 /// Everything that is held about a subject: a row a stored value.
 pub(crate) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {

@@ -21,7 +21,7 @@ use crate::settings::Settings;
 /// Checks, and tells what came of it.
 pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Exit, Failure> {
     if args.all {
-        let (lines, _) = whole::audit(&known(args), settings).await?;
+        let (lines, _) = whole::audit(&known(args), true, settings).await?;
         return tell("audit.verify", &lines, settings);
     }
     let gathered = match &args.bundle {

@@ -35,7 +35,11 @@ pub(super) struct Recomputed {
 }
 
 /// Checks the log of a data folder and every file that it says is live.
-pub(super) async fn audit(known: &Known, settings: &Settings) -> Result<(Vec<Line>, Option<Recomputed>), Failure> {
+pub(super) async fn audit(
+    known: &Known,
+    with_files: bool,
+    settings: &Settings,
+) -> Result<(Vec<Line>, Option<Recomputed>), Failure> {
     let mut progress = Progress::start("reading the log");
     let mut gathered = ask::folder(ask::Whom::Nobody, settings, &mut progress).await?;
     let (view, under) = access::open(&settings.data, || Under::of_folder(&settings.data)).await?;
@@ -60,6 +64,26 @@ pub(super) async fn audit(known: &Known, settings: &Settings) -> Result<(Vec<Lin
     if entries.iter().any(|entry| live.apply(entry).is_err()) {
         return Ok((lines, None));
     }
+    let (seen, wrong) = recount::tiles(&settings.data, &bytes)?;
+    for name in &wrong {
+        lines.push(line(
+            Check::Tiles,
+            Some(name.clone()),
+            Verdict::Failed,
+            Some("it is another than its entries make it".to_owned()),
+        ));
+    }
+    if wrong.is_empty() {
+        lines.push(line(Check::Tiles, None, Verdict::Proved, Some(format!("{seen} of them"))));
+    }
+    for (table, fault) in recount::recount(&view, &entries).await? {
+        let verdict = if fault.is_none() { Verdict::Proved } else { Verdict::Failed };
+        lines.push(line(Check::Recount, Some(table), verdict, fault));
+    }
+    let checkpoint = note.and_then(|note| SignedCheckpoint::open(&note, &keys, &[]).ok());
+    if !with_files {
+        return Ok((lines, None));
+    }
     let files: Vec<(u64, Sealed)> = live.live().map(|(entry, sealed)| (entry, sealed.clone())).collect();
     let work = Arc::new(Work::default());
     progress.next("recomputing files");
@@ -79,19 +103,21 @@ pub(super) async fn audit(known: &Known, settings: &Settings) -> Result<(Vec<Lin
         }
     }
     lines.extend(strays(&view, &files));
-    for (table, fault) in recount::recount(&view, &entries).await? {
-        let verdict = if fault.is_none() { Verdict::Proved } else { Verdict::Failed };
-        lines.push(line(Check::Recount, Some(table), verdict, fault));
-    }
-    let checkpoint = note.and_then(|note| SignedCheckpoint::open(&note, &keys, &[]).ok());
     Ok((lines, checkpoint.map(|checkpoint| Recomputed { checkpoint, files: recomputed })))
+}
+
+/// `candor audit totals --check`: the tables against the totals of the log.
+pub(crate) async fn totals(settings: &Settings) -> Result<Exit, Failure> {
+    let unread = |failure| Failure { exit: Exit::CouldNotVerify, ..failure };
+    let (lines, _) = audit(&Known::default(), false, settings).await.map_err(unread)?;
+    super::verify::tell("audit.totals.check", &lines, settings)
 }
 
 /// Recomputes, and signs which files are as they were sealed.
 pub(crate) async fn sign(args: &AuditSign, settings: &Settings) -> Result<Exit, Failure> {
     let key = read_key(&args.key)?;
     let known = Known { log: args.vkey.clone(), ..Known::default() };
-    let (lines, recomputed) = audit(&known, settings).await?;
+    let (lines, recomputed) = audit(&known, true, settings).await?;
     let recomputed = recomputed.filter(|_| verify::outcome(&lines) == Outcome::Holds);
     let Some(Recomputed { checkpoint, files }) = recomputed else {
         crate::render::tell("nothing was signed");

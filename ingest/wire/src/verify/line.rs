@@ -104,6 +104,8 @@ pub enum Check {
     File,
     /// A file that was recomputed here.
     Recomputed,
+    /// That the files of the log are those of its entries.
+    Tiles,
     /// That the account of a table is the rows that are there.
     Recount,
     /// That the rows shown are the rows proved.
@@ -234,6 +236,7 @@ impl Check {
             Self::Files => "each live file of each table has a proof",
             Self::File => "what the file has of the subject",
             Self::Recomputed => "the file is as it was sealed",
+            Self::Tiles => "the files of the log are those of its entries",
             Self::Recount => "the account is the rows that are there, or gone as the log says",
             Self::Rows => "the values shown are those of the rows",
             Self::Reasons => "each value is there by the rule that is named",
