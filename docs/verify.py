@@ -1,11 +1,15 @@
-"""Holds the files of a data folder against what they say of themselves, and against the log: with Python, pyarrow and
+"""Holds the files of a data folder, or a bundle, against what they say of themselves, and against the log: with Python, pyarrow and
 docs/FORMAT.md, without a line of Candor.
 
-    python docs/verify.py FOLDER
+    python docs/verify.py FOLDER [VKEY]
 
 FOLDER is a data folder (`tables/`, `log/`), or a copy of one. Each file under `tables/` is read in order; its leaves, root and counts are
-made anew. Where there is a log, its tree is made anew as well, and each file that it has as live must be there, byte for byte, and no
-other. Signatures are left to `candor audit verify`: Python's library has no Ed25519.
+made anew. Where there is a log, its tree and its tiles are made anew as well, its checkpoint must be signed by VKEY (without one: by the
+newest key that the log names of itself), and each file that it has as live must be there, byte for byte, and no other.
+
+FOLDER may also be a bundle that `candor audit export` wrote (`bundle.json`): each file of it must be as it was written, the log as above,
+policies and catalogues those of the log, and for each live file of the log the answer must have a proof that fits the rows shown. What a
+receipt says of rows is left to `candor audit verify`. Needs no pyarrow.
 
 Exit code 0: all of it is so. 4: something is not. 2: it could not be looked at.
 """
@@ -151,6 +155,83 @@ def content(columns, count):
     return struct.pack(">Q", count) + b"".join(written)
 
 
+# Signatures (RFC 8032), as short as they can be written: for checking, where time and secrets do not matter
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT = pow(2, (P - 1) // 4, P)
+
+
+def x_of(y, sign):
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * ROOT % P
+    if (x * x - square) % P or x == 0 and sign:
+        return None
+    return P - x if x & 1 != sign else x
+
+
+def point_add(one, two):
+    a = (one[1] - one[0]) * (two[1] - two[0]) % P
+    b = (one[1] + one[0]) * (two[1] + two[0]) % P
+    c, d = 2 * one[3] * two[3] * D % P, 2 * one[2] * two[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def point_times(number, point):
+    sum_ = (0, 1, 1, 0)
+    while number:
+        if number & 1:
+            sum_ = point_add(sum_, point)
+        point, number = point_add(point, point), number >> 1
+    return sum_
+
+
+def point_of(encoded):
+    y = int.from_bytes(encoded, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    x = None if y >= P else x_of(y, sign)
+    return None if x is None else (x, y, 1, x * y % P)
+
+
+BASE = (x_of(4 * pow(5, P - 2, P) % P, 0), 4 * pow(5, P - 2, P) % P)
+BASE = (*BASE, 1, BASE[0] * BASE[1] % P)
+
+
+def is_signed(key, message, signature):
+    """Whether an Ed25519 key signed a message."""
+    a, r = (point_of(key), point_of(signature[:32])) if len(key) == 32 and len(signature) == 64 else (None, None)
+    s = int.from_bytes(signature[32:], "little")
+    if a is None or r is None or s >= L or point_times(8, a)[0] % P == 0:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
+    left, right = point_times(s, BASE), point_add(r, point_times(h, a))
+    same = lambda at: (left[at] * right[2] - right[at] * left[2]) % P == 0
+    return same(0) and same(1)
+
+
+def strict_base64(text):
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise Wrong("base64 that could be written otherwise")
+    return data
+
+
+def base64url(text):
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if base64.urlsafe_b64encode(data).decode().rstrip("=") != text:
+        raise Wrong("base64url that could be written otherwise")
+    return data
+
+
+def jcs(value):
+    """RFC 8785 JSON of what manifests and entries have: no fractions, names that are ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 # A file
 
 
@@ -267,9 +348,48 @@ def check_tables(folder, report):
 # The log (c2sp.org/tlog-tiles)
 
 
-def checkpoint(text):
-    origin, size, root = text.split("\n\n")[0].split("\n")[:3]
-    return origin, int(size), base64.b64decode(root)
+def checkpoint(note, vkey):
+    """Origin, size and root of a note that the holder of a verifier key signed."""
+    text, _, signatures = note.partition("\n\n")
+    lines = text.split("\n")
+    origin, size, root = lines[0], lines[1], strict_base64(lines[2])
+    if len(lines) != 3 or str(int(size)) != size or len(root) != 32 or not note.endswith("\n"):
+        raise Wrong("its checkpoint is not written as checkpoints are")
+    name, key_id, key = vkey.split("+", 2)
+    key = strict_base64(key)
+    if hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] != key_id or key[:1] != b"\1" or name != origin:
+        raise Wrong("the verifier key is not one of this log")
+    signed = False
+    for line in signatures.removesuffix("\n").split("\n"):
+        dash, by, signature = line.split(" ")
+        signature = strict_base64(signature)
+        if dash == "\u2014" and by == name and signature[:4].hex() == key_id:
+            if not is_signed(key[1:], (text + "\n").encode(), signature[4:]):
+                raise Wrong("the signature of its checkpoint does not hold")
+            signed = True
+    if not signed:
+        raise Wrong("its checkpoint is not signed by the key that is known")
+    return origin, int(size), root
+
+
+def key_of(entries):
+    """The newest verifier key that the log names of itself."""
+    said = [json.loads(entry) for entry in entries]
+    keys = [one["key"] for one in said if one["kind"] == "key" and one["use"] == "log" and one["event"] != "destroyed"]
+    if not keys:
+        raise Wrong("none of its entries names a key of the log")
+    return keys[-1]
+
+
+def check_entries(note, entries, vkey):
+    """The entries, which must be those of a signed checkpoint; what they say."""
+    origin, size, root = checkpoint(note, vkey or key_of(entries))
+    tree = Tree()
+    for entry in entries[:size]:
+        tree.add(entry)
+    if (tree.size, tree.root()) != (size, root) or len(entries) != size:
+        raise Wrong(f"{len(entries)} entries do not lead to the root of {size} that the checkpoint of {origin} has")
+    return [json.loads(entry) for entry in entries]
 
 
 def bundle_path(number, width):
@@ -295,18 +415,43 @@ def bundle(log, number, width):
     raise Wrong(f"bundle {number} of its entries is missing")
 
 
-def read_log(log):
-    """The entries up to the checkpoint, which they lead to."""
-    origin, size, root = checkpoint((log / "checkpoint").read_text())
-    tree, entries = Tree(), []
+def root_of(hashes):
+    while len(hashes) > 1:
+        pairs = zip(hashes[::2], hashes[1::2])
+        hashes = [sha(b"\1", left, right) for left, right in pairs] + (hashes[-1:] if len(hashes) % 2 else [])
+    return hashes[0] if hashes else sha()
+
+
+def check_tiles(log, entries):
+    """Every tile and bundle that is there, of whatever width, is what the entries make it; how many are."""
+    levels = [[sha(b"\0", entry) for entry in entries]]
+    while len(levels[-1]) >= 256:
+        level = levels[-1]
+        levels.append([root_of(level[at : at + 256]) for at in range(0, len(level) - 255, 256)])
+    seen = 0
+    for path in sorted(path for path in (log / "tile").rglob("*") if path.is_file()):
+        level, *rest = path.relative_to(log / "tile").parts
+        width = int(rest.pop()) if len(rest) > 1 and rest[-2].endswith(".p") else 256
+        number = int("".join(part.removeprefix("x").removesuffix(".p") for part in rest))
+        every = entries if level == "entries" else levels[int(level)]
+        part = every[number * 256 : number * 256 + width]
+        head = (lambda one: struct.pack(">H", len(one))) if level == "entries" else (lambda one: b"")
+        if len(part) != width or path.read_bytes() != b"".join(head(one) + one for one in part):
+            raise Wrong(f"{path.relative_to(log)} is not what its entries make it")
+        seen += 1
+    return seen
+
+
+def read_log(log, vkey=None):
+    """The entries up to the checkpoint, which is signed and to which they lead."""
+    note = (log / "checkpoint").read_bytes().decode()
+    size = int(note.split("\n")[1])
+    entries = []
     for start in range(0, size, 256):
-        width = min(256, size - start)
-        for entry in bundle(log, start // 256, width):
-            tree.add(entry)
-            entries.append(json.loads(entry))
-    if (tree.size, tree.root()) != (size, root):
-        raise Wrong(f"{tree.size} entries do not lead to the root of {size} that the checkpoint of {origin} has")
-    return entries
+        entries.extend(bundle(log, start // 256, min(256, size - start)))
+    said = check_entries(note, entries, vkey)
+    check_tiles(log, entries)
+    return said
 
 
 def live_files(entries):
@@ -330,10 +475,10 @@ def live_files(entries):
     return live
 
 
-def check_log(folder, found, report):
+def check_log(folder, found, report, vkey):
     try:
-        live = live_files(read_log(folder / "log"))
-    except (Wrong, OSError, ValueError, KeyError, struct.error) as why:
+        live = live_files(read_log(folder / "log", vkey))
+    except (Wrong, OSError, ValueError, KeyError, IndexError, struct.error) as why:
         report("log", str(why))
         return
     report("log", None)
@@ -351,24 +496,218 @@ def check_log(folder, found, report):
         report(name, "the log does not have it as live")
 
 
+# A bundle
+
+
+def read_bundle(folder):
+    """The manifest of a bundle and its files, each as it was written."""
+    raw = (folder / "bundle.json").read_bytes()
+    manifest = json.loads(raw)
+    rest = {name: value for name, value in manifest.items() if name != "digest"}
+    if jcs(manifest) != raw or (manifest["kind"], manifest["version"]) != ("bundle", 1):
+        raise Wrong("bundle.json is not written as manifests are")
+    if sha(jcs(rest)).hex() != manifest["digest"]:
+        raise Wrong("bundle.json is not as it was written")
+    files = {}
+    for name, digest in manifest["files"].items():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise Wrong("bundle.json names a file outside the bundle")
+        files[name] = (folder / name).read_bytes()
+        if sha(files[name]).hex() != digest:
+            raise Wrong(f"{name} is not as it was written")
+    return manifest, files
+
+
+def read_cells(row):
+    """Cells of a row in canonical encoding: name, tag, tag of elements, value."""
+    at = 0
+
+    def take(count):
+        nonlocal at
+        at += count
+        if at > len(row):
+            raise Wrong("a row is not in canonical encoding")
+        return row[at - count : at]
+
+    def value(kind):
+        if kind == b"b":
+            return take(1) == b"\1"
+        if kind == b"s":
+            return take(struct.unpack(">I", take(4))[0]).decode()
+        if kind == b"f":
+            return struct.unpack(">d", take(8))[0]
+        if kind == b"l":
+            kinds, values = set(), []
+            for _ in range(struct.unpack(">I", take(4))[0]):
+                of = take(1)
+                values.append(None if of == b"n" else value(of))
+                kinds |= {of} - {b"n"}
+            elements.append(kinds.pop() if kinds else None)
+            return values
+        return struct.unpack(">q", take(8))[0]
+
+    cells = {}
+    while at < len(row):
+        name = take(struct.unpack(">I", take(4))[0]).decode()
+        kind, elements = take(1), []
+        read = value(kind)
+        cells[name] = (kind, elements[0] if elements else None, read)
+    return cells
+
+
+def leaf_content(rows):
+    """Content of a leaf with these rows of an answer, in the order of the file."""
+    read = []
+    for row in rows:
+        cells = read_cells(base64url(row["row"]))
+        if row.get("batch") is not None:
+            cells["batch"] = (b"i", None, row["batch"])
+        read.append(cells)
+    out = b""
+    for start in range(0, len(read), BLOCK):
+        block = read[start : start + BLOCK]
+        columns = []
+        for name in sorted({name for cells in block for name in cells}):
+            kinds = {cells[name][0] for cells in block if name in cells}
+            element = next((cells[name][1] for cells in block if name in cells and cells[name][1]), None)
+            if len(kinds) != 1:
+                raise Wrong("rows of one file have a column of two types")
+            columns.append((name, kinds.pop(), element, [cells[name][2] if name in cells else None for cells in block]))
+        out += content(columns, len(block))
+    return out
+
+
+def range_root(first, leaves, size, beside):
+    """The root that neighbours lead to with the hashes of the subtrees beside them."""
+    leaves, beside = list(leaves), list(beside)
+    end = first + len(leaves)
+
+    def of(low, high):
+        if high <= first or end <= low:
+            return beside.pop(0)
+        if high - low == 1:
+            return leaves.pop(0)
+        middle = low + (1 << (high - low - 1).bit_length() - 1)
+        left = of(low, middle)
+        return sha(b"\1", left, of(middle, high))
+
+    root = of(0, size)
+    if leaves or beside:
+        raise Wrong("a proof has more hashes than it needs")
+    return root
+
+
+def check_proof(proof, root, subjects, subject, blind, rows):
+    """A file with this root has these rows of a subject, or none."""
+    kind, (size,), salt = proof[:1], struct.unpack(">Q", proof[1:9]), proof[9:41]
+    (place,), rest = struct.unpack(">Q", proof[41:49]), proof[49:]
+    salted = sha(salt, subject.encode())
+    if size != subjects:
+        raise Wrong("a proof is of a file with another number of subjects")
+    if kind == b"\1" and rows:
+        mac = hmac.new(blind, leaf_content(rows), hashlib.sha256).digest()
+        if mac != rest[:32]:
+            raise Wrong("the rows shown are not those of the file")
+        first, entries, rest = place, [salted + mac], rest[32:]
+    elif kind == b"\2" and not rows:
+        left, rest = (rest[:64], rest[64:]) if place > 0 else (None, rest)
+        right, rest = (rest[:64], rest[64:]) if place < size else (None, rest)
+        if left and left[:32] >= salted or right and right[:32] <= salted:
+            raise Wrong("the subject would stand somewhere else in the file")
+        first, entries = max(place - 1, 0), [entry for entry in (left, right) if entry]
+    else:
+        raise Wrong("a proof shows something else than the rows do")
+    if len(rest) % 32 or any(len(entry) != 64 for entry in entries):
+        raise Wrong("a proof is not written as proofs are")
+    beside = [rest[at : at + 32] for at in range(0, len(rest), 32)]
+    tree = range_root(first, [sha(b"\0", entry) for entry in entries], size, beside) if size else sha()
+    if sha(b"candor/file/v1\n", salt, struct.pack(">Q", size), tree).hex() != root:
+        raise Wrong("a proof does not lead to the root of its file")
+
+
+def check_answer(answer, key, live):
+    """A proof for each live file, and each row in one of them."""
+    subject = sha(base64url(key)).hex() if key else answer["subject"]
+    if answer["subject"] != subject:
+        raise Wrong("the answer is about another subject")
+    ids = [bytes.fromhex(subject)] if key else [bytes.fromhex(one) for one in answer["ids"]]
+    proofs = {(file["entry"], file.get("id", 0)): file for file in answer["files"]}
+    rows = {}
+    for row in answer["rows"]:
+        if row["file"] is not None:
+            rows.setdefault((row["file"], row.get("id", 0)), []).append(row)
+    if len(proofs) != len(answer["files"]):
+        raise Wrong("the answer has two proofs for one file")
+    for number, entry in live.items():
+        name = f"tables/{entry['table']}/{entry['path']}"
+        for place, one in enumerate(ids):
+            file = proofs.pop((number, place), None)
+            if file is None:
+                raise Wrong(f"the answer has no proof for {name}")
+            in_table = sha(b"candor/table/v1", one, entry["table"].split("/")[0].encode()).hex()[:32]
+            blind = base64url(file["blind"]) if file.get("blind") else b""
+            mine = rows.pop((name, place), [])
+            check_proof(base64url(file["proof"]), entry["root"], entry["subjects"], in_table, blind, mine)
+    if proofs or rows:
+        raise Wrong("the answer has a proof or rows of a file that is not live")
+
+
+def check_bundle(folder, vkey, report):
+    try:
+        manifest, files = read_bundle(folder)
+        report("bundle.json", None)
+        entries = files["entries.jsonl"].split(b"\n")[:-1]
+        said = check_entries(files["checkpoint"].decode(), entries, vkey)
+        live = live_files(said)
+        report("log", None)
+        known = {entry["digest"] for entry in said if entry["kind"] in ("policy", "catalogue")}
+        for name in (name for name in files if name.startswith("documents/")):
+            digest = sha(files[name]).hex()
+            report(name, None if name == f"documents/{digest}.json" and digest in known else "it is not one of the log")
+    except (Wrong, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
+        report(str(folder), str(why) or type(why).__name__)
+        return
+    for subject in manifest["subjects"]:
+        name = f"answers/{subject['name']}.json"
+        try:
+            answer = json.loads(files[name])
+            _, size, root = checkpoint(answer["checkpoint"], vkey or key_of(entries))
+            tree = Tree()
+            for entry in entries[:size]:
+                tree.add(entry)
+            if (tree.size, tree.root()) != (size, root):
+                raise Wrong("it is under a checkpoint of another log")
+            check_answer(answer, subject.get("key"), live if size == len(said) else live_files(said[:size]))
+            report(name, None)
+        except (Wrong, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
+            report(name, str(why) or type(why).__name__)
+
+
 def main():
-    if len(sys.argv) != 2 or not (pathlib.Path(sys.argv[1]) / "tables").is_dir():
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) in (2, 3) else None
+    vkey = sys.argv[2] if len(sys.argv) == 3 else None
+    is_bundle = folder is not None and (folder / "bundle.json").is_file()
+    if folder is None or not is_bundle and not (folder / "tables").is_dir():
         print(__doc__, file=sys.stderr)
         return 2
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        print("pyarrow is not installed: pip install pyarrow", file=sys.stderr)
-        return 2
-    folder, wrong = pathlib.Path(sys.argv[1]), []
+    wrong = []
 
     def report(what, why):
         print(f"{'ok' if why is None else 'WRONG':5}  {what}{'' if why is None else ': ' + why}")
         wrong.extend([what] if why else [])
 
+    if is_bundle:
+        check_bundle(folder, vkey, report)
+        print(f"{len(wrong)} wrong")
+        return 4 if wrong else 0
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        print("pyarrow is not installed: pip install pyarrow", file=sys.stderr)
+        return 2
     found = check_tables(folder, report)
     if (folder / "log" / "checkpoint").is_file():
-        check_log(folder, found, report)
+        check_log(folder, found, report, vkey)
     else:
         print("There is no log: files were held against themselves alone.")
     print(f"{len(found)} files, {sum(file['rows'] for file in found.values())} rows; {len(wrong)} wrong")

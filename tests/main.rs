@@ -57,4 +57,5 @@ mod tls;
 mod tokens;
 mod trace;
 mod unit;
+mod verify;
 mod world;

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use crate::signer::AGENTS;
 use crate::world::{Service, World, figure};
 
-const BATCHES: u64 = 3;
+pub(crate) const BATCHES: u64 = 3;
 const EVENTS: u64 = 4;
 
 /// A device at the command line, with three batches in an epoch and three in the next.
-fn sent(world: &World, service: &Service) -> PathBuf {
+pub(crate) fn sent(world: &World, service: &Service) -> PathBuf {
     let state = world.path("device");
     run(world, service, &state, &["identity", "new", "acme-fleet"], 0);
     let states = [
@@ -53,7 +53,7 @@ fn sent(world: &World, service: &Service) -> PathBuf {
 }
 
 /// `candor agent ... --json`; its answer if it ends with `code`.
-fn run(world: &World, service: &Service, state: &Path, arguments: &[&str], code: i32) -> Value {
+pub(crate) fn run(world: &World, service: &Service, state: &Path, arguments: &[&str], code: i32) -> Value {
     let (url, token) = (format!("http://{}", service.address()), world.path("agents.token"));
     std::fs::write(&token, AGENTS).unwrap();
     let mut all = vec!["agent"];
@@ -141,7 +141,7 @@ fn a_receipt_that_was_altered_on_the_device_is_found() {
     run(&world, &service, &state, &["receipts", "check"], 0);
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
@@ -157,7 +157,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Rewrites a file under its name with its metadata; the numbers of the batches that it had.
-fn rewrite(file: &Path, deed: fn(&RecordBatch) -> RecordBatch) -> Vec<i64> {
+pub(crate) fn rewrite(file: &Path, deed: fn(&RecordBatch) -> RecordBatch) -> Vec<i64> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
     let about = builder.metadata().file_metadata().key_value_metadata().cloned();
     let parts: Vec<RecordBatch> = builder.build().unwrap().map(Result::unwrap).collect();
