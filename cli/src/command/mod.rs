@@ -85,7 +85,7 @@ impl Command {
                 .path("identity", args.identity.as_deref())
                 .service(&args.service),
             Self::Audit(Audit::Log(command)) => {
-                let log = command.log();
+                let Some(log) = command.log() else { return flags };
                 flags.path("data", log.data.data.as_deref()).address(&log.address)
             }
             Self::Agent(command) => command.flags(flags),
