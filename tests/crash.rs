@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::http::Client;
+use crate::log::change_policy;
 use crate::order::whole_trace;
 use crate::otlp::{Event, encode, package};
 use crate::random::Random;
@@ -89,6 +90,8 @@ fn crash_at(name: &str) -> usize {
     let environment = [("FAILPOINTS", action.as_str())];
     let mut crashes = 0;
     for _ in 0..2 {
+        // So that the start has something to log.
+        change_policy(&world);
         // A failpoint may lie on the way of recovery: then the start itself dies there.
         let Ok(mut service) = world.start(&Start { environment: &environment, ..Start::default() }) else {
             crashes += 1;

@@ -27,6 +27,7 @@ mod keys;
 mod layers;
 mod limits;
 mod lists;
+mod log;
 mod lossy;
 mod malformed;
 mod numbers;

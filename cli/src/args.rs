@@ -373,6 +373,98 @@ account does not balance, 5 if the rows cannot be counted.")]
         #[command(flatten)]
         data: DataArg,
     },
+    /// Read the log of statements: what was sealed, what came into force, what is gone
+    #[command(subcommand, arg_required_else_help = true)]
+    Log(AuditLog),
+}
+
+/// `candor audit log`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditLog {
+    /// Show how many entries the log has, its root, and who signed it
+    #[command(after_help = "\
+Examples:
+  candor audit log show --url http://127.0.0.1:4318
+  candor audit log show --data /tmp/candor --json")]
+    Show(LogArgs),
+    /// Show an entry
+    #[command(after_help = "\
+Examples:
+  candor audit log entry 0 --url http://127.0.0.1:4318
+  candor audit log entry 17 --data /tmp/candor --json")]
+    Entry {
+        /// Number of the entry, from 0
+        number: u64,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+    /// Show what came since the log was seen last
+    #[command(after_help = "\
+Examples:
+  candor audit log follow --url http://127.0.0.1:4318
+  candor audit log follow --url https://telemetry.acme.example --key 'NAME+ID+KEY'
+  candor audit log follow --data /tmp/candor --all
+
+The checkpoint that was seen last is kept for each key of a log. Exit code 4 if the log does not
+extend it, is not signed, or contradicts itself; 5 if it cannot be held against what was seen.")]
+    Follow {
+        /// Every entry from the first one on
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+    /// Be a witness: cosign what extends the checkpoints that were cosigned before
+    #[command(after_help = "\
+Examples:
+  openssl rand -hex 32 > witness.key && chmod 600 witness.key
+  candor audit log witness --state seen --name witness.example/w1 --key witness.key \\
+    --listen 127.0.0.1:4400 --log 'NAME+ID+KEY'
+
+It takes POST /add-checkpoint as c2sp.org/tlog-witness says, over HTTP: put TLS in front of it.")]
+    Witness(Witness),
+}
+
+impl AuditLog {
+    /// Where its log is; none for a witness, to whom logs come.
+    pub(crate) const fn log(&self) -> Option<&LogArgs> {
+        match self {
+            Self::Show(log) | Self::Follow { log, .. } | Self::Entry { log, .. } => Some(log),
+            Self::Witness(_) => None,
+        }
+    }
+}
+
+/// `candor audit log witness`
+#[derive(Debug, Args)]
+pub(crate) struct Witness {
+    /// Folder for the checkpoints that it cosigned; a witness that lost it must get a new key
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: PathBuf,
+    /// Its name, such as `witness.example/w1`
+    #[arg(long)]
+    pub(crate) name: String,
+    /// File with the seed of its key: 64 hex digits, for its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Key of a log that it watches; as often as there are
+    #[arg(long, value_name = "VKEY", required = true)]
+    pub(crate) log: Vec<String>,
+}
+
+/// Where a log is, and who signs it.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Key of the log, as it was heard of elsewhere; without one, that of the key ring or of the service
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: Vec<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArg,
+    #[command(flatten)]
+    pub(crate) address: UrlArg,
 }
 
 /// `candor audit show`

@@ -54,6 +54,7 @@ pub(crate) fn keys(call: &Call<'_>) -> Response {
         fleet: call.service.fleet.to_string(),
         receipts: key.into_iter().collect(),
         successions: call.service.store.successions(),
+        log: call.service.store.log().verifiers().iter().map(|key| LogKey { vkey: key.to_string() }).collect(),
         time: call.service.clock.now(),
     })
 }
@@ -74,8 +75,16 @@ pub(crate) struct Keys {
     receipts: Vec<ReceiptKey>,
     /// How each key before it was followed by the next, oldest first: who knows an older one goes on by them.
     successions: Vec<Succession>,
+    /// Keys that sign the log's checkpoints, the one in use first.
+    log: Vec<LogKey>,
     /// Time of the service, µs UTC.
     time: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LogKey {
+    /// Verifier key of c2sp.org/signed-note: name, id, and Ed25519 public key.
+    vkey: String,
 }
 
 #[derive(Serialize, JsonSchema)]

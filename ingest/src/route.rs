@@ -25,7 +25,7 @@ use crate::role::{Access, Role};
 use crate::service::Service;
 use crate::signer::Signer;
 use crate::source::Source;
-use crate::{openapi, operations, path, protocol, published, subject};
+use crate::{log, openapi, operations, path, protocol, published, subject};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 29] = [
+pub static ROUTES: [Route; 34] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -214,7 +214,7 @@ pub static ROUTES: [Route; 29] = [
     own(subject::RECEIPTS, ("Receipts of a subject's batches", Content::Json(of::<subject::Receipts>)), |call| {
         Box::pin(subject::receipts(call))
     }),
-    public("/v1/keys", ("The fleet, and the key that signs receipts", Content::Json(of::<Keys>)), |call| {
+    public("/v1/keys", ("The fleet, and the keys that sign receipts and the log", Content::Json(of::<Keys>)), |call| {
         now(Ok(published::keys(&call)))
     }),
     public("/v1/schemas/consent-record", ("JSON Schema of consent records", Content::Json(object)), |_| {
@@ -229,6 +229,13 @@ pub static ROUTES: [Route; 29] = [
     public("/v1/limits", ("What one request may hold", Content::Json(of::<Published<'static>>)), |call| {
         now(Ok(published::limits(&call)))
     }),
+    public(log::CHECKPOINT, ("The log's newest checkpoint, a signed note of c2sp.org", Content::Text), |call| {
+        now(Ok(log::checkpoint(&call)))
+    }),
+    tile(log::TILES[0]),
+    tile(log::TILES[1]),
+    tile(log::TILES[2]),
+    tile(log::TILES[3]),
     public("/healthz", ("The process answers", Content::Json(of::<Health>)), |_| now(Ok(operations::health()))),
     public("/readyz", ("Events can be stored", Content::Json(of::<Health>)), |call| now(operations::ready(&call))),
     public("/__heartbeat__", ("Events can be stored, as Dockerflow asks", Content::Json(of::<Health>)), |call| {
@@ -321,6 +328,12 @@ const fn ping(method: Method) -> Route {
         },
         handler: |call| Box::pin(protocol::glean::submit(call)),
     }
+}
+
+/// A tile or bundle of the log.
+const fn tile(path: &'static str) -> Route {
+    let summary = "Hashes of the log, or its entries, as c2sp.org/tlog-tiles names them";
+    public(path, (summary, Content::Bytes), |call| Box::pin(log::tile(call)))
 }
 
 /// What a subject alone may ask, by its signature.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candor_policy::hex;
 use candor_policy::keys::{HmacKey, Keys};
 use candor_wire::identity::SubjectKey;
-use candor_wire::log::note::{Algorithm, Signer};
+use candor_wire::log::note::{Algorithm, Signer, VerifierKey};
 use candor_wire::succession::Succession;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -213,6 +213,14 @@ impl KeyRing {
             let mend = "set `store.log.origin` to a name without spaces and plus signs";
             Error::new(Kind::Data, "the log cannot be signed", error, mend)
         })
+    }
+
+    /// Who verifies what the log of this origin is signed with, the newest key first.
+    ///
+    /// # Errors
+    /// If the ring has no key for the log.
+    pub fn log_keys(&self, origin: &str) -> Result<Vec<VerifierKey>, Error> {
+        Ok(self.log_signers(origin)?.iter().map(|signer| signer.verifier().clone()).collect())
     }
 
     fn with_subject_key(&self, subject: &Key) -> Keys {

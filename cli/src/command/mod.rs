@@ -47,6 +47,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
         Command::Store(command) => store::run(command, settings).await,
         Command::Key(command) => key::run(command, settings).await,
+        Command::Audit(Audit::Log(command)) => audit::log::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -83,6 +84,10 @@ impl Command {
                 .path("data", args.data.data.as_deref())
                 .path("identity", args.identity.as_deref())
                 .service(&args.service),
+            Self::Audit(Audit::Log(command)) => {
+                let Some(log) = command.log() else { return flags };
+                flags.path("data", log.data.data.as_deref()).address(&log.address)
+            }
             Self::Agent(command) => command.flags(flags),
             Self::Store(command) => command.flags(flags),
             Self::Key(command) => command.flags(flags),

@@ -4,7 +4,9 @@
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+pub mod follow;
 pub mod live;
 pub mod note;
 pub mod proof;
 pub mod tile;
+pub mod witness;
