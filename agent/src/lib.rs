@@ -14,6 +14,7 @@ pub mod encode;
 mod epoch;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod feed;
 pub mod folder;
 mod heal;

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::render::Format;
 
 mod agent;
+pub(crate) mod audit;
 mod key;
 mod operations;
 mod store;
@@ -368,13 +369,23 @@ A table is named PURPOSE.\"STREAM\".")]
 Examples:
   candor audit totals --data /tmp/candor
   candor audit totals --data /tmp/candor --format csv
+  candor audit totals --check --data /tmp/candor
 
 `found` counts the rows again, in the tables and in what is not sealed yet. Exit code 4 if the
 account does not balance, 5 if the rows cannot be counted.")]
     Totals {
+        /// Hold the tables against the totals of the log too, and open those with small cells
+        #[arg(long)]
+        check: bool,
         #[command(flatten)]
         data: DataArg,
     },
+    /// Write one offline bundle: everything that is held about a subject, with its proofs
+    Export(audit::AuditExport),
+    /// Check what a service says against its log, line by line
+    Verify(audit::AuditVerify),
+    /// Recompute every file of a data folder, and sign which are as they were sealed
+    Sign(audit::AuditSign),
     /// Read the log of statements: what was sealed, what came into force, what is gone
     #[command(subcommand, arg_required_else_help = true)]
     Log(AuditLog),

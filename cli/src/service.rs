@@ -85,12 +85,16 @@ fn url(settings: &Settings) -> Result<&str, Failure> {
     })
 }
 
+/// A secret of a file, of which no more than a line is wanted.
+pub(crate) fn read_secret(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(TOKEN_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn token(path: &Path) -> Result<String, Failure> {
     let failure = |why: String| Failure::configuration(format!("the token file {} {why}", path.display()));
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(TOKEN_BYTES).read_to_string(&mut text))
-        .map_err(|e| failure(format!("cannot be read: {e}")))?;
+    let text = read_secret(path).map_err(|e| failure(format!("cannot be read: {e}")))?;
     match text.lines().next().map(str::trim) {
         Some(token) if !token.is_empty() => Ok(token.to_owned()),
         _ => Err(failure("is empty".to_owned())),

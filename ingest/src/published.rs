@@ -11,25 +11,45 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::error::{Kind, Line, ReasonLine, line_of};
+use crate::error::{Kind, Line, ReasonLine, Refusal, line_of};
 use crate::head::Encoding;
 use crate::protocol::consent;
 use crate::protocol::otlp::Format;
 use crate::route::Call;
+use crate::service::Service;
 use crate::settings::Limits;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// `GET /v1/policy`: RFC 8785 JSON whose SHA-256 is the entity tag, and the digest in every file.
-pub(crate) fn policy(call: &Call<'_>) -> Response {
+/// `GET /v1/policy`: RFC 8785 JSON whose SHA-256 is the entity tag, and the digest in every file; with `?digest=` one that was in
+/// force before.
+pub(crate) async fn policy(call: Call<'_>) -> Result<Response, Refusal> {
     let policy = call.service.plan.policy();
-    document(&policy.canonical, &policy.digest, call.headers)
+    published((call.service, call.query, call.headers), &policy.canonical, policy.digest).await
 }
 
 /// `GET /v1/catalogue`, likewise.
-pub(crate) fn catalogue(call: &Call<'_>) -> Response {
+pub(crate) async fn catalogue(call: Call<'_>) -> Result<Response, Refusal> {
     let catalogue = call.service.plan.catalogue();
-    document(&catalogue.canonical, &catalogue.digest, call.headers)
+    published((call.service, call.query, call.headers), &catalogue.canonical, catalogue.digest).await
+}
+
+/// The document in force, or the one that the query names by its digest.
+async fn published(
+    (service, query, headers): (&Service, Option<&str>, &HeaderMap),
+    in_force: &str,
+    digest: Digest,
+) -> Result<Response, Refusal> {
+    let Some(query) = query else { return Ok(document(in_force, &digest, headers)) };
+    let asked = query.strip_prefix("digest=").and_then(Digest::from_hex).ok_or_else(|| {
+        Refusal::malformed("the query names a document by its SHA-256, like ?digest=HEX, and nothing else")
+    })?;
+    if asked == digest {
+        return Ok(document(in_force, &digest, headers));
+    }
+    let kept = service.store.document(&asked).await?;
+    let kept = kept.ok_or_else(|| Refusal::new(Kind::UnknownPath, "no document of this digest was ever in force"))?;
+    Ok(document(&kept, &asked, headers))
 }
 
 /// `GET /v1/limits`: what one request may hold, for how long a repeat is recognised, and what is answered to errors.

@@ -248,12 +248,16 @@ pub static ROUTES: [Route; 36] = [
     public("/v1/schemas/consent-record", ("JSON Schema of consent records", Content::Json(object)), |_| {
         now(Ok(published::consent_record_schema()))
     }),
-    public("/v1/policy", ("The policy in force, as RFC 8785 JSON", Content::Json(object)), |call| {
-        now(Ok(published::policy(&call)))
-    }),
-    public("/v1/catalogue", ("The catalogue in force, as RFC 8785 JSON", Content::Json(object)), |call| {
-        now(Ok(published::catalogue(&call)))
-    }),
+    public(
+        "/v1/policy",
+        ("The policy in force, or that of ?digest=, as RFC 8785 JSON", Content::Json(object)),
+        |call| Box::pin(published::policy(call)),
+    ),
+    public(
+        "/v1/catalogue",
+        ("The catalogue in force, or that of ?digest=, as RFC 8785 JSON", Content::Json(object)),
+        |call| Box::pin(published::catalogue(call)),
+    ),
     public("/v1/limits", ("What one request may hold", Content::Json(of::<Published<'static>>)), |call| {
         now(Ok(published::limits(&call)))
     }),

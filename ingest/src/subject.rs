@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use axum::response::Response;
 use candor_policy::hex;
+use candor_store::access::{self, Under};
+use candor_store::error::{Error as StoreError, Kind};
+use candor_store::log::Log;
 use candor_store::settings::Settings as StoreSettings;
 use candor_store::signed::BatchNumbers;
 use candor_store::view::{HeldRow, View};
@@ -13,6 +16,7 @@ use candor_wire::receipt::SignedReceipt;
 use candor_wire::record::ConsentRecord;
 use candor_wire::signature;
 use candor_wire::statement::{SignedStatement, Statement};
+use candor_wire::verify::{Batches, FileEvidence, InEpoch, ReceiptEvidence, StatementEvidence};
 use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -33,6 +37,8 @@ pub(crate) const RECEIPTS: &str = "/v1/subject/receipts";
 const MOST_RECEIPTS: usize = 1_000;
 /// Most bytes of the value that names an assigned subject.
 const MOST_VALUE_BYTES: usize = candor_wire::statement::MAX_SUBJECT_BYTES;
+/// How often an answer is put together anew when the service changed what it is about.
+const TRIES: u32 = 5;
 /// Readings of the tables at a time: each looks into every file.
 const READINGS: usize = 2;
 
@@ -51,8 +57,17 @@ pub(crate) struct Subject {
     statements: Vec<Statement>,
     /// The record of the newest statement; null if there is none.
     records: Option<ConsentRecord>,
+    /// Where they are in the log.
+    consents: Vec<StatementEvidence>,
+    /// Ids that tables are derived from, one for each key generation; none for one that signs: its key says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ids: Vec<String>,
     /// The numbers of its batches; null for subjects that do not sign.
     batches: Option<Batches>,
+    /// The log's checkpoint that the proofs are under, a signed note.
+    checkpoint: Option<String>,
+    /// For each live file of each table what shows that it has these rows of the subject, or none.
+    files: Vec<FileEvidence>,
     /// Every row, sealed or not, with what let it through and its canonical encoding.
     #[schemars(with = "Vec<BTreeMap<String, serde_json::Value>>")]
     rows: Vec<HeldRow>,
@@ -77,16 +92,7 @@ pub(crate) struct Receipts {
     /// Version of this form.
     schema_version: u32,
     /// Up to 1,000 receipts, by batch number.
-    receipts: Vec<SignedReceipt>,
-}
-
-/// Which of a subject's batches were seen.
-#[derive(Serialize, JsonSchema)]
-struct Batches {
-    /// One more than the highest number.
-    next: u64,
-    /// Numbers below it that were not seen.
-    missing: Vec<u64>,
+    receipts: Vec<ReceiptEvidence>,
 }
 
 /// Reads the data folder for a few subjects at a time.
@@ -100,30 +106,49 @@ pub(crate) struct Readings {
 /// `GET /v1/subject`: everything that is held about whoever signed, or about the subject that an operator names.
 pub(crate) async fn all(call: Call<'_>) -> Result<Response, Refusal> {
     let service = call.service;
-    let (view, _place) = match call.signer {
+    if call.signer.is_some_and(|signer| !is_known(service, signer)) {
         // Who is not known has no rows: no file is opened for a key that anybody can make.
-        Some(signer) if !is_known(service, signer) => return Err(unknown()),
-        _ => service.readings.begin().await?,
-    };
-    let (subject, rows, batches) = if let Some(signer) = call.signer {
-        (signer.ledger, view.held_by(&[signer.subject]).await?, Some(batches(service, signer)))
-    } else {
-        let value = named(call.headers)?;
-        (service.store.keys().ledger_id(value), view.held(value).await?, None)
-    };
-    let statements = service.store.consent_history(&subject).await?;
-    if call.signer.is_none() && statements.is_empty() && rows.is_empty() {
         return Err(unknown());
     }
-    call.note.rows = rows.len() as u64;
+    let _place = service.readings.begin()?;
+    let value = if call.signer.is_some() { "" } else { named(call.headers)? };
+    let of = |view: &View| match call.signer {
+        Some(signer) => Ok((signer.ledger, vec![signer.subject])),
+        None => Ok::<_, StoreError>((service.store.keys().ledger_id(value), view.ids(value)?)),
+    };
+    let mut tries = 0..TRIES;
+    let (subject, ids, held, batches) = loop {
+        let before = call.signer.map(|signer| batches(service, signer));
+        let (view, under) = service.readings.open(&service.store.log()).await?;
+        let (subject, ids) = of(&view)?;
+        let held = view.proved(under.as_ref(), &subject, &ids).await;
+        let is_last = tries.next().is_none();
+        match held {
+            // A file was replaced while it was read.
+            Err(error) if error.kind() == Kind::Retry && !is_last => {}
+            // A batch came in between: it would be in the rows and not in the numbers.
+            Ok(_) if call.signer.map(|signer| batches(service, signer)) != before && !is_last => {}
+            held => break (subject, ids, held?, before),
+        }
+    };
+    let statements = service.store.consent_history(&subject).await?;
+    if call.signer.is_none() && statements.is_empty() && held.rows.is_empty() {
+        return Err(unknown());
+    }
+    call.note.rows = held.rows.len() as u64;
+    let ids = if call.signer.is_some() { Vec::new() } else { ids };
     Ok(json(&Subject {
         schema_version: 1,
         subject: hex::encode(subject.as_bytes()),
         time: service.clock.now(),
         records: record(service, &statements)?,
         statements,
+        consents: held.consents,
+        ids: ids.iter().map(|id| hex::encode(id.as_bytes())).collect(),
         batches,
-        rows,
+        checkpoint: held.checkpoint,
+        files: held.files,
+        rows: held.rows,
     }))
 }
 
@@ -141,21 +166,33 @@ pub(crate) async fn head(call: Call<'_>) -> Result<Response, Refusal> {
     Ok(json(&Head { sequence, hash, batches: batches(service, signer), time: service.clock.now() }))
 }
 
-/// `GET /v1/subject/receipts?from=N`: receipts of the batches from number N on.
+/// `GET /v1/subject/receipts?from=N`: receipts of the batches from number N on; with `&totals=1` also where they are in the logged
+/// totals.
 pub(crate) async fn receipts(call: Call<'_>) -> Result<Response, Refusal> {
     let (service, signer) = (call.service, call.signer()?);
-    let from = match call.query {
-        None => 1,
-        Some(query) => query
-            .strip_prefix("from=")
-            .and_then(|number| number.parse().ok())
-            .ok_or_else(|| Refusal::malformed("the query says from which number on, like ?from=1, and nothing else"))?,
-    };
+    let (from, totals) = call.query.map_or(Some((1, false)), asked_receipts).ok_or_else(|| {
+        Refusal::malformed(
+            "the query says from which number on, like ?from=1, then perhaps &totals=1, and nothing else",
+        )
+    })?;
     if !is_known(service, signer) {
         return Err(unknown());
     }
-    let receipts = service.store.receipts_from(&signer.ledger, from, MOST_RECEIPTS).await?;
-    Ok(json(&Receipts { schema_version: 1, receipts }))
+    let given = service.store.receipts_from(&signer.ledger, from, MOST_RECEIPTS).await?;
+    let mut places = Vec::new();
+    if totals {
+        // Each epoch's tree is made anew.
+        let _place = service.readings.begin()?;
+        places = service.store.receipt_places(&signer.ledger, &given).await?;
+    }
+    places.resize(given.len(), None);
+    let with = |(signed, totals): (SignedReceipt, Option<InEpoch>)| ReceiptEvidence { totals, ..signed.into() };
+    Ok(json(&Receipts { schema_version: 1, receipts: given.into_iter().zip(places).map(with).collect() }))
+}
+
+fn asked_receipts(query: &str) -> Option<(u64, bool)> {
+    let (from, totals) = query.strip_suffix("&totals=1").map_or((query, false), |from| (from, true));
+    Some((from.strip_prefix("from=")?.parse().ok()?, totals))
 }
 
 impl Readings {
@@ -163,12 +200,15 @@ impl Readings {
         Self { data: store.data.clone(), key_ring: store.key_ring.clone(), places: Semaphore::new(READINGS) }
     }
 
-    /// What is acknowledged by now, and a place that is held while it is read.
-    async fn begin(&self) -> Result<(View, SemaphorePermit<'_>), Refusal> {
-        let busy = |_| Refusal::unavailable("others are being answered: ask again");
-        let place = self.places.try_acquire().map_err(busy)?;
-        let view = View::open(&self.data).await?.with_key_ring(self.key_ring.as_deref());
-        Ok((view, place))
+    /// A place that is held while something is read.
+    fn begin(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.places.try_acquire().map_err(|_| Refusal::unavailable("others are being answered: ask again"))
+    }
+
+    /// What is acknowledged by now, and the log that it fits.
+    async fn open(&self, log: &Log) -> Result<(View, Option<Under>), StoreError> {
+        let (view, under) = access::open(&self.data, || Ok(Some(Under::of(log)))).await?;
+        Ok((view.with_key_ring(self.key_ring.as_deref()), under))
     }
 }
 

@@ -16,8 +16,10 @@ use candor_policy::subject::SubjectId;
 use candor_wire::row::Rows;
 use serde_json::Value;
 
+use crate::access::Only;
 use crate::error::{Error, Kind};
 use crate::ledger::Ledger;
+use crate::table::commit::LiveFile;
 use crate::table::layout;
 use crate::table::lookup::{self, FoundRows};
 use crate::view::{HeldField, HeldRow, TableView, blocking};
@@ -35,25 +37,30 @@ pub(crate) async fn rows(
     tables: &[TableView],
     ledger: &Ledger,
     subjects: &[SubjectId],
+    only: Option<&Only>,
     work: &Arc<Work>,
 ) -> Result<Vec<HeldRow>, Error> {
-    work.begin(tables.iter().map(|table| (table.files.len() * subjects.len()) as u64).sum());
+    let files_of = |table: &TableView, id: usize| -> Vec<LiveFile> {
+        let is_read = |file: &&LiveFile| only.is_none_or(|only| only.has(&table.name, &file.path, id));
+        table.files.iter().filter(is_read).cloned().collect()
+    };
+    work.begin(tables.iter().flat_map(|table| (0..subjects.len()).map(|id| files_of(table, id).len() as u64)).sum());
     let mut plans = Plans { ledger, known: HashMap::new() };
     let mut held = Vec::new();
     for table in tables {
-        for subject in subjects {
+        for (id, subject) in subjects.iter().enumerate() {
             let name = subject.in_table(&table.path.purpose).to_string();
-            let (path, files, wanted) = (table.path.clone(), table.files.clone(), name.clone());
+            let (path, files, wanted) = (table.path.clone(), files_of(table, id), name.clone());
             let work = Arc::clone(work);
             let sealed = blocking(move || lookup::rows_of(&path, &files, &wanted, &work)).await?;
             for found in sealed {
                 let plan = plans.get(&found.policy, &found.catalogue).await?;
                 let file = table.path.file_name(&found.path);
-                describe(table, &found, Some(&file), plan.as_deref(), &mut held);
+                describe((table, id), &found, Some(&file), plan.as_deref(), &mut held);
             }
             for found in pending(table, &name)? {
                 let plan = plans.get(&found.policy, &found.catalogue).await?;
-                describe(table, &found, None, plan.as_deref(), &mut held);
+                describe((table, id), &found, None, plan.as_deref(), &mut held);
             }
         }
     }
@@ -85,7 +92,13 @@ fn pending(table: &TableView, subject: &str) -> Result<Vec<FoundRows>, Error> {
     Ok(found)
 }
 
-fn describe(table: &TableView, found: &FoundRows, file: Option<&str>, plan: Option<&Plan>, held: &mut Vec<HeldRow>) {
+fn describe(
+    (table, id): (&TableView, usize),
+    found: &FoundRows,
+    file: Option<&str>,
+    plan: Option<&Plan>,
+    held: &mut Vec<HeldRow>,
+) {
     let path = &table.path;
     let is_this = |plan: &&TablePlan| *plan.purpose_name == *path.purpose && *plan.stream_name == *path.stream;
     let table_plan = plan.and_then(|plan| plan.tables().iter().find(is_this));
@@ -97,6 +110,7 @@ fn describe(table: &TableView, found: &FoundRows, file: Option<&str>, plan: Opti
         held.push(HeldRow {
             purpose: path.purpose.clone(),
             stream: path.stream.clone(),
+            id,
             event: cell(layout::EVENT).and_then(|event| event.as_str().map(str::to_owned)).unwrap_or_default(),
             received_date: layout::date_text(found.received_date).unwrap_or_default(),
             goes_on: goes_on.clone(),
@@ -104,6 +118,7 @@ fn describe(table: &TableView, found: &FoundRows, file: Option<&str>, plan: Opti
             batch: cell(layout::BATCH).and_then(|number| number.as_i64()),
             consent_seq: cell(layout::CONSENT_SEQ).and_then(|sequence| sequence.as_i64()),
             policy: found.policy.clone(),
+            catalogue: found.catalogue.clone(),
             fields: fields(&found.rows, row, table_plan),
             row: encoded.as_ref().map(|rows| URL_SAFE_NO_PAD.encode(rows.row(row))).unwrap_or_default(),
         });

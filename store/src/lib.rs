@@ -1,5 +1,6 @@
 //! Every byte on disk: segments, Delta tables, the ledger, the key ring, and reading them.
 
+pub mod access;
 mod appender;
 pub mod backup;
 pub mod batches;
@@ -25,6 +26,7 @@ pub mod nonces;
 mod query;
 mod queue;
 mod receipts;
+pub mod recount;
 mod repeats;
 #[cfg(test)]
 #[path = "../../tests/fuzz/replay.rs"]

@@ -327,6 +327,14 @@ impl Store {
         Ok(history)
     }
 
+    /// A policy or catalogue that was ever in force, as RFC 8785 JSON.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn document(&self, digest: &candor_policy::digest::Digest) -> Result<Option<String>, Error> {
+        self.ledger.document(&digest.to_string()).await
+    }
+
     /// Closes the open segment and writes everything up to it into tables.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Reading a data folder beside a running service: sealed rows, rows still in segments, totals, consent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,19 +8,24 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use candor_policy::counts::Count;
 use candor_policy::subject::{LedgerId, SubjectId};
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
+use candor_wire::totals::Opened;
+use candor_wire::verify::ReceiptEvidence;
 use serde::Serialize;
 
+use crate::access::{Only, Under};
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 use crate::ledger::{self, Ledger};
+use crate::segment::codec::receipt_json;
 use crate::segment::frame::{BatchFrame, Frame};
 use crate::table::commit::{LiveFile, TableSnapshot};
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
 use crate::table::lookup;
 use crate::work::Work;
-use crate::{held, query};
+use crate::{held, query, receipts};
 
 /// Openings that a busy service may spoil: each time it flushed what the view had just begun to read.
 const TRIES: usize = 20;
@@ -31,6 +36,7 @@ pub struct View {
     ledger: Ledger,
     tables: Vec<TableView>,
     statements: Vec<Statement>,
+    receipts: Vec<Receipt>,
     totals: Vec<(String, Count)>,
     work: Arc<Work>,
     key_ring: Option<PathBuf>,
@@ -38,6 +44,8 @@ pub struct View {
 
 /// One table: its sealed files and the rows that are in no file yet.
 pub(crate) struct TableView {
+    /// `PURPOSE/STREAM`.
+    pub(crate) name: String,
     /// Where it lies.
     pub(crate) path: TablePath,
     /// All columns, those of pending rows and `received_date` included.
@@ -68,6 +76,9 @@ pub struct HeldRow {
     pub purpose: String,
     /// Stream name.
     pub stream: String,
+    /// Which of the subject's ids it is under: it has one for each key generation.
+    #[serde(skip_serializing_if = "is_first")]
+    pub id: usize,
     /// Event name.
     pub event: String,
     /// Date of receipt, `YYYY-MM-DD`.
@@ -82,6 +93,8 @@ pub struct HeldRow {
     pub consent_seq: Option<i64>,
     /// Digest of the policy it was cleared under.
     pub policy: String,
+    /// Digest of the catalogue then.
+    pub catalogue: String,
     /// Field by field.
     pub fields: Vec<HeldField>,
     /// The row in its canonical encoding, base64url: what receipts hash.
@@ -162,9 +175,24 @@ impl View {
     /// # Errors
     /// If something cannot be read.
     pub async fn held(&self, value: &str) -> Result<Vec<HeldRow>, Error> {
+        self.held_by(&self.ids(value)?).await
+    }
+
+    /// The ids of the subject whom sources name `value`, one for each live key generation, newest first.
+    ///
+    /// # Errors
+    /// If the key ring cannot be read.
+    pub fn ids(&self, value: &str) -> Result<Vec<SubjectId>, Error> {
         let generations = self.key_ring()?.generations();
-        let subjects: Vec<_> = generations.iter().map(|keys| keys.subject_id(&keys.ledger_id(value))).collect();
-        self.held_by(&subjects).await
+        Ok(generations.iter().map(|keys| keys.subject_id(&keys.ledger_id(value))).collect())
+    }
+
+    /// The ledger id of the subject whom sources name `value`.
+    ///
+    /// # Errors
+    /// If the key ring cannot be read.
+    pub fn ledger_id(&self, value: &str) -> Result<LedgerId, Error> {
+        Ok(self.key_ring()?.keys().ledger_id(value))
     }
 
     /// Everything held about subjects by their ids: those of subjects that sign are hashes of their keys.
@@ -172,12 +200,32 @@ impl View {
     /// # Errors
     /// If something cannot be read.
     pub async fn held_by(&self, subjects: &[SubjectId]) -> Result<Vec<HeldRow>, Error> {
-        let mut outcome = held::rows(&self.tables, &self.ledger, subjects, &self.work).await;
+        let mut outcome = held::rows(&self.tables, &self.ledger, subjects, None, &self.work).await;
         for _ in 0..TRIES {
             let Some(again) = self.again(&outcome).await? else { break };
-            outcome = held::rows(&again.tables, &again.ledger, subjects, &again.work).await;
+            outcome = held::rows(&again.tables, &again.ledger, subjects, None, &again.work).await;
         }
         outcome
+    }
+
+    /// The same, without reading files that are known to have nothing.
+    pub(crate) async fn held_in(&self, subjects: &[SubjectId], only: &Only) -> Result<Vec<HeldRow>, Error> {
+        held::rows(&self.tables, &self.ledger, subjects, Some(only), &self.work).await
+    }
+
+    /// Table and path of every live file, as the log names them.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<(&str, &str)> {
+        let files = self.tables.iter().flat_map(|table| table.files.iter().map(move |file| (table, file)));
+        files.map(|(table, file)| (table.name.as_str(), file.path.as_str())).collect()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.data
+    }
+
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// The subject's statements, oldest first.
@@ -269,6 +317,53 @@ impl View {
         Ok(self.tables.iter().zip(sealed).map(counted).collect())
     }
 
+    /// A policy or catalogue that was ever in force, by its digest in hex.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn document(&self, digest: &str) -> Result<Option<String>, Error> {
+        self.ledger.document(digest).await
+    }
+
+    /// What opens the small cells of every closed epoch: for auditors.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn opened_epochs(&self, last: u64) -> Result<Vec<Opened>, Error> {
+        let mut opened = Vec::new();
+        for epoch in self.ledger.closed_epochs(0).await?.iter().filter(|epoch| epoch.number <= last) {
+            opened.push(self.ledger.opened(epoch).await?);
+        }
+        Ok(opened)
+    }
+
+    /// Keys that sign the log of this origin, newest first, as verifier keys.
+    ///
+    /// # Errors
+    /// If the key ring cannot be read, or has none.
+    pub fn log_keys(&self, origin: &str) -> Result<Vec<String>, Error> {
+        let signers = self.key_ring()?.log_signers(origin)?;
+        Ok(signers.iter().map(|signer| signer.verifier().to_string()).collect())
+    }
+
+    /// Every receipt of a subject that signs, signed anew, with its place in the totals of a log.
+    ///
+    /// # Errors
+    /// If the ledger or the key ring cannot be read.
+    pub async fn receipts(&self, ledger_id: &LedgerId, under: Option<&Under>) -> Result<Vec<ReceiptEvidence>, Error> {
+        let mut found = self.ledger.receipts(ledger_id, 1, i32::MAX as usize).await?;
+        let subject = candor_policy::hex::encode(ledger_id.as_bytes());
+        found.extend(self.receipts.iter().filter(|receipt| receipt.subject == subject).cloned());
+        found.sort_by_key(|receipt| receipt.batch);
+        found.dedup_by_key(|receipt| receipt.batch);
+        let Some(key) = self.key_ring()?.receipts() else { return Ok(Vec::new()) };
+        let places = self.ledger.receipt_places(ledger_id, &found, under.map_or(0, Under::totals_epoch)).await?;
+        let jsons: Vec<String> = found.iter().map(receipt_json).collect::<Result<_, _>>()?;
+        let proofs = receipts::sign(&key, jsons.iter().map(String::as_str));
+        let given = found.into_iter().zip(proofs).zip(places);
+        Ok(given.map(|((receipt, proof), totals)| ReceiptEvidence { receipt, proof, totals }).collect())
+    }
+
     /// Runs a read-only SQL query over all tables (`purpose."stream"`), pending rows included. A table that the
     /// documents in force declare is there before its first row.
     ///
@@ -337,6 +432,7 @@ impl View {
             ledger: ledger.clone(),
             totals: overlaid(&totals, &frames, released),
             statements: frames.iter().filter_map(statement).cloned().collect(),
+            receipts: frames.iter().filter_map(batch).filter_map(|frame| frame.receipt.as_deref().cloned()).collect(),
             tables: tables(data, snapshots, &frames)?,
             work: Arc::default(),
             key_ring: None,
@@ -366,6 +462,11 @@ impl std::fmt::Debug for HeldField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HeldField({})", self.column)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+const fn is_first(id: &usize) -> bool {
+    *id == 0
 }
 
 /// What was named has never been a data folder.
@@ -409,8 +510,13 @@ fn overlaid(totals: &[(String, Count)], frames: &[Frame], released: u64) -> Vec<
 fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Frame]) -> Result<Vec<TableView>, Error> {
     let mut tables = BTreeMap::new();
     for (path, snapshot) in snapshots {
-        let view =
-            TableView { path: path.clone(), schema: snapshot.schema, files: snapshot.files, pending: Vec::new() };
+        let view = TableView {
+            name: path.name(),
+            path: path.clone(),
+            schema: snapshot.schema,
+            files: snapshot.files,
+            pending: Vec::new(),
+        };
         tables.insert(path, (snapshot.lsn, view));
     }
     for frame in frames.iter().filter_map(batch) {
@@ -419,7 +525,7 @@ fn tables(data: &Path, snapshots: Vec<(TablePath, TableSnapshot)>, frames: &[Fra
             let rows = as_in_files(&path, &rows.rows, frame.number_for(&rows.purpose))?;
             let (lsn, view) = tables.entry(path.clone()).or_insert_with(|| {
                 let schema = Arc::new(layout::table_schema(&rows.schema()));
-                (0, TableView { path, schema, files: Vec::new(), pending: Vec::new() })
+                (0, TableView { name: path.name(), path, schema, files: Vec::new(), pending: Vec::new() })
             });
             if frame.lsn > *lsn {
                 view.push(frame, rows)?;

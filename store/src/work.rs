@@ -11,12 +11,13 @@ pub struct Work {
 
 impl Work {
     /// A piece of work begins; `of` is 0 where nobody knows how many steps it has.
-    pub(crate) fn begin(&self, of: u64) {
+    pub fn begin(&self, of: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.of.store(of, Ordering::Relaxed);
     }
 
-    pub(crate) fn advance(&self, steps: u64) {
+    /// So many more of them are done.
+    pub fn advance(&self, steps: u64) {
         self.done.fetch_add(steps, Ordering::Relaxed);
     }
 

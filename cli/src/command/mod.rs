@@ -44,7 +44,11 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Agent(command) => agent::run(command, settings).await,
         Command::Audit(Audit::Show(args)) => audit::show(args, settings).await,
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
+        Command::Audit(Audit::Totals { check: true, .. }) => audit::check_totals(settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
+        Command::Audit(Audit::Export(args)) => audit::export(args, settings).await,
+        Command::Audit(Audit::Verify(args)) => audit::verify(args, settings).await,
+        Command::Audit(Audit::Sign(args)) => audit::sign(args, settings).await,
         Command::Store(command) => store::run(command, settings).await,
         Command::Audit(Audit::Log(command)) => audit::log::run(command, settings).await,
         Command::Key(command) => key::run(command, settings).await,
@@ -77,13 +81,22 @@ impl Command {
                 .path("data", args.data.as_deref())
                 .service(&args.service),
             Self::Consent(Consent::Show { data, .. } | Consent::History { data, .. })
-            | Self::Audit(Audit::Query { data, .. } | Audit::Totals { data }) => {
+            | Self::Audit(Audit::Query { data, .. } | Audit::Totals { data, .. }) => {
                 flags.path("data", data.data.as_deref())
             }
             Self::Audit(Audit::Show(args)) => flags
                 .path("data", args.data.data.as_deref())
                 .path("identity", args.identity.as_deref())
                 .service(&args.service),
+            Self::Audit(Audit::Export(args)) => flags
+                .path("data", args.data.data.as_deref())
+                .path("identity", args.about.identity.as_deref())
+                .service(&args.service),
+            Self::Audit(Audit::Verify(args)) => flags
+                .path("data", args.data.data.as_deref())
+                .path("identity", args.about.identity.as_deref())
+                .service(&args.service),
+            Self::Audit(Audit::Sign(args)) => flags.path("data", args.data.data.as_deref()),
             Self::Audit(Audit::Log(command)) => {
                 let Some(log) = command.log() else { return flags };
                 flags.path("data", log.data.data.as_deref()).address(&log.address)

@@ -21,3 +21,4 @@ pub mod statement;
 pub mod succession;
 pub mod sum_tree;
 pub mod totals;
+pub mod verify;

@@ -202,11 +202,20 @@ pub fn path(leaves: &[Node], index: usize) -> Result<Option<SumPath>, TooMuch> {
     if index >= leaves.len() {
         return Ok(None);
     }
+    Ok(paths(leaves, &[index])?.pop())
+}
+
+/// The paths of several leaves, in the order of `indices`, each below the number of leaves; the tree is made once.
+///
+/// # Errors
+/// [`TooMuch`].
+pub fn paths(leaves: &[Node], indices: &[usize]) -> Result<Vec<SumPath>, TooMuch> {
     let levels = levels(leaves)?;
     // The last of an odd number has nobody beside it and moves up as it is.
     let beside =
-        levels.iter().enumerate().filter_map(|(height, level)| level.get((index >> height) ^ 1).cloned()).collect();
-    Ok(Some(SumPath { index: index as u64, size: leaves.len() as u64, beside }))
+        |index: usize| levels.iter().enumerate().filter_map(move |(at, level)| level.get((index >> at) ^ 1).cloned());
+    let size = leaves.len() as u64;
+    Ok(indices.iter().map(|index| SumPath { index: *index as u64, size, beside: beside(*index).collect() }).collect())
 }
 
 impl SumPath {

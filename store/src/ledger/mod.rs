@@ -7,6 +7,7 @@ mod epochs;
 pub(crate) mod jobs;
 mod migrations;
 mod numbered;
+mod places;
 mod sqlite;
 
 use candor_policy::counts::Count;

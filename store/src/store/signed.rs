@@ -8,6 +8,7 @@ use candor_policy::subject::LedgerId;
 use candor_wire::identity::{PublicKey, SubjectKey};
 use candor_wire::receipt::{Receipt, SignedReceipt};
 use candor_wire::statement::{SignedStatement, Statement};
+use candor_wire::verify::InEpoch;
 
 use super::encode::{Identity, Ready, encode};
 use super::{Offered, Store};
@@ -95,6 +96,20 @@ impl Store {
         let jsons: Vec<String> = found.iter().map(receipt_json).collect::<Result<_, _>>()?;
         let proofs = receipts::sign(&key, jsons.iter().map(String::as_str));
         Ok(found.into_iter().zip(proofs).map(|(receipt, proof)| SignedReceipt { receipt, proof }).collect())
+    }
+
+    /// Where receipts of a subject are in the logged totals, in their order; none for one whose epoch is not logged yet.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn receipt_places(
+        &self,
+        subject: &LedgerId,
+        receipts: &[SignedReceipt],
+    ) -> Result<Vec<Option<InEpoch>>, Error> {
+        let last = self.log().look(candor_wire::log::live::LiveFiles::totals_epoch).unwrap_or(0);
+        let receipts: Vec<Receipt> = receipts.iter().map(|signed| signed.receipt.clone()).collect();
+        self.ledger.receipt_places(subject, &receipts, last).await
     }
 
     /// The numbers that were seen of a subject.

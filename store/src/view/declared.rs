@@ -20,7 +20,7 @@ impl View {
             let path = TablePath::new(&self.data, &table.purpose_name, &table.stream_name)?;
             if !self.tables.iter().any(|known| known.path == path) {
                 let schema = Arc::new(layout::table_schema(&layout::file_schema(&table.schema)));
-                declared.push(TableView { path, schema, files: Vec::new(), pending: Vec::new() });
+                declared.push(TableView { name: path.name(), path, schema, files: Vec::new(), pending: Vec::new() });
             }
         }
         Ok(declared)

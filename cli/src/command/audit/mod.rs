@@ -1,7 +1,13 @@
 //! `candor audit`: what is held, why, and an account of what is not.
 
+mod ask;
+mod bundle;
+mod gathered;
 pub(super) mod log;
 mod own;
+mod rows;
+mod verify;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,6 +24,9 @@ use crate::progress::Progress;
 use crate::render::{Format, Report, Width, cell_text, counted, grid};
 use crate::service;
 use crate::settings::Settings;
+
+pub(crate) use verify::{export, verify};
+pub(crate) use whole::{sign, totals as check_totals};
 
 /// Everything that is held about a subject: a row a stored value.
 pub(crate) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {

@@ -133,6 +133,12 @@ impl VerifierKey {
         self.algorithm
     }
 
+    /// Whether its holder signed a message that is no note.
+    #[must_use]
+    pub fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.algorithm == Algorithm::Ed25519 && self.key.verify(message, signature)
+    }
+
     /// First four bytes of SHA-256(name ‖ `\n` ‖ algorithm ‖ key).
     #[must_use]
     pub fn id(&self) -> [u8; 4] {

@@ -1,0 +1,252 @@
+//! Gathering what a service, or a data folder, says of a subject, and the log that it says it under.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use candor_agent::client::Client;
+use candor_agent::error::Error;
+use candor_agent::evidence::gather;
+use candor_agent::identity::Identity;
+use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
+use candor_policy::hex;
+use candor_policy::subject::{LedgerId, SubjectId};
+use candor_store::access::{self, Held, Under};
+use candor_store::clock::Clock as _;
+use candor_store::view::View;
+use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::note::Note;
+use candor_wire::log::tile::{Tile, What, entries_of_bytes};
+use candor_wire::merkle::Hash;
+use candor_wire::signature;
+use candor_wire::statement::Statement;
+use candor_wire::verify::{Batches, ReceiptEvidence};
+use http::{HeaderValue, Request};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::gathered::{Gathered, Told, documents_of, lines_of, to_lines};
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::service;
+use crate::settings::Settings;
+
+/// Most bytes of an answer: one about a subject, or a bundle of 256 entries.
+const ANSWER_BYTES: usize = 256 << 20;
+/// How often a folder is read anew that changes meanwhile.
+const TRIES: u32 = 5;
+/// Epochs that nothing is known of, until no more are looked for.
+const UNKNOWN_EPOCHS: u32 = candor_agent::held::UNKNOWN_EPOCHS;
+
+/// Whom to ask about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whom<'a> {
+    /// The holder of an identity.
+    Holder(&'a Identity),
+    /// A subject as its source names it.
+    Named(&'a str),
+    /// Nobody: the log alone.
+    Nobody,
+}
+
+/// What `GET /v1/keys` answers.
+#[derive(Deserialize)]
+struct Keys {
+    #[serde(default)]
+    log: Vec<LogKey>,
+}
+
+#[derive(Deserialize)]
+struct LogKey {
+    vkey: String,
+}
+
+/// Asks a service.
+pub(super) async fn service(whom: Whom<'_>, settings: &Settings, progress: &Progress) -> Result<Gathered, Failure> {
+    let mut client = service::public(settings)?.answer_bytes(ANSWER_BYTES);
+    let keys = client.get("/v1/keys").await?.success()?;
+    let keys: Keys = serde_json::from_slice(&keys.body).map_err(|_| Error::Answer("keys"))?;
+    let mut gathered = Gathered {
+        asked_at: candor_store::clock::SystemClock.now(),
+        log: keys.log.into_iter().map(|key| key.vkey).collect(),
+        ..Gathered::default()
+    };
+    progress.next("asking about the subject");
+    match whom {
+        Whom::Holder(identity) => {
+            let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+            for told in gather(identity, clock, random, &mut client, |_| {}).await? {
+                gathered.subjects.push(Told {
+                    name: told.epoch.to_string(),
+                    epoch: Some(told.epoch),
+                    key: Some(identity.public(told.epoch)?),
+                    answer: told.answer.to_vec(),
+                    receipts: to_lines(&told.receipts).map_err(unwritable)?,
+                    kept: None,
+                });
+            }
+        }
+        Whom::Named(value) => gathered.subjects.push(of_operator(value, settings).await?),
+        Whom::Nobody => {}
+    }
+    progress.next("reading the log");
+    // After the answers: their checkpoints are not younger than this one.
+    let (note, entries) = log(&mut client).await?;
+    for (is_catalogue, digest) in documents_of(&entries) {
+        let path = if is_catalogue { "/v1/catalogue" } else { "/v1/policy" };
+        let answer = client.get(&format!("{path}?digest={}", hex::encode(&digest))).await?;
+        // One that the service does not hand out leaves a line unchecked, and no more.
+        if answer.status.is_success() {
+            gathered.documents.insert(digest, answer.body.to_vec());
+        }
+    }
+    (gathered.checkpoint, gathered.entries) = (Some(note), Some(entries));
+    Ok(gathered)
+}
+
+async fn of_operator(value: &str, settings: &Settings) -> Result<Told, Failure> {
+    let mut client = service::client(settings)?.answer_bytes(ANSWER_BYTES);
+    let mut value = HeaderValue::from_bytes(value.as_bytes())
+        .map_err(|_| Failure::usage("the subject fits no header").mend("ask with --data, beside the service"))?;
+    value.set_sensitive(true);
+    let request =
+        Request::get(format!("{}/v1/subject", client.base())).header(&signature::SUBJECT, value).body(Bytes::new());
+    let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
+    let answer = service::answer(client.exchange(request).await?)?.to_vec();
+    Ok(Told { name: "0".to_owned(), epoch: None, key: None, answer, receipts: Vec::new(), kept: None })
+}
+
+/// The newest checkpoint and the entries under it.
+async fn log(client: &mut Client) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
+    let no_log = || Failure::from(Error::Answer("the log of C2SP's tlog-tiles"));
+    let note = client.get("/log/checkpoint").await?.success()?.body.to_vec();
+    let size = size_of(&note).ok_or_else(no_log)?;
+    let mut entries: Vec<Vec<u8>> = Vec::new();
+    while let Some(tile) = Tile::of(What::Entries, entries.len() as u64, size) {
+        let bundle = client.get(&format!("/log/{tile}")).await?.success()?;
+        let read = entries_of_bytes(&bundle.body, tile.width()).ok_or_else(no_log)?;
+        entries.extend(read.into_iter().map(<[u8]>::to_vec));
+    }
+    Ok((note, entries))
+}
+
+fn size_of(note: &[u8]) -> Option<u64> {
+    Checkpoint::parse(Note::parse(note).ok()?.text()).ok().map(|checkpoint| checkpoint.size)
+}
+
+/// Reads a data folder, beside a service or without one.
+pub(super) async fn folder(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {
+    for _ in 1..TRIES {
+        match folder_once(whom, settings, progress).await {
+            // Files were replaced while they were read.
+            Err(failure) if failure.exit == Exit::Failed => {}
+            other => return other,
+        }
+    }
+    folder_once(whom, settings, progress).await
+}
+
+async fn folder_once(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {
+    let data = settings.data.as_path();
+    let (view, under) = access::open(data, || Under::of_folder(data)).await?;
+    let view = view.with_key_ring(settings.store.key_ring.as_deref());
+    progress.watch(view.work(), "files");
+    let mut gathered = Gathered { asked_at: candor_store::clock::SystemClock.now(), ..Gathered::default() };
+    match whom {
+        Whom::Holder(identity) => gathered.subjects = of_holder(identity, &view, under.as_ref()).await?,
+        Whom::Named(value) => {
+            let (ledger, ids) = (view.ledger_id(value)?, view.ids(value)?);
+            let held = view.proved(under.as_ref(), &ledger, &ids).await?;
+            let statements = view.history_of(&ledger).await?;
+            let answer = answer(&ledger, &ids, &statements, None, &held)?;
+            let (name, receipts) = ("0".to_owned(), Vec::new());
+            gathered.subjects.push(Told { name, epoch: None, key: None, answer, receipts, kept: None });
+        }
+        Whom::Nobody => {}
+    }
+    if let Some((note, entries)) = access::entries(data)? {
+        gathered.documents = documents(&view, &entries).await?;
+        // Whoever has the ring knows the keys of the log; others say which it is.
+        let origin = Note::parse(&note).ok().and_then(|note| Some(Checkpoint::parse(note.text()).ok()?.origin));
+        gathered.log = origin.and_then(|origin| view.log_keys(&origin).ok()).unwrap_or_default();
+        (gathered.checkpoint, gathered.entries) = (Some(note), Some(entries));
+    }
+    Ok(gathered)
+}
+
+/// Every document that a log names and the ledger has.
+pub(super) async fn documents(view: &View, entries: &[Vec<u8>]) -> Result<BTreeMap<Hash, Vec<u8>>, Failure> {
+    let mut documents = BTreeMap::new();
+    for (_, digest) in documents_of(entries) {
+        if let Some(text) = view.document(&hex::encode(&digest)).await? {
+            documents.insert(digest, text.into_bytes());
+        }
+    }
+    Ok(documents)
+}
+
+async fn of_holder(identity: &Identity, view: &View, under: Option<&Under>) -> Result<Vec<Told>, Failure> {
+    let (mut told, mut unknown) = (Vec::new(), 0);
+    for epoch in 0.. {
+        let key = identity.public(epoch)?;
+        let subject = key.subject_id();
+        let ledger = LedgerId::of_certified(&subject);
+        let statements = view.history_of(&ledger).await?;
+        let held = view.proved(under, &ledger, &[subject]).await?;
+        unknown = if statements.is_empty() && held.rows.is_empty() { unknown + 1 } else { 0 };
+        if unknown == UNKNOWN_EPOCHS {
+            break;
+        }
+        if unknown == 0 {
+            let receipts = view.receipts(&ledger, under).await?;
+            let answer = answer(&ledger, &[], &statements, Some(&batches(&receipts)), &held)?;
+            let receipts = to_lines(&receipts).map_err(unwritable)?;
+            let (name, epoch, key) = (epoch.to_string(), Some(epoch), Some(key));
+            told.push(Told { name, epoch, key, answer, receipts, kept: None });
+        }
+    }
+    Ok(told)
+}
+
+/// Numbers as the receipts have them.
+fn batches(receipts: &[ReceiptEvidence]) -> Batches {
+    let next = receipts.iter().map(|given| given.receipt.batch + 1).max().unwrap_or(1);
+    let has = |number: &u64| receipts.binary_search_by_key(number, |given| given.receipt.batch).is_ok();
+    Batches { next, missing: (1..next).filter(|number| !has(number)).collect() }
+}
+
+/// The same that a service would answer.
+fn answer(
+    ledger: &LedgerId,
+    ids: &[SubjectId],
+    statements: &[Statement],
+    batches: Option<&Batches>,
+    held: &Held,
+) -> Result<Vec<u8>, Failure> {
+    let ids: Vec<String> = ids.iter().map(|id| hex::encode(id.as_bytes())).collect();
+    let answer = json!({
+        "schema_version": 1, "subject": hex::encode(ledger.as_bytes()), "ids": ids,
+        "time": candor_store::clock::SystemClock.now(), "statements": statements, "consents": held.consents,
+        "batches": batches, "checkpoint": held.checkpoint, "files": held.files, "rows": held.rows,
+    });
+    serde_json::to_vec(&answer).map_err(unwritable)
+}
+
+/// Adds the receipts that a device kept: its journal, or what `agent receipts list` printed as JSON Lines.
+pub(super) fn add_kept(gathered: &mut Gathered, journal: &Path) -> Result<(), Failure> {
+    let failed = |why: String| Failure::new(Exit::CouldNotVerify, format!("{} {why}", journal.display()));
+    let bytes = std::fs::read(journal).map_err(|why| failed(format!("cannot be read: {why}")))?;
+    for told in &mut gathered.subjects {
+        if let Some(key) = &told.key {
+            let subject = hex::encode(key.subject_id().as_bytes());
+            told.kept = Some(lines_of(&bytes, &subject).map_err(|why| failed(format!("does not make sense: {why}")))?);
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn unwritable(why: serde_json::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("the answer cannot be written: {why}"))
+}

@@ -1,0 +1,219 @@
+//! `candor audit verify` and `candor audit export`: evidence from a bundle, a service or a data folder, checked and told line by line.
+
+use std::path::Path;
+
+use candor_agent::identity::Identity;
+use candor_wire::log::checkpoint::SignedCheckpoint;
+use candor_wire::log::note::VerifierKey;
+use candor_wire::verify::{self, Check, Line, Outcome, Verdict};
+use serde_json::json;
+
+use super::gathered::{Gathered, Known};
+use super::{ask, bundle, rows, whole};
+use crate::args::audit::{AboutArg, AuditExport, AuditVerify};
+use crate::exit::{Exit, Failure};
+use crate::kept::Kept;
+use crate::progress::Progress;
+use crate::render::{Report, Text, Tone, Width, counted, grid, printable};
+use crate::service;
+use crate::settings::Settings;
+
+/// Checks, and tells what came of it.
+pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Exit, Failure> {
+    if args.all {
+        let (lines, _) = whole::audit(&known(args), true, settings).await?;
+        return tell("audit.verify", &lines, settings);
+    }
+    let gathered = match &args.bundle {
+        Some(folder) => match bundle::read(folder) {
+            Ok(gathered) => gathered,
+            Err(_) if !folder.is_dir() => {
+                return Err(Failure::new(Exit::CouldNotVerify, format!("there is no bundle at {}", folder.display())));
+            }
+            Err(why) => return tell("audit.verify", &[broken(why)], settings),
+        },
+        None => unchecked(gather(&args.about, args.data.data.is_some(), settings).await)?,
+    };
+    let (is_bundle, note) = (args.bundle.is_some(), gathered.checkpoint.clone());
+    let mut gathered = gathered;
+    for path in &args.audit {
+        let failed = |why| Failure::new(Exit::CouldNotVerify, format!("{} cannot be read: {why}", path.display()));
+        gathered.audits.push(std::fs::read(path).map_err(failed)?);
+    }
+    let mut known = known(args);
+    let keys = if known.log.is_empty() { gathered.shown_keys() } else { known.log.clone() };
+    let kept = Kept::open()?;
+    known.kept = last(&kept, &keys)?;
+    let mut lines = Vec::new();
+    if is_bundle {
+        lines.push(whole_bundle());
+    }
+    match gathered.into_evidence(known) {
+        Ok(evidence) => lines.extend(verify::check(&evidence)),
+        Err(why) => lines.push(broken(why)),
+    }
+    if let (Some(note), true) = (&note, is_log_sound(&lines)) {
+        keep(&kept, note, &keys)?;
+    }
+    tell("audit.verify", &lines, settings)
+}
+
+/// Writes a bundle.
+pub(crate) async fn export(args: &AuditExport, settings: &Settings) -> Result<Exit, Failure> {
+    let gathered = gather(&args.about, args.data.data.is_some(), settings).await?;
+    let (rows, count) = rows::parquet(&gathered)?;
+    let manifest = bundle::write(&args.bundle, &gathered, rows)?;
+    let mut report = Report::new("audit.export").column("path", "file").column("sha256", "SHA-256");
+    for (path, digest) in &manifest.files {
+        report.row(vec![json!(path), json!(digest.to_string())]);
+    }
+    report.fact("bundle", args.bundle.display().to_string());
+    report.fact("digest", manifest.digest.to_string());
+    report.fact("held", count);
+    report.note(format!("{} of {}", counted(count, "row"), counted(gathered.subjects.len(), "subject")));
+    report.note(format!("`candor audit verify {}` checks it", args.bundle.display()));
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+/// What verdicts come to, for people and programs.
+pub(super) fn tell(kind: &'static str, lines: &[Line], settings: &Settings) -> Result<Exit, Failure> {
+    let mut report = Report::new(kind).column("verdict", "verdict").column("check", "what").column("about", "of what");
+    report = report.column("why", "how much, or why").column("assumption", "rests on");
+    for line in lines {
+        let assumption = json!(line.assumption);
+        report.row(vec![json!(line.verdict), json!(line.check), json!(line.about), json!(line.why), assumption]);
+    }
+    let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
+    let (outcome, exit) = match verify::outcome(lines) {
+        Outcome::Holds => ("holds", Exit::Done),
+        Outcome::Failed => ("failed", Exit::VerificationFailed),
+        Outcome::Unchecked => ("unchecked", Exit::CouldNotVerify),
+    };
+    report.fact("outcome", outcome);
+    let verdicts =
+        [Verdict::Proved, Verdict::ProvedIfRecomputed, Verdict::NotProvable, Verdict::Unchecked, Verdict::Failed];
+    let counts: Vec<String> = verdicts
+        .iter()
+        .filter(|verdict| count(**verdict) > 0)
+        .map(|verdict| format!("{} {}", count(*verdict), verdict.text()))
+        .collect();
+    report.text(for_people(lines));
+    report.note(match exit {
+        Exit::Done => format!("it holds: {}", counts.join(", ")),
+        Exit::VerificationFailed => format!("IT DOES NOT HOLD: {}", counts.join(", ")),
+        _ => format!("IT COULD NOT BE CHECKED: {}", counts.join(", ")),
+    });
+    report.print(&settings.answer)?;
+    Ok(exit)
+}
+
+/// Everything that the arguments name.
+async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Result<Gathered, Failure> {
+    let identity = settings.identity.as_deref().filter(|_| about.subject.is_none()).map(Identity::read).transpose()?;
+    let subject = about.subject.as_deref().map(|subject| service::or_stdin(subject, "subject")).transpose()?;
+    let whom = match (&identity, &subject) {
+        (Some(identity), _) => ask::Whom::Holder(identity),
+        (None, Some(subject)) => ask::Whom::Named(subject),
+        (None, None) => ask::Whom::Nobody,
+    };
+    let mut progress = Progress::start("asking for the keys of the log");
+    let mut gathered = if in_folder || settings.url.is_none() {
+        ask::folder(whom, settings, &mut progress).await?
+    } else {
+        ask::service(whom, settings, &progress).await?
+    };
+    if let Some(journal) = &about.receipts {
+        ask::add_kept(&mut gathered, journal)?;
+    }
+    Ok(gathered)
+}
+
+fn known(args: &AuditVerify) -> Known {
+    let (log, witnesses, auditors) = (args.vkey.clone(), args.witness.clone(), args.auditor.clone());
+    Known { log, witnesses, auditors, kept: None }
+}
+
+/// The largest checkpoint that was kept of a log, by any of its keys.
+pub(super) fn last(kept: &Kept, keys: &[VerifierKey]) -> Result<Option<Vec<u8>>, Failure> {
+    let mut newest: Option<SignedCheckpoint> = None;
+    for key in keys {
+        let other = kept.last(key)?;
+        newest = newest.into_iter().chain(other).max_by_key(|signed| signed.checkpoint.size);
+    }
+    Ok(newest.map(|signed| signed.note.to_string().into_bytes()))
+}
+
+/// Keeps a checkpoint that was checked, unless a larger one is kept.
+fn keep(kept: &Kept, note: &[u8], keys: &[VerifierKey]) -> Result<(), Failure> {
+    let Ok(signed) = SignedCheckpoint::open(note, keys, &[]) else { return Ok(()) };
+    let before = last(kept, keys)?.and_then(|note| SignedCheckpoint::open(&note, keys, &[]).ok());
+    if before.is_some_and(|before| before.checkpoint.size >= signed.checkpoint.size) {
+        return Ok(());
+    }
+    kept.keep(&signed)
+}
+
+/// Whoever asks and gets no answer must not take that for a good one.
+fn unchecked<T>(gathered: Result<T, Failure>) -> Result<T, Failure> {
+    gathered.map_err(|failure| match failure.exit {
+        Exit::Usage => failure,
+        _ => Failure { exit: Exit::CouldNotVerify, ..failure },
+    })
+}
+
+fn broken(why: String) -> Line {
+    Line { check: Check::Bundle, about: None, verdict: Verdict::Failed, assumption: None, why: Some(why) }
+}
+
+fn whole_bundle() -> Line {
+    Line { check: Check::Bundle, about: None, verdict: Verdict::Proved, assumption: None, why: None }
+}
+
+/// Whether a checkpoint is worth keeping: the log stands behind it, whatever else is wrong.
+fn is_log_sound(lines: &[Line]) -> bool {
+    let is = |check, verdict| lines.iter().any(|line| line.check == check && line.verdict == verdict);
+    is(Check::Entries, Verdict::Proved) && !is(Check::Kept, Verdict::Failed) && !is(Check::Rules, Verdict::Failed)
+}
+
+/// A line each, those of files and receipts that came to the same as one.
+fn for_people(lines: &[Line]) -> String {
+    let mut shown: Vec<(Line, usize)> = Vec::new();
+    for line in lines {
+        let is_grouped = matches!(line.check, Check::File | Check::Recomputed | Check::ReceiptRows);
+        let same = |(other, _): &&mut (Line, usize)| {
+            let of = |line: &Line| (line.check, line.verdict, line.assumption, line.why.clone());
+            of(other) == of(line)
+        };
+        match shown.iter_mut().find(same) {
+            Some((_, count)) if is_grouped && line.verdict < Verdict::Unchecked => *count += 1,
+            _ => shown.push((line.clone(), 1)),
+        }
+    }
+    let row = |(line, count): &(Line, usize)| {
+        let tone = match line.verdict {
+            Verdict::Proved | Verdict::ProvedIfRecomputed => Tone::Kept,
+            Verdict::NotProvable => Tone::Gone,
+            Verdict::Unchecked | Verdict::Failed => Tone::Changed,
+        };
+        let about = match count {
+            1 => line.about.clone().unwrap_or_default(),
+            n => format!("{n} of them"),
+        };
+        let why = [line.why.as_deref(), line.assumption.map(verify::Assumption::text)];
+        let why = why.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        vec![
+            Text::toned(line.verdict.text().to_owned(), tone),
+            Text::from(printable(line.check.text())),
+            Text::from(printable(&about)),
+            Text::from(printable(&why)),
+        ]
+    };
+    let titles = [("verdict", false), ("what", false), ("of what", false), ("how much, or why", false)];
+    grid(&titles, shown.iter().map(row).collect(), Width::Terminal)
+}
+
+/// Path as text, for messages.
+pub(super) fn named(path: &Path) -> String {
+    path.display().to_string()
+}

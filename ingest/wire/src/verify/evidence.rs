@@ -1,0 +1,84 @@
+//! What there is to check, and what is trusted beforehand.
+
+use std::collections::BTreeMap;
+
+use candor_policy::subject::SubjectId;
+
+use crate::identity::PublicKey;
+use crate::log::note::VerifierKey;
+use crate::merkle::Hash;
+use crate::receipt::SignedReceipt;
+use crate::statement::Statement;
+use crate::totals::Opened;
+
+use super::answer::{Answer, ReceiptEvidence};
+
+/// Everything that was gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// When it was asked for, by the clock of whoever asked, µs UTC.
+    pub asked_at: i64,
+    /// What is known beforehand.
+    pub trust: Trust,
+    /// The checkpoint, as a signed note.
+    pub checkpoint: Option<Vec<u8>>,
+    /// The entries of the log, as many as the checkpoint says.
+    pub entries: Option<Vec<Vec<u8>>>,
+    /// Policies and catalogues by the digest that they are asked for by.
+    pub documents: BTreeMap<Hash, Vec<u8>>,
+    /// What auditors signed, as JSON.
+    pub audits: Vec<Vec<u8>>,
+    /// What opens the small cells of epochs, for auditors.
+    pub opened: Vec<Opened>,
+    /// Whom it is about; nobody where the log alone is checked.
+    pub subjects: Vec<SubjectEvidence>,
+}
+
+/// What whoever checks knows beforehand.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Keys of the log; the first names it.
+    pub log: Vec<VerifierKey>,
+    /// Whether they are known from elsewhere than the service.
+    pub is_pinned: bool,
+    /// The checkpoint that was kept, as a note.
+    pub kept: Option<Vec<u8>>,
+    /// Keys of witnesses.
+    pub witnesses: Vec<VerifierKey>,
+    /// Keys of auditors.
+    pub auditors: Vec<VerifierKey>,
+    /// The key of receipts that a device keeps.
+    pub receipts: Option<PublicKey>,
+}
+
+/// What is said of one subject.
+#[derive(Clone, Debug)]
+pub struct SubjectEvidence {
+    /// Epoch of the device, where it is one that signs.
+    pub epoch: Option<u64>,
+    /// The subject's own key, where it signs: known from its identity.
+    pub key: Option<PublicKey>,
+    /// What the service answered.
+    pub answer: Answer,
+    /// Receipts as the service has them, or as the device kept them.
+    pub receipts: Vec<ReceiptEvidence>,
+    /// Receipts that the device kept; none where there is no device at hand.
+    pub kept_receipts: Option<Vec<SignedReceipt>>,
+    /// Statements that the device kept.
+    pub kept_statements: Option<Vec<Statement>>,
+}
+
+impl SubjectEvidence {
+    /// The ids that tables are derived from: the hash of its key, or what the service says they are.
+    pub(super) fn ids(&self) -> Vec<SubjectId> {
+        match &self.key {
+            Some(key) => vec![key.subject_id()],
+            None => self.answer.ids.iter().map(|id| SubjectId::from_bytes(id.0)).collect(),
+        }
+    }
+
+    /// What lines call it.
+    pub(super) fn name(&self) -> Option<String> {
+        self.epoch.map(|epoch| format!("epoch {epoch}"))
+    }
+}

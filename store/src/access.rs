@@ -1,0 +1,194 @@
+//! What a data folder has of a subject, with what shows that it is all: a proof for each live file of each table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use candor_policy::subject::{LedgerId, SubjectId};
+use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::entry::{Entry, Sealed};
+use candor_wire::log::live::LiveFiles;
+use candor_wire::log::note::Note;
+use candor_wire::log::tile::{Tile, WIDTH, What};
+use candor_wire::verify::{FileEvidence, StatementEvidence};
+
+use crate::error::{Error, Kind};
+use crate::log::{Log, LogFiles};
+use crate::sealed;
+use crate::view::{HeldRow, View, blocking};
+
+/// How often a view is opened again that does not fit the log: a file is in its table a moment before it is in the log.
+const TRIES: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// A log at one of its checkpoints.
+#[derive(Clone, Debug)]
+pub struct Under {
+    note: String,
+    live: Vec<(u64, Sealed)>,
+    totals_epoch: u64,
+    consents_epoch: u64,
+}
+
+/// What there is of a subject.
+#[derive(Debug)]
+pub struct Held {
+    /// Rows, sealed or pending.
+    pub rows: Vec<HeldRow>,
+    /// The checkpoint that the proofs are under, as a note; none where there is no log.
+    pub checkpoint: Option<String>,
+    /// A proof for each live file.
+    pub files: Vec<FileEvidence>,
+    /// Where its statements are in the log.
+    pub consents: Vec<StatementEvidence>,
+}
+
+/// A checkpoint as a note, and the entries under it.
+pub type NoteAndEntries = (Vec<u8>, Vec<Vec<u8>>);
+
+/// What is looked at in a file: table and path, by the number of the subject's id.
+pub(crate) type Present = BTreeSet<(String, String, usize)>;
+
+impl Under {
+    /// The log of a service as it is now.
+    #[must_use]
+    pub fn of(log: &Log) -> Self {
+        log.look_under(|checkpoint, files| Self::new(checkpoint.note.to_string(), files))
+    }
+
+    /// The log of a folder; none where there is none. Whoever reads it checks it: nothing of it is believed here.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of_folder(data: &Path) -> Result<Option<Self>, Error> {
+        let Some((note, entries)) = entries(data)? else { return Ok(None) };
+        let mut files = LiveFiles::default();
+        for bytes in &entries {
+            let entry = Entry::decode(bytes).map_err(|why| unreadable(&why))?;
+            files.apply(&entry).map_err(|why| unreadable(&why))?;
+        }
+        Ok(Some(Self::new(String::from_utf8(note).map_err(|why| unreadable(&why))?, &files)))
+    }
+
+    fn new(note: String, files: &LiveFiles) -> Self {
+        Self {
+            note,
+            live: files.live().map(|(entry, sealed)| (entry, sealed.clone())).collect(),
+            totals_epoch: files.totals_epoch().unwrap_or(0),
+            consents_epoch: files.consents_epoch().unwrap_or(0),
+        }
+    }
+
+    /// The newest epoch whose totals it has; 0 for none.
+    #[must_use]
+    pub const fn totals_epoch(&self) -> u64 {
+        self.totals_epoch
+    }
+
+    fn names(&self) -> BTreeSet<(&str, &str)> {
+        self.live.iter().map(|(_, sealed)| (sealed.table.as_str(), sealed.path.as_str())).collect()
+    }
+}
+
+/// The checkpoint of a folder's log, as a note, and the entries under it; none where there is no log.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn entries(data: &Path) -> Result<Option<NoteAndEntries>, Error> {
+    let files = LogFiles::of(data);
+    let Some(note) = files.checkpoint()? else { return Ok(None) };
+    let text = Note::parse(&note).map_err(|why| unreadable(&why))?;
+    let checkpoint = Checkpoint::parse(text.text()).map_err(|why| unreadable(&why))?;
+    let mut entries = Vec::new();
+    while let Some(bundle) = Tile::of(What::Entries, entries.len() as u64, checkpoint.size) {
+        entries.extend(files.bundle(&bundle)?);
+        if !bundle.is_full() || !(entries.len() as u64).is_multiple_of(WIDTH) {
+            break;
+        }
+    }
+    Ok(Some((note, entries)))
+}
+
+/// A view of a folder and the log that it fits: both tell of the same files, except where one is on its way from one to the other
+/// for longer than anybody waits.
+///
+/// # Errors
+/// If either cannot be read.
+pub async fn open(data: &Path, log: impl Fn() -> Result<Option<Under>, Error>) -> Result<(View, Option<Under>), Error> {
+    for _ in 1..TRIES {
+        let Some(under) = log()? else { return Ok((View::open(data).await?, None)) };
+        let view = View::open(data).await?;
+        if view.files() == under.names() {
+            return Ok((view, Some(under)));
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    let under = log()?;
+    Ok((View::open(data).await?, under))
+}
+
+impl View {
+    /// Everything that is held about a subject by its ids, with proofs under a log, and its statements' places there.
+    ///
+    /// # Errors
+    /// `Retry` if a file was replaced meanwhile; if something cannot be read.
+    pub async fn proved(&self, under: Option<&Under>, ledger: &LedgerId, ids: &[SubjectId]) -> Result<Held, Error> {
+        let Some(under) = under else {
+            let rows = self.held_by(ids).await?;
+            return Ok(Held { rows, checkpoint: None, files: Vec::new(), consents: Vec::new() });
+        };
+        let (data, live, ids_of) = (self.folder().to_path_buf(), under.live.clone(), ids.to_vec());
+        let (files, present) = blocking(move || prove_all(&data, &live, &ids_of)).await?;
+        let known = under.names().into_iter().map(|(table, path)| (table.to_owned(), path.to_owned())).collect();
+        let rows = self.held_in(ids, &Only { known, present }).await?;
+        let consents = self.ledger().statement_places(ledger, under.consents_epoch).await?;
+        Ok(Held { rows, checkpoint: Some(under.note.clone()), files, consents })
+    }
+}
+
+/// Files that need not be read for a subject: a proof shows that they have nothing of it.
+pub(crate) struct Only {
+    known: BTreeSet<(String, String)>,
+    present: Present,
+}
+
+impl Only {
+    pub(crate) fn has(&self, table: &str, path: &str, id: usize) -> bool {
+        let file = (table.to_owned(), path.to_owned());
+        !self.known.contains(&file) || self.present.contains(&(file.0, file.1, id))
+    }
+}
+
+fn prove_all(data: &Path, live: &[(u64, Sealed)], ids: &[SubjectId]) -> Result<(Vec<FileEvidence>, Present), Error> {
+    let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let (mut files, mut present) = (Vec::with_capacity(live.len() * ids.len()), Present::new());
+    for (entry, sealed) in live {
+        let Some((purpose, stream)) = sealed.table.split_once('/') else { continue };
+        let subjects =
+            names.entry(purpose).or_insert_with(|| ids.iter().map(|id| id.in_table(purpose).to_string()).collect());
+        for (id, subject) in subjects.iter().enumerate() {
+            let proof = sealed::prove(data, (purpose, stream), &sealed.path, &sealed.root.0, subject)?;
+            let mut blind = None;
+            if proof.is_present() {
+                present.insert((sealed.table.clone(), sealed.path.clone(), id));
+                let about = sealed::about(&path_of(data, sealed))?;
+                blind = Some(URL_SAFE_NO_PAD.encode(sealed::blind(&about, subject)));
+            }
+            files.push(FileEvidence { entry: *entry, id, proof: proof.to_text(), blind });
+        }
+    }
+    Ok((files, present))
+}
+
+/// Where the file of a `sealed` entry lies; the entry was read by [`Entry::decode`], so that its names lead nowhere else.
+#[must_use]
+pub fn path_of(data: &Path, sealed: &Sealed) -> PathBuf {
+    data.join("tables").join(&sealed.table).join(&sealed.path)
+}
+
+fn unreadable(why: &dyn std::fmt::Display) -> Error {
+    let mend = "restore the folder `log` from a backup";
+    Error::new(Kind::Data, "the log cannot be read", why, mend)
+}
