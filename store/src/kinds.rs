@@ -50,7 +50,6 @@ pub(crate) const RESTORING: &str = "restore.unfinished";
 
 impl Kind {
     /// The kind of a file by its path from the data folder.
-    #[expect(clippy::case_sensitive_file_extension_comparisons, reason = "they are names that we give")]
     pub(crate) fn of(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').collect();
         let name = parts.last()?;
