@@ -349,7 +349,7 @@ const DEEDS: [Deed; 11] = [
         std::fs::write(path, bytes).unwrap();
     }),
     ("a byte of an entry of the log", "log", |data| {
-        flip(&try_first(&data.join("log/tile/entries"), "").unwrap(), |_| 20)
+        flip(&try_first(&data.join("log/tile/entries"), "").unwrap(), |_| 20);
     }),
     ("a byte of the log's checkpoint", "log", |data| flip(&data.join("log/checkpoint"), |len| len - 20)),
     ("a file that nobody knows", "unknown", |data| std::fs::write(data.join("notes.txt"), b"x").unwrap()),

@@ -415,11 +415,11 @@ Examples:
     #[command(after_help = "\
 Examples:
   candor audit log follow --url http://127.0.0.1:4318
-  candor audit log follow --url https://telemetry.acme.example --key 'candor/acme-fleet+8e0f21c4+A...'
+  candor audit log follow --url https://telemetry.acme.example --key 'NAME+ID+KEY'
   candor audit log follow --data /tmp/candor --all
 
-The checkpoint that was seen last is kept for each key of a log. Exit code 4 if the log does not extend
-it, is not signed, or contradicts itself; 5 if it cannot be held against what was seen.")]
+The checkpoint that was seen last is kept for each key of a log. Exit code 4 if the log does not
+extend it, is not signed, or contradicts itself; 5 if it cannot be held against what was seen.")]
     Follow {
         /// Every entry from the first one on
         #[arg(long)]
@@ -427,15 +427,45 @@ it, is not signed, or contradicts itself; 5 if it cannot be held against what wa
         #[command(flatten)]
         log: LogArgs,
     },
+    /// Be a witness: cosign what extends the checkpoints that were cosigned before
+    #[command(after_help = "\
+Examples:
+  openssl rand -hex 32 > witness.key && chmod 600 witness.key
+  candor audit log witness --state seen --name witness.example/w1 --key witness.key \\
+    --listen 127.0.0.1:4400 --log 'NAME+ID+KEY'
+
+It takes POST /add-checkpoint as c2sp.org/tlog-witness says, over HTTP: put TLS in front of it.")]
+    Witness(Witness),
 }
 
 impl AuditLog {
-    /// Where its log is.
-    pub(crate) const fn log(&self) -> &LogArgs {
+    /// Where its log is; none for a witness, to whom logs come.
+    pub(crate) const fn log(&self) -> Option<&LogArgs> {
         match self {
-            Self::Show(log) | Self::Follow { log, .. } | Self::Entry { log, .. } => log,
+            Self::Show(log) | Self::Follow { log, .. } | Self::Entry { log, .. } => Some(log),
+            Self::Witness(_) => None,
         }
     }
+}
+
+/// `candor audit log witness`
+#[derive(Debug, Args)]
+pub(crate) struct Witness {
+    /// Folder for the checkpoints that it cosigned; a witness that lost it must get a new key
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: PathBuf,
+    /// Its name, such as `witness.example/w1`
+    #[arg(long)]
+    pub(crate) name: String,
+    /// File with the seed of its key: 64 hex digits, for its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Key of a log that it watches; as often as there are
+    #[arg(long, value_name = "VKEY", required = true)]
+    pub(crate) log: Vec<String>,
 }
 
 /// Where a log is, and who signs it.

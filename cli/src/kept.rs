@@ -29,6 +29,11 @@ impl Kept {
         Ok(Self { folder: base.join("candor").join("logs") })
     }
 
+    /// Another folder.
+    pub(crate) const fn in_folder(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// The checkpoint that was seen last of the log that a key signs.
     pub(crate) fn last(&self, key: &VerifierKey) -> Result<Option<SignedCheckpoint>, Failure> {
         let path = self.path(key);

@@ -32,6 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// How often requests beyond the horizon are forgotten, in µs: it walks over all of them.
 const FORGET_EVERY: i64 = 3_600_000_000;
 
+/// How often it is looked whether a backup is through.
+const LOOK_AT_BACKUP: Duration = Duration::from_millis(50);
+
 /// State of the thread.
 #[derive(Debug)]
 pub(crate) struct Flusher {
@@ -61,7 +64,10 @@ impl Flusher {
             let _turn = shared.turn.take_after_others();
             match next {
                 Next::Stop => return,
-                Next::Errand(errand) => self.guarded_errand(errand),
+                Next::Errand(errand) => {
+                    self.wait_for_backup();
+                    self.guarded_errand(errand);
+                }
                 Next::Segment(segment) if self.take(&segment) => {
                     self.forget_old_repeats();
                     pause = None;
@@ -80,6 +86,13 @@ impl Flusher {
             Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
             // Segments still go into tables, and sealing is tried again with each.
             Err(error) => tracing::error!(%error, "files in tables are not in the log yet"),
+        }
+    }
+
+    /// A backup copies files that tables listed a moment ago: nobody removes one until it is through.
+    fn wait_for_backup(&self) {
+        while self.shared.is_copying.load(Ordering::Acquire) && self.flush_waiting() {
+            std::thread::sleep(LOOK_AT_BACKUP);
         }
     }
 

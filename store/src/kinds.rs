@@ -64,16 +64,21 @@ impl Kind {
             ["tombstones.jsonl"] => Some(Self::Tombstones),
             ["log", _, ..] => Some(Self::Log),
             ["leaves", _, ..] => Some(Self::Derived),
-            [segment::FOLDER, name] if name.ends_with(".segment") => Some(Self::Segment),
-            [segment::SET_ASIDE, name] if name.ends_with(".segment") => Some(Self::SetAside),
-            ["documents", name] if name.ends_with(".json") => Some(Self::Document),
+            [segment::FOLDER, name] if is(name, "segment") => Some(Self::Segment),
+            [segment::SET_ASIDE, name] if is(name, "segment") => Some(Self::SetAside),
+            ["documents", name] if is(name, "json") => Some(Self::Document),
             ["tables", _, _, "_delta_log", _] => Some(Self::DeltaLog),
-            ["tables", _, _, date, name] if date.starts_with("received_date=") && name.ends_with(".parquet") => {
+            ["tables", _, _, date, name] if date.starts_with("received_date=") && is(name, "parquet") => {
                 Some(Self::Parquet)
             }
             _ => None,
         }
     }
+}
+
+/// Whether a name has this extension.
+fn is(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|own| own == extension)
 }
 
 /// Every file of a data folder, in the order of their paths. What goes away meanwhile is passed over.

@@ -213,10 +213,12 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
         .map(|paths| serde_json::from_str(&paths).map_err(|_| damaged(&name, &"it does not say what it replaces")))
         .transpose()?;
     let table = file.table.name();
-    let replaces = before.iter().flatten().map(|path| {
-        log.look(|files| files.entry_of(&table, path))
-            .ok_or_else(|| damaged(&name, &"it replaces a file that was never sealed"))
-    });
+    let mut replaces: Vec<u64> = Vec::new();
+    for path in before.iter().flatten() {
+        let entry = log.look(|files| files.entry_of(&table, path));
+        replaces.push(entry.ok_or_else(|| damaged(&name, &"it replaces a file that was never sealed"))?);
+    }
+    replaces.sort_unstable();
     Ok(Sealed {
         path: file.path.clone(),
         file: digest,
@@ -227,7 +229,7 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
         received_date: text(metadata::RECEIVED_DATE)?,
         policy: hash(metadata::POLICY)?,
         catalogue: hash(metadata::CATALOGUE)?,
-        replaces: replaces.collect::<Result<_, _>>()?,
+        replaces,
         removed: before.is_some().then(|| number(metadata::REMOVED)).transpose()?,
         table,
     })

@@ -52,31 +52,31 @@ impl Drop for Taken<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::time::{Duration, Instant};
 
     use super::*;
 
     #[test]
     fn whoever_asks_again_and_again_lets_others_go_first() {
-        let (turn, stop) = (Arc::new(Turn::default()), Arc::new(AtomicBool::new(false)));
-        let (its, until) = (Arc::clone(&turn), Arc::clone(&stop));
-        let flusher = std::thread::spawn(move || {
-            let mut turns = 0;
-            while !until.load(Ordering::Relaxed) {
-                let _taken = its.take_after_others();
-                std::thread::sleep(Duration::from_millis(1));
-                turns += 1;
+        let (turn, turns, stop) = (Turn::default(), AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let _taken = turn.take_after_others();
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            while turns.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
             }
-            turns
+            let started = Instant::now();
+            for _ in 0..100 {
+                drop(turn.take());
+            }
+            assert!(started.elapsed() < Duration::from_secs(20));
+            stop.store(true, Ordering::Relaxed);
         });
-        let started = Instant::now();
-        for _ in 0..100 {
-            drop(turn.take());
-        }
-        assert!(started.elapsed() < Duration::from_secs(20));
-        stop.store(true, Ordering::Relaxed);
-        assert!(flusher.join().unwrap() > 0);
     }
 }

@@ -98,7 +98,7 @@ impl Command {
                 .service(&args.service),
             Self::Audit(Audit::Sign(args)) => flags.path("data", args.data.data.as_deref()),
             Self::Audit(Audit::Log(command)) => {
-                let log = command.log();
+                let Some(log) = command.log() else { return flags };
                 flags.path("data", log.data.data.as_deref()).address(&log.address)
             }
             Self::Agent(command) => command.flags(flags),

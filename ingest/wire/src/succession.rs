@@ -111,7 +111,7 @@ mod tests {
         }
         // Who holds the old key alone cannot speak for the new one.
         let late = Succession::announce(&old, &thief.public());
-        assert_eq!(followers(&new.public(), &[late.clone()]), []);
+        assert_eq!(followers(&new.public(), std::slice::from_ref(&late)), []);
         assert_eq!(followers(&old.public(), &[honest, late]), [new.public()]);
     }
 }

@@ -26,7 +26,7 @@ use crate::work::Work;
 /// What the tables of a folder hold.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    tables: usize,
+    count: usize,
     rows: u64,
     sealed: usize,
     problems: Vec<String>,
@@ -46,7 +46,7 @@ pub(super) fn check(data: &Path, sealed: &Sealed, busy: bool, work: &Work) -> Re
     for table in layout::list(data)? {
         match delta.read(&table) {
             Ok(Some(snapshot)) => {
-                found.tables += 1;
+                found.count += 1;
                 found.highest_lsn = found.highest_lsn.max(snapshot.lsn);
                 lists.push((table, snapshot.files));
             }
@@ -76,7 +76,7 @@ pub(super) fn check(data: &Path, sealed: &Sealed, busy: bool, work: &Work) -> Re
 impl Tables {
     pub(super) fn finding(&self) -> Finding {
         let (files, sealed) = (self.live.len(), self.sealed);
-        let found = format!("{} with {files} files ({sealed} sealed in the log) and {} rows", self.tables, self.rows);
+        let found = format!("{} with {files} files ({sealed} sealed in the log) and {} rows", self.count, self.rows);
         verdict("tables", found, &self.problems, RESTORE)
     }
 }

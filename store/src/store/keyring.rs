@@ -32,11 +32,11 @@ impl Store {
         let (ring, shared) = (Arc::clone(&self.ring), Arc::clone(&self.shared));
         let (named, now, log) = (self.named.clone(), self.shared.clock.now(), self.log());
         let (changed, keys) = blocking(move || {
+            // Backups copy the log, and take the same turn. It may take a while: nobody waits for the ring meanwhile.
+            let _turn = shared.turn.take();
             // Held through the write: two changes come one after the other.
             let mut ring = lock(&ring);
             let events = ring.change_kept(&shared.settings, &change, &named, now)?;
-            // The log is copied by backups, which take the same turn.
-            let _turn = shared.turn.take();
             log.set_signers(ring.log_signers(log.origin())?);
             record_key_events(&log, ring.history())?;
             shared.set_receipt_key(ring.receipts());

@@ -124,6 +124,8 @@ fn refuse_rollback(backup: &Path) -> Result<(), Failure> {
 fn checkpoint(path: &Path) -> Option<Checkpoint> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
-    file.take(MOST_BYTES as u64).read_to_end(&mut bytes).ok()?;
+    #[expect(clippy::disallowed_methods, reason = "capped by `take`")]
+    let read = file.take(MOST_BYTES as u64).read_to_end(&mut bytes);
+    read.ok()?;
     Checkpoint::parse(Note::parse(&bytes).ok()?.text()).ok()
 }

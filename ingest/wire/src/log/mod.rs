@@ -9,3 +9,4 @@ pub mod live;
 pub mod note;
 pub mod proof;
 pub mod tile;
+pub mod witness;

@@ -8,3 +8,4 @@ mod live;
 mod notes;
 mod proofs;
 mod tree;
+mod witness;

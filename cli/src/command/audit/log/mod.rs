@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::args::{AuditLog, LogArgs};
 use crate::exit::{Exit, Failure};
 use crate::log_source::OpenLog;
-use crate::render::{Report, Width, counted, grid};
+use crate::render::{Report, Width, grid};
 use crate::settings::Settings;
 
 mod says;
+mod witness;
 
 use says::says;
 
@@ -20,6 +21,7 @@ pub(crate) async fn run(command: &AuditLog, settings: &Settings) -> Result<Exit,
     match command {
         AuditLog::Show(args) => show(args, settings).await,
         AuditLog::Entry { number, log } => entry(*number, log, settings).await,
+        AuditLog::Witness(args) => witness::run(args).await,
         AuditLog::Follow { all, log } => follow(*all, log, settings).await,
     }
 }
@@ -105,7 +107,10 @@ fn value_of(entry: &Entry) -> Result<Value, Failure> {
 }
 
 fn size(log: &OpenLog) -> String {
-    counted(log.checkpoint.checkpoint.size as usize, "entry")
+    match log.checkpoint.checkpoint.size {
+        1 => "1 entry".to_owned(),
+        size => format!("{size} entries"),
+    }
 }
 
 fn seen(log: &OpenLog) -> String {
