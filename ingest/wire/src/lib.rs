@@ -7,6 +7,7 @@ pub mod glean;
 pub mod identified;
 pub mod identity;
 mod json;
+pub mod leaf;
 pub mod merkle;
 pub mod otlp;
 pub mod reason;

@@ -1,4 +1,6 @@
-//! Merkle trees as RFC 6962 hashes them (section 2.1): roots and inclusion paths of a few leaves.
+//! Merkle trees as RFC 6962 hashes them (section 2.1): roots, inclusion paths of a few leaves, and proofs of neighbours.
+
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
@@ -58,14 +60,55 @@ pub fn paths(leaves: &[Hash]) -> (Vec<Vec<Hash>>, Hash) {
             // The last of an odd number has nobody beside it and moves up as it is.
             path.extend(level.get((index >> height) ^ 1));
         }
-        let pairs = level.chunks(2).map(|pair| match pair {
-            [left, right] => node_hash(left, right),
-            alone => alone[0],
-        });
-        level = pairs.collect();
+        level = above(&level);
         height += 1;
     }
     (paths, level.first().copied().unwrap_or_else(|| root(&[])))
+}
+
+/// The nodes above those of a level: the last of an odd number moves up as it is.
+#[must_use]
+pub fn above(level: &[Hash]) -> Vec<Hash> {
+    let pairs = level.chunks(2).map(|pair| match pair {
+        [left, right] => node_hash(left, right),
+        alone => alone[0],
+    });
+    pairs.collect()
+}
+
+/// A tree that grows leaf by leaf and keeps no more than its edge.
+#[derive(Clone, Debug, Default)]
+pub struct Frontier {
+    size: u64,
+    /// Roots of the whole subtrees, the largest first.
+    peaks: Vec<Hash>,
+}
+
+impl Frontier {
+    /// Adds the hash of the next leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut hash = leaf;
+        for _ in 0..self.size.trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                hash = node_hash(&left, &hash);
+            }
+        }
+        self.peaks.push(hash);
+        self.size += 1;
+    }
+
+    /// How many leaves there are.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The root, as [`root`] has it.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        let tree = self.peaks.iter().rev().copied().reduce(|right, left| node_hash(&left, &right));
+        tree.unwrap_or_else(|| root(&[]))
+    }
 }
 
 /// The root that a path leads to from a leaf, or none if the path has another length than the place asks for
@@ -93,6 +136,62 @@ pub fn root_of_path(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Option<
         last >>= 1;
     }
     (last == 0).then_some(hash)
+}
+
+/// The subtrees, from left to right, whose hashes lead from the leaves of a range to the root of a tree with `size` leaves:
+/// what stands beside the range. For neighbours it is hardly more than the path of one leaf.
+#[must_use]
+pub fn beside(range: &Range<u64>, size: u64) -> Vec<Range<u64>> {
+    let mut found = Vec::new();
+    if size > 0 {
+        add_beside(range, 0..size, &mut found);
+    }
+    found
+}
+
+fn add_beside(range: &Range<u64>, tree: Range<u64>, found: &mut Vec<Range<u64>>) {
+    if tree.end <= range.start || range.end <= tree.start {
+        return found.push(tree);
+    }
+    if tree.end - tree.start > 1 {
+        let middle = middle(&tree);
+        add_beside(range, tree.start..middle, found);
+        add_beside(range, middle..tree.end, found);
+    }
+}
+
+/// The root that leaves from number `first` on lead to with the hashes of the subtrees [`beside`] them; none if there are more
+/// or fewer than it takes.
+#[must_use]
+pub fn root_of_range(first: u64, leaves: &[Hash], size: u64, beside: &[Hash]) -> Option<Hash> {
+    let range = first..first.checked_add(leaves.len() as u64).filter(|end| *end <= size && !leaves.is_empty())?;
+    let (mut leaves, mut beside) = (leaves.iter(), beside.iter());
+    let root = range_root(&range, 0..size, &mut leaves, &mut beside)?;
+    (leaves.len() == 0 && beside.len() == 0).then_some(root)
+}
+
+fn range_root<'a>(
+    range: &Range<u64>,
+    tree: Range<u64>,
+    leaves: &mut impl Iterator<Item = &'a Hash>,
+    beside: &mut impl Iterator<Item = &'a Hash>,
+) -> Option<Hash> {
+    if tree.end <= range.start || range.end <= tree.start {
+        return beside.next().copied();
+    }
+    if tree.end - tree.start == 1 {
+        return leaves.next().copied();
+    }
+    let middle = middle(&tree);
+    let left = range_root(range, tree.start..middle, leaves, beside)?;
+    let right = range_root(range, middle..tree.end, leaves, beside)?;
+    Some(node_hash(&left, &right))
+}
+
+/// Where a subtree of at least two leaves parts.
+const fn middle(tree: &Range<u64>) -> u64 {
+    // The largest power of two below the number of leaves.
+    tree.start + (1 << (tree.end - tree.start - 1).ilog2())
 }
 
 /// The largest power of two below `count`, which is at least 2.
@@ -139,6 +238,9 @@ mod tests {
             let leaves = &all[..size];
             let every: Vec<_> = (0..size).map(|index| path(leaves, index)).collect();
             assert_eq!(paths(leaves), (every, root(leaves)));
+            let mut frontier = Frontier::default();
+            leaves.iter().for_each(|leaf| frontier.push(*leaf));
+            assert_eq!((frontier.size(), frontier.root()), (size as u64, root(leaves)));
             for index in 0..size {
                 let path = path(leaves, index);
                 let lead = |index: usize, size: usize, path: &[Hash]| {
@@ -155,5 +257,36 @@ mod tests {
             }
             assert_eq!(root_of_path(leaves[0], size as u64, size as u64, &[]), None);
         }
+    }
+
+    #[test]
+    fn neighbours_lead_to_the_root_with_what_is_beside_them_and_nothing_else() {
+        let all: Vec<Hash> = (0_u8..33).map(|n| leaf_hash(&[n])).collect();
+        for size in 1..=all.len() {
+            let leaves = &all[..size];
+            for (first, count) in (0..size).flat_map(|first| [(first, 1), (first, 2)]).filter(|(f, c)| f + c <= size) {
+                let range = first as u64..(first + count) as u64;
+                let hashes: Vec<Hash> = beside(&range, size as u64)
+                    .into_iter()
+                    .map(|tree| root(&leaves[tree.start as usize..tree.end as usize]))
+                    .collect();
+                let lead = |first: usize, size: usize, hashes: &[Hash]| {
+                    root_of_range(first as u64, &leaves[first..first + count], size as u64, hashes)
+                };
+                assert_eq!(lead(first, size, &hashes), Some(root(leaves)), "{count} from {first} of {size}");
+                assert_eq!(lead(first, size, &[hashes.clone(), vec![[0; 32]]].concat()), None, "longer");
+                if !hashes.is_empty() {
+                    assert_eq!(lead(first, size, &hashes[1..]), None, "shorter");
+                }
+                for other in (0..=size - count).filter(|other| *other != first) {
+                    let moved = root_of_range(other as u64, &leaves[first..first + count], size as u64, &hashes);
+                    assert_ne!(moved, Some(root(leaves)), "{first} as {other} of {size}");
+                }
+            }
+            assert_eq!(root_of_range(0, &[], size as u64, &[root(leaves)]), None);
+            assert_eq!(root_of_range(size as u64, &leaves[..1], size as u64, &[root(leaves)]), None);
+            assert_eq!(root_of_range(u64::MAX, &leaves[..1], u64::MAX, &[]), None);
+        }
+        assert!(beside(&(0..2), u64::MAX).len() < 2 * MOST_PATH);
     }
 }

@@ -18,6 +18,10 @@ use sha2::{Digest, Sha256};
 
 use crate::merkle::Hash;
 
+mod content;
+
+pub use content::{BLOCK_ROWS, Content};
+
 /// Columns that are no part of a row's encoding: whose row it is, and a number that is given when it is appended.
 const LEFT_OUT: [&str; 3] = ["subject", "batch", RECEIVED_DATE];
 /// The date of receipt, which tables have as a partition.

@@ -1,0 +1,188 @@
+//! A file's leaves from its rows, as they are written or read.
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::ArrowError;
+use arrow_select::concat::concat_batches;
+
+use super::{Entry, Leaf, Secret, salted};
+use crate::merkle::Hash;
+use crate::row::{BLOCK_ROWS, Content, RowError};
+
+/// Whose rows they are.
+const SUBJECT: &str = "subject";
+
+/// What seals a file, or recomputes it: rows go in, in the order of the file, and of each subject its entry comes out with the
+/// hash of its leaf, ascending.
+pub struct Sealer<F> {
+    salt: Hash,
+    secret: Secret,
+    received_date: i32,
+    each: F,
+    /// The subject whose rows may still be coming.
+    open: Option<Open>,
+    /// Salted subject of the entry before.
+    last: Option<Hash>,
+    content: Vec<u8>,
+    sealed: Sealed,
+}
+
+/// What was sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// Rows.
+    pub rows: u64,
+    /// Subjects: leaves.
+    pub subjects: u64,
+}
+
+/// Why rows cannot be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// A row is nobody's.
+    #[error("a row has no subject")]
+    Subject,
+    /// Rows are not by ascending salted subject.
+    #[error("its rows are not in the order of their salted subjects")]
+    Order,
+    /// A column that no table has.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// Parts of a file that have not the same columns.
+    #[error(transparent)]
+    Columns(#[from] ArrowError),
+}
+
+/// A subject whose last rows were not seen yet.
+struct Open {
+    subject: String,
+    leaf: Leaf,
+    /// Rows that fill no block yet.
+    rest: Vec<RecordBatch>,
+}
+
+impl<F: FnMut(Entry, Hash)> Sealer<F> {
+    /// For a file with this salt and secret, of rows received on this day (since 1970-01-01).
+    pub fn new(salt: Hash, secret: &[u8; 32], received_date: i32, each: F) -> Self {
+        let (content, sealed) = (Vec::new(), Sealed::default());
+        Self { salt, secret: Secret::new(secret), received_date, each, open: None, last: None, content, sealed }
+    }
+
+    /// Takes the next rows.
+    ///
+    /// # Errors
+    /// If they cannot be part of a sealed file.
+    pub fn push(&mut self, rows: &RecordBatch) -> Result<(), SealError> {
+        let subjects = rows.column_by_name(SUBJECT).and_then(|column| column.as_string_opt::<i32>());
+        let subjects = subjects.filter(|subjects| subjects.null_count() == 0).ok_or(SealError::Subject)?;
+        let count = rows.num_rows();
+        self.sealed.rows += count as u64;
+        let mut start = self.go_on(subjects, rows)?;
+        if start == count {
+            return Ok(());
+        }
+        let columns = content(rows, self.received_date)?;
+        loop {
+            let end = run(subjects, start);
+            let mut leaf = self.begin(subjects.value(start))?;
+            if end == count {
+                let rest = vec![rows.slice(start, end - start)];
+                self.open = Some(Open { subject: subjects.value(start).to_owned(), leaf, rest });
+                return Ok(());
+            }
+            add_blocks(&mut leaf, &columns, start, end, &mut self.content);
+            self.give(leaf);
+            start = end;
+        }
+    }
+
+    /// The last subject's rows are all there.
+    ///
+    /// # Errors
+    /// If they cannot be part of a sealed file.
+    pub fn finish(mut self) -> Result<Sealed, SealError> {
+        self.close()?;
+        Ok(self.sealed)
+    }
+
+    /// Adds what rows begin with to the open subject, if it is that subject's; where the others begin.
+    fn go_on(&mut self, subjects: &StringArray, rows: &RecordBatch) -> Result<usize, SealError> {
+        let Some(open) = self.open.as_mut().filter(|_| !subjects.is_empty()) else { return Ok(0) };
+        let mut end = 0;
+        if subjects.value(0) == open.subject {
+            end = run(subjects, 0);
+            open.rest.push(rows.slice(0, end));
+        }
+        if end < subjects.len() {
+            self.close()?;
+        } else if open.rest.iter().map(RecordBatch::num_rows).sum::<usize>() >= BLOCK_ROWS {
+            let rest = concat_batches(&rows.schema(), &open.rest)?;
+            let full = rest.num_rows() / BLOCK_ROWS * BLOCK_ROWS;
+            add_blocks(&mut open.leaf, &content(&rest, self.received_date)?, 0, full, &mut self.content);
+            open.rest = vec![rest.slice(full, rest.num_rows() - full)];
+        }
+        Ok(end)
+    }
+
+    fn close(&mut self) -> Result<(), SealError> {
+        let Some(Open { mut leaf, rest, .. }) = self.open.take() else { return Ok(()) };
+        let Some(first) = rest.first() else { return Ok(()) };
+        let joined = if rest.len() == 1 { first.clone() } else { concat_batches(&first.schema(), &rest)? };
+        add_blocks(&mut leaf, &content(&joined, self.received_date)?, 0, joined.num_rows(), &mut self.content);
+        self.give(leaf);
+        Ok(())
+    }
+
+    fn begin(&mut self, subject: &str) -> Result<Leaf, SealError> {
+        let salted = salted(&self.salt, subject);
+        if self.last.is_some_and(|last| last >= salted) {
+            return Err(SealError::Order);
+        }
+        self.last = Some(salted);
+        Ok(Leaf::new(salted, &self.secret.blind(subject)))
+    }
+
+    fn give(&mut self, leaf: Leaf) {
+        let entry = leaf.finish();
+        self.sealed.subjects += 1;
+        (self.each)(entry, entry.hash());
+    }
+}
+
+impl<F> std::fmt::Debug for Sealer<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sealer").field("sealed", &self.sealed).finish_non_exhaustive()
+    }
+}
+
+/// The content of a subject's rows, in the order of the file: what a checker holds against a leaf.
+///
+/// # Errors
+/// If they cannot be part of a sealed file.
+pub fn content_of(rows: &RecordBatch, received_date: i32) -> Result<Vec<u8>, RowError> {
+    let (columns, mut all) = (content(rows, received_date)?, Vec::new());
+    for start in (0..rows.num_rows()).step_by(BLOCK_ROWS) {
+        columns.write_block(start..rows.num_rows().min(start + BLOCK_ROWS), &mut all);
+    }
+    Ok(all)
+}
+
+fn content(rows: &RecordBatch, received_date: i32) -> Result<Content<'_>, RowError> {
+    let schema = rows.schema_ref();
+    let columns = schema.fields().iter().zip(rows.columns());
+    Content::new(columns.map(|(field, values): (_, &ArrayRef)| (field.name().as_str(), values)), received_date)
+}
+
+fn add_blocks(leaf: &mut Leaf, columns: &Content<'_>, start: usize, end: usize, scratch: &mut Vec<u8>) {
+    for start in (start..end).step_by(BLOCK_ROWS) {
+        scratch.clear();
+        columns.write_block(start..end.min(start + BLOCK_ROWS), scratch);
+        leaf.update(scratch);
+    }
+}
+
+/// Where the subject of a row ends.
+fn run(subjects: &StringArray, start: usize) -> usize {
+    let subject = subjects.value(start);
+    (start + 1..subjects.len()).find(|row| subjects.value(*row) != subject).unwrap_or(subjects.len())
+}
