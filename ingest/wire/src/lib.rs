@@ -8,6 +8,7 @@ pub mod identified;
 pub mod identity;
 mod json;
 pub mod leaf;
+pub mod log;
 pub mod merkle;
 pub mod otlp;
 pub mod reason;
