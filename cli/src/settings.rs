@@ -15,8 +15,18 @@ use crate::render::{Format, Report, Target};
 /// Most bytes of a settings file that are read.
 const FILE_BYTES: u64 = 1 << 20;
 /// Settings that have no default.
-const WITHOUT_DEFAULT: [&str; 9] =
-    ["fleet", "url", "ca", "token_file", "identity", "grpc", "tls.certificate", "tls.key", "store.key_ring"];
+const WITHOUT_DEFAULT: [&str; 10] = [
+    "fleet",
+    "url",
+    "ca",
+    "token_file",
+    "identity",
+    "grpc",
+    "tls.certificate",
+    "tls.key",
+    "store.key_ring",
+    "store.log.origin",
+];
 /// Settings that belong to no crate below.
 const OWN: [&str; 8] = ["format", "fleet", "data", "url", "ca", "token_file", "state", "identity"];
 /// Settings that are paths: in a file they are relative to that file's folder.

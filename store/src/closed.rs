@@ -1,4 +1,5 @@
-//! Segments that are closed and wait to be written into tables, and who waits for that.
+//! Segments that are closed and wait to be written into tables, who waits for that, and what else the thread that
+//! writes tables is asked to do.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
+use crate::flusher::Flusher;
 use crate::shared::lock;
 use crate::store::FlushReport;
 
@@ -28,9 +30,25 @@ pub(crate) struct ClosedSegments {
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+/// Something to do on the one thread that writes tables.
+pub(crate) type Errand = Box<dyn FnOnce(&Flusher) + Send>;
+
+/// What the thread does next.
+pub(crate) enum Next {
+    /// Write this segment into tables; it stays in the list until [`ClosedSegments::done`].
+    Segment(ClosedSegment),
+    /// Do this.
+    Errand(Errand),
+    /// End: the store closes.
+    Stop,
+}
+
+#[derive(Default)]
 struct Inner {
     segments: VecDeque<ClosedSegment>,
+    errands: VecDeque<Errand>,
+    /// Whose turn it is where both wait: neither keeps the other from ever being done.
+    errand_next: bool,
     waiters: Vec<Waiter>,
     stopped: bool,
 }
@@ -70,25 +88,55 @@ impl ClosedSegments {
         self.changed.notify_all();
     }
 
-    /// The first segment, which stays in the list until [`Self::done`]; none when the store closes. After a failure,
-    /// waits for `pause` or until somebody asks for a flush.
-    pub(crate) fn next(&self, pause: Option<Duration>) -> Option<ClosedSegment> {
+    /// Has something done on the thread that writes tables. What it holds is dropped if the store closes first.
+    pub(crate) fn ask(&self, errand: Errand) {
         let mut inner = lock(&self.inner);
-        if let Some(pause) = pause
-            && inner.waiters.is_empty()
-            && !inner.stopped
-        {
+        if !inner.stopped {
+            inner.errands.push_back(errand);
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// The first segment, or an errand: in turns where both wait. After a failure, segments wait for `pause` or until
+    /// somebody asks for a flush.
+    pub(crate) fn next(&self, pause: Option<Duration>) -> Next {
+        let mut inner = lock(&self.inner);
+        if let Some(pause) = pause {
             inner = self
                 .changed
-                .wait_timeout_while(inner, pause, |inner| inner.waiters.is_empty() && !inner.stopped)
+                .wait_timeout_while(inner, pause, |inner| {
+                    inner.waiters.is_empty() && inner.errands.is_empty() && !inner.stopped
+                })
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let inner = self
+        let mut inner = self
             .changed
-            .wait_while(inner, |inner| inner.segments.is_empty() && !inner.stopped)
+            .wait_while(inner, |inner| inner.segments.is_empty() && inner.errands.is_empty() && !inner.stopped)
             .unwrap_or_else(PoisonError::into_inner);
-        if inner.stopped { None } else { inner.segments.front().cloned() }
+        if inner.stopped {
+            return Next::Stop;
+        }
+        if inner.errand_next || inner.segments.is_empty() {
+            inner.errand_next = false;
+            if let Some(errand) = inner.errands.pop_front() {
+                return Next::Errand(errand);
+            }
+        }
+        inner.errand_next = true;
+        inner.segments.front().cloned().map_or(Next::Stop, Next::Segment)
+    }
+
+    /// The first segment, if one waits and the store is open.
+    pub(crate) fn first(&self) -> Option<ClosedSegment> {
+        let inner = lock(&self.inner);
+        inner.segments.front().filter(|_| !inner.stopped).cloned()
+    }
+
+    /// Whether the store closes.
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.inner).stopped
     }
 
     /// The first segment is in tables and gone.
@@ -114,11 +162,20 @@ impl ClosedSegments {
     pub(crate) fn stop(&self) {
         let mut inner = lock(&self.inner);
         inner.stopped = true;
+        // Whoever waits for them is told by that.
+        let errands = std::mem::take(&mut inner.errands);
         for waiter in std::mem::take(&mut inner.waiters) {
             let _ = waiter.answer.send(Err(Error::closed()));
         }
         drop(inner);
+        drop(errands);
         self.changed.notify_all();
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Inner({} segments, {} errands)", self.segments.len(), self.errands.len())
     }
 }
 
@@ -150,6 +207,14 @@ mod tests {
         ClosedSegment { path: PathBuf::from("x"), last_lsn, rows: 1, opened: *START }
     }
 
+    fn next(closed: &ClosedSegments, pause: Option<Duration>) -> Option<ClosedSegment> {
+        match closed.next(pause) {
+            Next::Segment(segment) => Some(segment),
+            Next::Errand(_) => panic!("nobody asked for anything"),
+            Next::Stop => None,
+        }
+    }
+
     #[tokio::test]
     async fn a_waiter_is_told_the_sum_of_what_it_waited_for() {
         let closed = ClosedSegments::default();
@@ -162,10 +227,10 @@ mod tests {
         let (answer, mut told) = oneshot::channel();
         closed.wait_for(9, answer);
         let report = FlushReport { rows: 2, files: 1, segments: 1 };
-        assert_eq!(closed.next(None), Some(segment(4)));
+        assert_eq!(next(&closed, None), Some(segment(4)));
         closed.done(&report);
         assert!(told.try_recv().is_err());
-        assert_eq!(closed.next(None), Some(segment(9)));
+        assert_eq!(next(&closed, None), Some(segment(9)));
         closed.done(&report);
         assert_eq!(told.await.unwrap().unwrap(), FlushReport { rows: 4, files: 2, segments: 2 });
     }
@@ -178,8 +243,23 @@ mod tests {
         closed.wait_for(4, answer);
         closed.failed(&Error::new(Kind::Retry, "x", "y", "z"));
         assert_eq!(told.await.unwrap().unwrap_err().kind(), Kind::Retry);
-        assert_eq!(closed.next(Some(Duration::from_millis(1))), Some(segment(4)));
+        assert_eq!(next(&closed, Some(Duration::from_millis(1))), Some(segment(4)));
         closed.stop();
-        assert_eq!(closed.next(None), None);
+        assert_eq!(next(&closed, None), None);
+    }
+
+    #[test]
+    fn segments_and_errands_take_turns() {
+        let closed = ClosedSegments::default();
+        for lsn in 1..=2 {
+            closed.push(segment(lsn));
+            closed.ask(Box::new(|_| ()));
+        }
+        let is_errand = |closed: &ClosedSegments| matches!(closed.next(None), Next::Errand(_));
+        assert!(!is_errand(&closed));
+        assert!(is_errand(&closed));
+        assert!(!is_errand(&closed), "the segment was not done, and comes again");
+        assert!(is_errand(&closed));
+        assert!(!is_errand(&closed));
     }
 }

@@ -8,6 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use crate::error::{Error, Kind};
+use crate::sealing::Committed;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::store::FlushReport;
 use crate::table::engine::Delta;
@@ -21,22 +22,35 @@ use crate::table::parquet::{self, Group, WrittenFile};
 /// # Errors
 /// If a table cannot be written: call again with the same frames. The other tables are written all the same.
 pub fn write_tables(data: &Path, frames: &[Frame], up_to_lsn: u64) -> Result<FlushReport, Error> {
+    commit_tables(data, frames, up_to_lsn).map(|(report, _)| report)
+}
+
+/// The same, and which files were committed.
+///
+/// # Errors
+/// As [`write_tables`]; what was committed before it failed is found in the tables.
+pub(crate) fn commit_tables(
+    data: &Path,
+    frames: &[Frame],
+    up_to_lsn: u64,
+) -> Result<(FlushReport, Vec<Committed>), Error> {
     let delta = Delta::shared()?;
-    let mut report = FlushReport::default();
+    let (mut report, mut committed) = (FlushReport::default(), Vec::new());
     let mut first_error = None;
     for ((purpose, stream), pieces) in by_table(frames) {
-        let written =
-            TablePath::new(data, purpose, stream).and_then(|table| write_table(delta, &table, &pieces, up_to_lsn));
+        let written = TablePath::new(data, purpose, stream)
+            .and_then(|table| Ok((write_table(delta, &table, &pieces, up_to_lsn)?, table)));
         match written {
-            Ok(files) => {
+            Ok((files, table)) => {
                 report.rows += files.iter().map(|file| file.rows).sum::<u64>();
                 report.files += files.len() as u64;
+                committed.extend(files.into_iter().map(|file| Committed { table: table.clone(), path: file.path }));
             }
             Err(error) if error.kind() == Kind::Stop => return Err(error),
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    first_error.map_or(Ok(report), Err)
+    first_error.map_or(Ok((report, committed)), Err)
 }
 
 /// One file, sorted and written and in no commit: the stage that `benches/parquet.rs` measures. Its bytes.
@@ -47,7 +61,14 @@ pub fn write_tables(data: &Path, frames: &[Frame], up_to_lsn: u64) -> Result<Flu
 pub fn write_one_file(data: &Path, purpose: &str, stream: &str, rows: &RecordBatch) -> Result<u64, Error> {
     let table = TablePath::new(data, purpose, stream)?;
     let batches = vec![rows.clone()];
-    let group = Group { received_date: 0, policy: String::new(), catalogue: String::new(), batches };
+    let group = Group {
+        received_date: 0,
+        policy: String::new(),
+        catalogue: String::new(),
+        batches,
+        replaces: Vec::new(),
+        removed: 0,
+    };
     parquet::write(&table, &group).map(|file| file.size)
 }
 
@@ -170,7 +191,8 @@ fn group(table: &TablePath, pieces: &[Piece<'_>]) -> Result<Vec<Group>, Error> {
             continue;
         }
         let (policy, catalogue) = (piece.header.policy.clone(), piece.header.catalogue.clone());
-        groups.push((schema, Group { received_date, policy, catalogue, batches: vec![rows] }));
+        let batches = vec![rows];
+        groups.push((schema, Group { received_date, policy, catalogue, batches, replaces: Vec::new(), removed: 0 }));
     }
     Ok(groups.into_iter().map(|(_, group)| group).collect())
 }

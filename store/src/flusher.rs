@@ -11,11 +11,13 @@ use std::time::Duration;
 use candor_policy::hex;
 use tokio::runtime::Handle;
 
-use crate::closed::ClosedSegment;
+use crate::closed::{ClosedSegment, Errand, Next};
 use crate::error::{Error, Kind};
-use crate::flush::write_tables;
+use crate::flush::commit_tables;
 use crate::ledger::{Ledger, Release};
 use crate::load::{nonce_of, subject_of_receipt};
+use crate::rewrite::Seal;
+use crate::sealing::Sealer;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
 use crate::shared::{Gauges, Shared, end_process_after};
@@ -34,13 +36,14 @@ pub(crate) struct Flusher {
     shared: Arc<Shared>,
     ledger: Ledger,
     runtime: Handle,
+    sealer: Sealer,
     forgotten_at: i64,
 }
 
 impl Flusher {
-    pub(crate) fn new(shared: Arc<Shared>, ledger: Ledger, runtime: Handle) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, ledger: Ledger, runtime: Handle, sealer: Sealer) -> Self {
         let forgotten_at = shared.clock.now();
-        Self { shared, ledger, runtime, forgotten_at }
+        Self { shared, ledger, runtime, sealer, forgotten_at }
     }
 
     /// Works until the store is closed.
@@ -48,22 +51,81 @@ impl Flusher {
         // What the tables use may look for the runtime.
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
+        self.seal_what_is_there();
         let mut pause = None;
-        while let Some(segment) = self.shared.closed.next(pause) {
-            match self.guarded_flush(&segment) {
-                Ok(report) => {
-                    self.shared.closed.done(&report);
+        loop {
+            match self.shared.closed.next(pause) {
+                Next::Stop => return,
+                Next::Errand(errand) => self.guarded_errand(errand),
+                Next::Segment(segment) if self.take(&segment) => {
                     self.forget_old_repeats();
                     pause = None;
                 }
-                Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
-                Err(error) => {
-                    Gauges::add(&self.shared.gauges.flush_failures, 1);
-                    tracing::error!(segment = %segment.path.display(), %error, "a segment stays, and is tried again");
-                    self.shared.closed.failed(&error);
+                Next::Segment(_) => {
                     pause = Some(pause.map_or(FIRST_PAUSE, |pause: Duration| (pause * 2).min(LONGEST_PAUSE)));
                 }
             }
+        }
+    }
+
+    /// What a crash left without an entry is sealed before anything is written.
+    fn seal_what_is_there(&self) {
+        match self.sealer.around(|_| Ok(((), Vec::new()))) {
+            Ok(()) => {}
+            Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
+            // Segments still go into tables, and sealing is tried again with each.
+            Err(error) => tracing::error!(%error, "files in tables are not in the log yet"),
+        }
+    }
+
+    /// Writes what waits meanwhile; false if the store closes. For errands that take long.
+    pub(crate) fn flush_waiting(&self) -> bool {
+        while let Some(segment) = self.shared.closed.first() {
+            if !self.take(&segment) {
+                // The thread itself tries again, with a pause.
+                break;
+            }
+        }
+        !self.shared.closed.is_stopped()
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn seal(&self) -> &dyn Seal {
+        &self.sealer
+    }
+
+    /// Writes a segment into tables and lets go of it; false if it stays.
+    fn take(&self, segment: &ClosedSegment) -> bool {
+        match self.guarded_flush(segment) {
+            Ok(report) => {
+                self.shared.closed.done(&report);
+                true
+            }
+            Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
+            Err(error) => {
+                Gauges::add(&self.shared.gauges.flush_failures, 1);
+                tracing::error!(segment = %segment.path.display(), %error, "a segment stays, and is tried again");
+                self.shared.closed.failed(&error);
+                false
+            }
+        }
+    }
+
+    /// As [`Self::guarded_flush`]: whoever waits for the errand learns of a panic by its silence.
+    fn guarded_errand(&self, errand: Errand) {
+        if catch_unwind(AssertUnwindSafe(|| errand(self))).is_err() {
+            tracing::error!("work on tables panicked: this is a fault of candor, report it; nothing is lost");
         }
     }
 
@@ -84,7 +146,12 @@ impl Flusher {
         let mut report = FlushReport::default();
         if segment.last_lsn > released {
             let frames = read_frames(segment, released)?;
-            report = write_tables(&self.shared.settings.data, &frames, segment.last_lsn)?;
+            report = self.sealer.around(|data| {
+                let (report, committed) = commit_tables(data, &frames, segment.last_lsn)?;
+                fail::fail_point!("flush::before_seal", |_| std::process::abort());
+                Ok((report, committed))
+            })?;
+            fail::fail_point!("flush::after_seal", |_| std::process::abort());
             fail::fail_point!("flush::before_release", |_| std::process::abort());
             self.release(frames, segment)?;
             fail::fail_point!("flush::after_release", |_| std::process::abort());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use candor_policy::hex;
 use candor_policy::keys::{HmacKey, Keys};
 use candor_wire::identity::SubjectKey;
+use candor_wire::log::note::{Algorithm, Signer};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,10 @@ impl KeyRing {
                 ring.document.named.insert(name.clone(), Key { generation: 1, secret: Secret::random()? });
                 changed = true;
             }
+        }
+        if ring.document.log.is_empty() {
+            ring.document.log.push(Key { generation: 1, secret: Secret::random()? });
+            changed = true;
         }
         if ring.document.receipts.is_none() {
             ring.document.receipts = Some(Key { generation: 1, secret: Secret::random()? });
@@ -129,6 +134,7 @@ impl KeyRing {
             tombstone: first(secrets.tombstone),
             subject: vec![first(secrets.subject)],
             receipts: None,
+            log: Vec::new(),
             named: secrets.named.into_iter().map(|(name, secret)| (name, first(secret))).collect(),
         };
         Self { document }
@@ -153,9 +159,7 @@ impl KeyRing {
     /// The keys under every live generation of the subject key, newest first: access and erasure look under each.
     #[must_use]
     pub fn generations(&self) -> Vec<Keys> {
-        let mut keys: Vec<&Key> = self.document.subject.iter().collect();
-        keys.sort_by_key(|key| std::cmp::Reverse(key.generation));
-        keys.into_iter().map(|key| self.with_subject_key(key)).collect()
+        newest_first(&self.document.subject).into_iter().map(|key| self.with_subject_key(key)).collect()
     }
 
     /// The key of request digests.
@@ -166,6 +170,38 @@ impl KeyRing {
     /// The Ed25519 key that signs receipts; none in a ring that is kept elsewhere and has none.
     pub(crate) fn receipts(&self) -> Option<SubjectKey> {
         SubjectKey::of_seed(&self.document.receipts.as_ref()?.secret.0).ok()
+    }
+
+    /// What signs the log of this origin: its newest key first.
+    ///
+    /// # Errors
+    /// If the ring has none, which happens where it is kept elsewhere; if the origin cannot be the name of a key.
+    pub(crate) fn log_signers(&self, origin: &str) -> Result<Vec<Signer>, Error> {
+        let keys = newest_first(&self.document.log);
+        if keys.is_empty() {
+            let mend = "add [[log]] with generation = 1 and a secret of 64 hex digits (`openssl rand -hex 32`)";
+            return Err(Error::new(Kind::Data, "the log cannot be signed", "the key ring has no key for it", mend));
+        }
+        let signers = keys.iter().map(|key| Signer::new(origin, Algorithm::Ed25519, &key.secret.0));
+        signers.collect::<Result<_, _>>().map_err(|error| {
+            let mend = "set `store.log.origin` to a name without spaces and plus signs";
+            Error::new(Kind::Data, "the log cannot be signed", error, mend)
+        })
+    }
+
+    /// The newest generation of each key that the log tells of, with its public half where it has one.
+    pub(crate) fn generations_to_log(&self, log: &[Signer]) -> Vec<LoggedKey> {
+        let document = &self.document;
+        let entry = |usage: String, key: &Key, public| LoggedKey { usage, generation: key.generation, key: public };
+        let vkey = log.first().map(|signer| signer.verifier().to_string());
+        let mut keys = Vec::new();
+        keys.extend(newest_first(&document.log).first().map(|key| entry("log".to_owned(), key, vkey)));
+        let receipts = self.receipts().map(|pair| pair.public().to_string());
+        keys.extend(document.receipts.iter().map(|key| entry("receipts".to_owned(), key, receipts.clone())));
+        keys.push(entry("ledger".to_owned(), &document.ledger, None));
+        keys.extend(newest_first(&document.subject).first().map(|key| entry("subject".to_owned(), key, None)));
+        keys.extend(document.named.iter().map(|(name, key)| entry(format!("named/{name}"), key, None)));
+        keys
     }
 
     fn with_subject_key(&self, subject: &Key) -> Keys {
@@ -180,6 +216,17 @@ impl KeyRing {
         storage::make_folder(&storage::parent(path)).map_err(|error| failed(&error))?;
         storage::write_file(path, text.as_bytes(), 0o600).map_err(|error| failed(&error))
     }
+}
+
+/// A generation of a key, as the log has it.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedKey {
+    /// What it is for.
+    pub(crate) usage: String,
+    /// Which one it is.
+    pub(crate) generation: u64,
+    /// Its public half.
+    pub(crate) key: Option<String>,
 }
 
 impl Secret {
@@ -246,6 +293,8 @@ struct Document {
     subject: Vec<Key>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     receipts: Option<Key>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    log: Vec<Key>,
     #[serde(default)]
     named: BTreeMap<String, Key>,
 }
@@ -261,6 +310,12 @@ impl Key {
     fn to_hmac(&self) -> HmacKey {
         HmacKey::new(self.generation, &self.secret.0)
     }
+}
+
+fn newest_first(keys: &[Key]) -> Vec<&Key> {
+    let mut keys: Vec<&Key> = keys.iter().collect();
+    keys.sort_by_key(|key| std::cmp::Reverse(key.generation));
+    keys
 }
 
 fn path_of(data: &Path) -> PathBuf {

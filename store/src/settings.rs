@@ -25,6 +25,35 @@ pub struct Settings {
     pub repeat_hours: u64,
     /// Memory for recognising repeats: half for requests that are not in the ledger yet, half for the filter of those that are.
     pub repeat_bytes: u64,
+    /// The log.
+    pub log: LogSettings,
+}
+
+/// Settings of [`crate::log::Log`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// Its name, for good: checkpoints, the log's key and whoever follows it bear it. Without one: `candor/` and the name of the catalogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// How long an epoch is, in minutes: what was received in it is summed up in one `totals` entry.
+    pub epoch_minutes: u64,
+    /// Numbers from 1 to below this are in the log as a digest only.
+    pub small_count: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { origin: None, epoch_minutes: 60, small_count: 10 }
+    }
+}
+
+impl LogSettings {
+    /// The name of the log of a service with this catalogue.
+    #[must_use]
+    pub fn origin(&self, catalogue: &str) -> String {
+        self.origin.clone().unwrap_or_else(|| format!("candor/{catalogue}"))
+    }
 }
 
 impl Default for Settings {
@@ -38,6 +67,7 @@ impl Default for Settings {
             queue_bytes: 64 << 20,
             repeat_hours: 48,
             repeat_bytes: 64 << 20,
+            log: LogSettings::default(),
         }
     }
 }

@@ -21,15 +21,18 @@ use tokio::sync::oneshot;
 use crate::appender::Appender;
 use crate::clock::Clock;
 use crate::consent::{Purposes, key_of};
+use crate::epochs::Epochs;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 use crate::load::load;
 use crate::lock::Lock;
+use crate::log::{self, Log};
 use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
+use crate::sealing::Sealer;
 use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
@@ -109,6 +112,9 @@ pub struct Store {
     ledger: Ledger,
     keys: Arc<Keys>,
     repeats_key: hmac::Key,
+    log: Arc<Log>,
+    epochs: Arc<Epochs>,
+    keeping: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
     _lock: Arc<Lock>,
@@ -132,25 +138,39 @@ impl Store {
         let ring = KeyRing::of_service(&settings, &plan.named_keys())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
-        let swept = crate::table::sweep(&data).await?;
+        let log = open_log(&settings, &ring, &plan, clock.now())?;
+        let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
         let shared = Arc::new(shared);
         // Tables skip what is not above their `txn`, also where the ledger came from a backup.
         let next_lsn = load(&shared, &ledger).await?.max(swept.highest_lsn + 1);
 
+        shared.closed.ask(Box::new(crate::rewrite::resume_at_start));
         let appender = Appender::new(Arc::clone(&shared), next_lsn);
-        let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current());
+        let sealer = Sealer::new(data, Arc::clone(&log));
+        let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current(), sealer);
         let threads = vec![
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
             spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
         ];
-        Ok(Self { shared, ledger, keys: Arc::new(ring.keys()), repeats_key: ring.repeats(), threads, _lock: lock })
+        let epochs = Epochs::new(ledger.clone(), Arc::clone(&log), Arc::clone(&shared.clock), &shared.settings.log);
+        epochs.begin().await?;
+        let epochs = Arc::new(epochs);
+        let keeping = tokio::spawn(Arc::clone(&epochs).run());
+        let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
+        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, threads, _lock: lock })
     }
 
     /// The keys for admission and clearing.
     #[must_use]
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys)
+    }
+
+    /// The log of statements.
+    #[must_use]
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     /// Keyed digest of a decompressed body of a signal from a source: the same bytes may be a request of two signals.
@@ -295,7 +315,9 @@ impl Store {
         let up_to = told.await.map_err(|_| Error::closed())?;
         let (answer, told) = oneshot::channel();
         self.shared.closed.wait_for(up_to, answer);
-        told.await.map_err(|_| Error::closed())?
+        let report = told.await.map_err(|_| Error::closed())??;
+        self.epochs.keep().await?;
+        Ok(report)
     }
 
     /// Whether appends are possible (for `/readyz`), with the reason if not.
@@ -398,6 +420,7 @@ impl Store {
     }
 
     fn stop(&self) {
+        self.keeping.abort();
         self.shared.queue.close();
         self.shared.closed.stop();
     }
@@ -461,6 +484,16 @@ pub struct Figures {
     pub subjects: u64,
     /// Flushes that failed since start.
     pub flush_failures: u64,
+}
+
+/// Opens the log, and tells it of keys and documents that are new.
+fn open_log(settings: &Settings, ring: &KeyRing, plan: &Plan, now: i64) -> Result<Arc<Log>, Error> {
+    let origin = settings.log.origin(&plan.catalogue().name);
+    let signers = ring.log_signers(&origin)?;
+    let keys = ring.generations_to_log(&signers);
+    let log = Log::open(&settings.data, signers, &origin)?;
+    log::start::log_start(&log, keys, plan, now)?;
+    Ok(Arc::new(log))
 }
 
 /// Starts a thread that the store cannot do without: if it panics, the process ends rather than take what nobody stores.

@@ -178,6 +178,64 @@ def receipts(subject, rows_hash):
     }
 
 
+def sum_receipt(batch, offered, dropped):
+    purpose = {"dropped": {"no_consent": dropped} if dropped else {}, "offered": offered, "stored": offered - dropped}
+    document = {
+        "batch": batch,
+        "body": "0c" * 32,
+        "catalogue": "0a" * 32,
+        "fleet": FLEET,
+        "policy": "0b" * 32,
+        "purposes": {"analytics": purpose},
+        "received_at": 1_795_377_600_500_000,
+        "seal_by": 1_795_381_200_500_000,
+        "subject": "0d" * 32,
+    }
+    return jcs(document), {"analytics": purpose}
+
+
+def counted(sums):
+    encoded = jcs(sums).encode()
+    return struct.pack(">I", len(encoded)) + encoded
+
+
+def plus(one, other):
+    dropped = dict(one["analytics"]["dropped"])
+    for reason, records in other["analytics"]["dropped"].items():
+        dropped[reason] = dropped.get(reason, 0) + records
+    add = lambda name: one["analytics"][name] + other["analytics"][name]
+    return {"analytics": {"dropped": dropped, "offered": add("offered"), "stored": add("stored")}}
+
+
+def above(left, right):
+    hashed = b"\1" + left[0] + counted(left[1]) + right[0] + counted(right[1])
+    return sha(hashed), plus(left[1], right[1])
+
+
+def totals():
+    leaves = []
+    for batch, offered, dropped in [(1, 5, 0), (2, 7, 3), (3, 100, 1)]:
+        text, sums = sum_receipt(batch, offered, dropped)
+        leaves.append((sha(b"\0" + sha(b"\0" + text.encode()) + counted(sums)), sums))
+    leaves.sort(key=lambda leaf: leaf[0])
+    root = above(above(leaves[0], leaves[1]), leaves[2])
+    cells = [
+        {"dropped": {"no_consent": 4}, "offered": 112, "purpose": "analytics", "source": "agents", "stored": 108, "stream": "phone.app"},
+        {"dropped": {}, "offered": 50, "purpose": "analytics", "source": "phones", "stored": 50, "stream": ""},
+    ]
+    nonce = bytes([9]) * 32
+    statement = sha(b"a statement")
+    return {
+        "leaves": [leaf[0].hex() for leaf in leaves],
+        "sums": jcs(root[1]),
+        "root": root[0].hex(),
+        "logged": sha(b"\2" + root[0] + counted(root[1])).hex(),
+        "cells": jcs(cells),
+        "hidden": sha(b"\0" + nonce + jcs(cells).encode()).hex(),
+        "consents": sha(b"\0" + bytes([5]) * 16 + statement).hex(),
+    }
+
+
 def main():
     key = Ed25519PrivateKey.from_private_bytes(subject_key(0))
     encoded = rows()
@@ -188,6 +246,7 @@ def main():
         "statement": statement(key),
         "rows": encoded,
         "receipts": receipts(identity(0)["subject"], encoded["hash"]),
+        "totals": totals(),
     }
     print(json.dumps(vectors, indent=2, ensure_ascii=False))
 

@@ -46,6 +46,12 @@ pub struct Opened {
 }
 
 impl Cell {
+    /// Whose account it is: source, stream, purpose.
+    #[must_use]
+    pub fn name(&self) -> (&str, &str, &str) {
+        (&self.source, &self.stream, &self.purpose)
+    }
+
     /// Whether a number in it is above 0 and below `least`.
     #[must_use]
     pub fn is_small(&self, least: u64) -> bool {
@@ -92,8 +98,7 @@ impl Opened {
     /// What is wrong with the cells alone, if anything: order, repetition, or a sum that does not hold.
     #[must_use]
     pub fn fault(&self) -> Option<&'static str> {
-        let name = |cell: &Cell| (cell.source.clone(), cell.stream.clone(), cell.purpose.clone());
-        if self.cells.windows(2).any(|pair| name(&pair[0]) >= name(&pair[1])) {
+        if !self.cells.is_sorted_by(|one, two| one.name() < two.name()) {
             return Some("its cells are not in order, or one comes twice");
         }
         self.cells.iter().any(|cell| !cell.balances()).then_some("a cell has offered ≠ stored + dropped")

@@ -18,7 +18,9 @@ use candor_wire::merkle;
 use candor_wire::receipt::{PurposeReceipt, Receipt, SignedReceipt, sign_group};
 use candor_wire::row::{Rows, hash_of};
 use candor_wire::signature::{self, RequestHead};
-use candor_wire::statement::{Notice, SignedStatement};
+use candor_wire::statement::{Notice, SignedStatement, consent_leaf};
+use candor_wire::sum_tree;
+use candor_wire::totals::{Cell, Opened};
 use http::{HeaderMap, HeaderValue};
 
 const PAGE: &str = include_str!("../../../docs/FORMAT.md");
@@ -210,4 +212,54 @@ fn a_receipt_with_any_byte_changed_proves_nothing() {
         }
         assert!(SignedReceipt::from_header(&URL_SAFE_NO_PAD.encode(&json[1..])).is_err());
     }
+}
+
+fn sum_receipt(batch: u64, offered: u64, dropped: u64) -> Receipt {
+    let reasons = (dropped > 0).then(|| ("no_consent".to_owned(), dropped)).into_iter().collect();
+    let purpose = PurposeReceipt { dropped: reasons, offered, stored: offered - dropped, ..PurposeReceipt::default() };
+    Receipt {
+        batch,
+        body: "0c".repeat(32),
+        catalogue: "0a".repeat(32),
+        checkpoint: None,
+        consent: None,
+        fleet: "acme-fleet".to_owned(),
+        policy: "0b".repeat(32),
+        purposes: BTreeMap::from([("analytics".to_owned(), purpose)]),
+        received_at: 1_795_377_600_500_000,
+        seal_by: 1_795_381_200_500_000,
+        subject: "0d".repeat(32),
+    }
+}
+
+#[test]
+fn totals() {
+    let section = "Totals of an epoch";
+    let receipts = [sum_receipt(1, 5, 0), sum_receipt(2, 7, 3), sum_receipt(3, 100, 1)];
+    says(section, &receipts[0].to_json().unwrap());
+    let mut leaves: Vec<_> = receipts.iter().map(|receipt| sum_tree::Node::of_receipt(receipt).unwrap()).collect();
+    leaves.sort_unstable_by_key(|leaf| leaf.hash);
+    for leaf in &leaves {
+        says(section, &format!("`{}`", hex::encode(&leaf.hash)));
+    }
+    let root = sum_tree::root(leaves.into_iter().map(Ok)).unwrap();
+    says(section, &format!("`{}`", hex::encode(&root.hash)));
+    says(section, &serde_json::to_string(&root.sums).unwrap());
+    says(section, &format!("`{}`", hex::encode(&root.commitment().unwrap())));
+
+    let cell = |source: &str, stream: &str, offered, dropped: &[(&str, u64)]| Cell {
+        source: source.to_owned(),
+        stream: stream.to_owned(),
+        purpose: "analytics".to_owned(),
+        dropped: dropped.iter().map(|(reason, records)| ((*reason).to_owned(), *records)).collect(),
+        offered,
+        stored: offered - dropped.iter().map(|(_, records)| records).sum::<u64>(),
+    };
+    let cells = vec![cell("agents", "phone.app", 112, &[("no_consent", 4)]), cell("phones", "", 50, &[])];
+    let opened = Opened { epoch: 1, cells, nonce: [9; 32] };
+    assert_eq!(opened.fault(), None);
+    assert!(root.sums.is_within(&opened.sums().unwrap()));
+    says(section, &format!("`{}`", hex::encode(&opened.digest().unwrap())));
+    let hash = *candor_policy::digest::Digest::of_bytes(b"a statement").as_bytes();
+    says(section, &format!("`{}`", hex::encode(&consent_leaf(&[5; 16], &hash))));
 }

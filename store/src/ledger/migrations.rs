@@ -1,7 +1,7 @@
 //! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
 
 /// `PRAGMA user_version` counts how many have run.
-pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS];
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS];
 
 const FIRST: &str = "
 CREATE TABLE watermark (
@@ -111,4 +111,14 @@ CREATE TABLE bare_leaves (
     sums  TEXT    NOT NULL,
     PRIMARY KEY (epoch, tree, hash)
 ) STRICT, WITHOUT ROWID;
+";
+
+const JOBS: &str = "
+-- What was begun on tables and is not over: a start goes on with it. what: JSON.
+CREATE TABLE jobs (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind  TEXT    NOT NULL,
+    what  TEXT    NOT NULL,
+    state TEXT    NOT NULL
+) STRICT;
 ";

@@ -24,11 +24,11 @@ use crate::table::parquet::WrittenFile;
 /// Name of the `txn` that says up to which lsn a table holds every row.
 pub(crate) const WAL: &str = "candor/wal";
 /// What commits name as their writer.
-const ENGINE: &str = concat!("candor/", env!("CARGO_PKG_VERSION"));
+pub(super) const ENGINE: &str = concat!("candor/", env!("CARGO_PKG_VERSION"));
 /// Commits after which the log is summed up in a checkpoint.
 const CHECKPOINT_EVERY: u64 = 50;
-/// Tries against other writers of one table; here there is none but compaction and erasure.
-const TRIES: usize = 10;
+/// Tries against other writers of one table; here there is one thread, and whatever else opens the table.
+pub(super) const TRIES: usize = 10;
 
 /// A file that a version of a table lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Delta {
         Ok(version.and_then(|lsn| u64::try_from(lsn).ok()).unwrap_or(0))
     }
 
-    fn live_files(&self, table: &TablePath, snapshot: &SnapshotRef) -> Result<Vec<LiveFile>, Error> {
+    pub(super) fn live_files(&self, table: &TablePath, snapshot: &SnapshotRef) -> Result<Vec<LiveFile>, Error> {
         let failed = |why: &KernelError| self.failed("cannot list the files of table", table, why);
         let scan = Arc::clone(snapshot).scan_builder().build().map_err(|why| failed(&why))?;
         let mut files = Vec::new();
@@ -199,7 +199,7 @@ impl Delta {
             .collect()
     }
 
-    fn checkpoint_if_due(&self, table: &TablePath, committed: &CommittedTransaction) {
+    pub(super) fn checkpoint_if_due(&self, table: &TablePath, committed: &CommittedTransaction) {
         if committed.post_commit_stats().commits_since_checkpoint < CHECKPOINT_EVERY {
             return;
         }
@@ -213,7 +213,7 @@ impl Delta {
         }
     }
 
-    fn uncommitted(&self, table: &TablePath, why: &KernelError) -> Error {
+    pub(super) fn uncommitted(&self, table: &TablePath, why: &KernelError) -> Error {
         self.failed("cannot commit to table", table, why)
     }
 }
@@ -230,7 +230,7 @@ fn keep_file(files: &mut Vec<(String, u64, Option<String>)>, mut file: ScanFile)
 }
 
 /// The files as Delta's `add` actions, with `numRecords` as their only statistic.
-fn added_files(files: &[WrittenFile]) -> Result<RecordBatch, arrow_schema::ArrowError> {
+pub(super) fn added_files(files: &[WrittenFile]) -> Result<RecordBatch, arrow_schema::ArrowError> {
     let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
     let mut partition = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
     for file in files {
@@ -256,10 +256,10 @@ fn added_files(files: &[WrittenFile]) -> Result<RecordBatch, arrow_schema::Arrow
     RecordBatch::try_new(Schema::new(fields).into(), columns.into_iter().map(|(_, values, _)| values).collect())
 }
 
-fn moved(table: &TablePath, why: impl std::fmt::Display) -> Error {
+pub(super) fn moved(table: &TablePath, why: impl std::fmt::Display) -> Error {
     Error::new(Kind::Retry, format!("table {} was not written", table.name()), why, "it is tried again by itself")
 }
 
-fn fault(table: &TablePath, why: &arrow_schema::ArrowError) -> Error {
+pub(super) fn fault(table: &TablePath, why: &arrow_schema::ArrowError) -> Error {
     Error::new(Kind::Data, format!("table {} cannot be described", table.name()), why, "report this: it is a fault")
 }

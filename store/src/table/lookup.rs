@@ -86,7 +86,11 @@ pub(crate) fn count_rows(table: &TablePath, files: &[LiveFile], work: &Work) -> 
     })
 }
 
-fn open(table: &TablePath, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
+/// Opens a file for reading.
+///
+/// # Errors
+/// As [`rows_of`].
+pub(crate) fn open(table: &TablePath, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
     let opened = match File::open(table.folder.join(&file.path)) {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
             let what = format!("{} is gone", table.file_name(&file.path));
@@ -113,12 +117,14 @@ fn candidates(builder: &ParquetRecordBatchReaderBuilder<File>, subject: &str) ->
     Ok(groups)
 }
 
-fn value_of(about: &ParquetMetaData, key: &str) -> Option<String> {
+/// A value of a file's own metadata.
+pub(crate) fn value_of(about: &ParquetMetaData, key: &str) -> Option<String> {
     let pairs = about.file_metadata().key_value_metadata()?;
     pairs.iter().find(|pair| pair.key == key)?.value.clone()
 }
 
-fn unreadable(table: &TablePath, file: &LiveFile, why: &dyn std::fmt::Display) -> Error {
+/// A file that is damaged, or no file of ours.
+pub(crate) fn unreadable(table: &TablePath, file: &LiveFile, why: &dyn std::fmt::Display) -> Error {
     let what = format!("cannot read {}", table.file_name(&file.path));
     Error::new(Kind::Data, what, why, "restore the file from a backup, or find out who changed it")
 }

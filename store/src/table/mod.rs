@@ -6,6 +6,7 @@ pub(crate) mod layout;
 pub(crate) mod lookup;
 mod object_store;
 pub(crate) mod parquet;
+mod replace;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -29,21 +30,26 @@ pub(crate) struct Swept {
     pub(crate) highest_lsn: u64,
 }
 
-/// Removes what a crash left in the tables: files that no version lists, and unfinished ones. Call it under the lock of
-/// the data folder, before anything is written.
+/// Removes what a crash left in the tables: files that no version lists, and unfinished ones. Files that a job still has
+/// to see (`spared`: purpose, stream, path) stay. Call it under the lock of the data folder, before anything is written.
 ///
 /// # Errors
 /// If a table cannot be read; nothing of that table is removed then.
-pub(crate) async fn sweep(data: &Path) -> Result<Swept, Error> {
+pub(crate) async fn sweep(data: &Path, spared: Spared) -> Result<Swept, Error> {
     let data = data.to_path_buf();
-    blocking(move || sweep_now(&data)).await
+    blocking(move || sweep_now(&data, &spared)).await
 }
 
-fn sweep_now(data: &Path) -> Result<Swept, Error> {
+/// Files by purpose, stream and path.
+pub(crate) type Spared = HashSet<(String, String, String)>;
+
+fn sweep_now(data: &Path, spared: &Spared) -> Result<Swept, Error> {
     let delta = Delta::shared()?;
     let mut swept = Swept::default();
     for table in layout::list(data)? {
-        let mut live = HashSet::new();
+        let of_table =
+            spared.iter().filter(|(purpose, stream, _)| (purpose, stream) == (&table.purpose, &table.stream));
+        let mut live: HashSet<String> = of_table.map(|(_, _, path)| path.clone()).collect();
         if let Some(snapshot) = delta.read(&table)? {
             swept.highest_lsn = swept.highest_lsn.max(snapshot.lsn);
             live.extend(snapshot.files.into_iter().map(|file| file.path));

@@ -25,7 +25,7 @@ use encoding::properties;
 use sorted::Sorted;
 
 /// Rows of a row group, at most: also what one flush run takes.
-const ROW_GROUP_ROWS: usize = 262_144;
+pub(crate) const ROW_GROUP_ROWS: usize = 262_144;
 /// How rows of a file are ordered, as its metadata says it.
 const SORTED_BY: &str = "sha256(salt || subject)";
 
@@ -40,6 +40,10 @@ pub(crate) struct Group {
     pub(crate) catalogue: String,
     /// The rows in the order of their arrival, as frames have them: all of one schema.
     pub(crate) batches: Vec<RecordBatch>,
+    /// Paths of the files that this one takes the place of, relative to the table's folder.
+    pub(crate) replaces: Vec<String>,
+    /// Rows of them that are not in it any more.
+    pub(crate) removed: u64,
 }
 
 impl Group {
@@ -86,6 +90,10 @@ pub(crate) mod metadata {
     pub(crate) const SALT: &str = "candor.salt";
     /// What the rows are sorted by.
     pub(crate) const SORTED_BY: &str = "candor.sorted_by";
+    /// Paths of the files that it takes the place of, as a JSON array; only where it does.
+    pub(crate) const REPLACES: &str = "candor.replaces";
+    /// Rows of those that are not in it any more; only where it takes the place of others.
+    pub(crate) const REMOVED: &str = "candor.removed";
 }
 
 /// Sorts and writes a group; the file is durable, name included, when this returns.
@@ -132,6 +140,10 @@ fn file_metadata(
     rows: &Sorted<'_>,
     salt: &[u8; 32],
 ) -> Vec<KeyValue> {
+    let replaces = (!group.replaces.is_empty()).then(|| {
+        let paths = serde_json::Value::from(group.replaces.clone()).to_string();
+        [(metadata::REPLACES, paths), (metadata::REMOVED, group.removed.to_string())]
+    });
     [
         (metadata::FORMAT, "1".to_owned()),
         (metadata::PURPOSE, table.purpose.clone()),
@@ -145,6 +157,7 @@ fn file_metadata(
         (metadata::SORTED_BY, SORTED_BY.to_owned()),
     ]
     .into_iter()
+    .chain(replaces.into_iter().flatten())
     .map(|(key, value)| KeyValue::new(key.to_owned(), value))
     .collect()
 }

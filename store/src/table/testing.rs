@@ -9,6 +9,7 @@ use candor_policy::hex;
 
 use crate::reply::Reply;
 use crate::segment::frame::{BatchFrame, BatchHeader, Frame, FrameTable};
+use crate::table::parquet::Group;
 
 /// Purpose of every row here.
 pub(crate) const PURPOSE: &str = "analytics";
@@ -36,6 +37,12 @@ pub(crate) fn rows(subjects: &[&str], more: &[(&str, ArrayRef)]) -> RecordBatch 
 /// A text column.
 pub(crate) fn text(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
+}
+
+/// Rows of 2026-01-31 that become a file.
+pub(crate) fn group(batches: Vec<RecordBatch>) -> Group {
+    let (policy, catalogue) = ("p0".to_owned(), "c0".to_owned());
+    Group { received_date: 20_484, policy, catalogue, batches, replaces: Vec::new(), removed: 0 }
 }
 
 /// A frame of one request whose rows were all stored.

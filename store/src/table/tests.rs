@@ -15,7 +15,6 @@ use crate::flush::write_tables;
 use crate::segment::testing::lists;
 use crate::table::commit::TableSnapshot;
 use crate::table::lookup::{count_rows, rows_of};
-use crate::table::parquet::Group;
 use crate::work::Work;
 
 fn table(data: &Path) -> TablePath {
@@ -128,8 +127,7 @@ fn a_crash_between_file_and_commit_leaves_no_row_twice() {
     let data = tempfile::tempdir().unwrap();
     let (table, batch) = (table(data.path()), rows(&["a", "b"], &[]));
     write_tables(data.path(), &[frame(1, NOON, "p0", batch.clone())], 1).unwrap();
-    let group =
-        Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), batches: vec![batch.clone()] };
+    let group = testing::group(vec![batch.clone()]);
     let orphan = super::parquet::write(&table, &group).unwrap();
     std::fs::write(table.folder.join("received_date=2026-01-31/part-x.parquet.tmp"), b"torn").unwrap();
     std::fs::write(table.log().join("00000000000000000009.json.1-1.tmp"), b"torn").unwrap();
@@ -137,8 +135,8 @@ fn a_crash_between_file_and_commit_leaves_no_row_twice() {
     let unborn = TablePath::new(data.path(), "ads", STREAM).unwrap();
     super::parquet::write(&unborn, &group).unwrap();
 
-    assert_eq!(sweep_now(data.path()).unwrap(), Swept { removed: 4, highest_lsn: 1 });
-    assert_eq!(sweep_now(data.path()).unwrap(), Swept { removed: 0, highest_lsn: 1 });
+    assert_eq!(sweep_now(data.path(), &Spared::new()).unwrap(), Swept { removed: 4, highest_lsn: 1 });
+    assert_eq!(sweep_now(data.path(), &Spared::new()).unwrap(), Swept { removed: 0, highest_lsn: 1 });
     assert!(!table.folder.join(orphan.path).exists());
     write_tables(data.path(), &[frame(1, NOON, "p0", batch.clone()), frame(2, NOON, "p0", batch)], 2).unwrap();
     let snapshot = snapshot(data.path());
@@ -190,7 +188,7 @@ fn a_table_gains_columns_and_a_changed_type_is_refused_without_a_trace() {
 fn whoever_commits_to_a_table_that_moved_is_sent_back() {
     let data = tempfile::tempdir().unwrap();
     let (table, delta, batch) = (table(data.path()), Delta::shared().unwrap(), rows(&["a"], &[]));
-    let group = Group { received_date: 20_484, policy: "p0".into(), catalogue: "c0".into(), batches: vec![batch] };
+    let group = testing::group(vec![batch]);
     let schemas = [group.schema()];
     assert_eq!(delta.prepare(&table, &schemas).unwrap(), 0);
     let one = super::parquet::write(&table, &group).unwrap();

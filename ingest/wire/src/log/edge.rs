@@ -40,6 +40,12 @@ impl Edge {
         self.size
     }
 
+    /// The hashes of the last tile of each level that is not full, from the leaves up.
+    #[must_use]
+    pub fn levels(&self) -> &[Vec<Hash>] {
+        &self.levels
+    }
+
     /// Root of the tree.
     #[must_use]
     pub fn root(&self) -> Hash {

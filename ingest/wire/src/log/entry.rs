@@ -1,12 +1,12 @@
 //! The statements of the log: what an entry may say, its bytes (RFC 8785 JSON) and how strictly they are read.
 
-use std::collections::BTreeMap;
 use std::fmt::{Debug, Display, Formatter};
 
 use candor_policy::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::merkle::Hash;
+use crate::totals::Cell;
 
 /// Most bytes of an entry: one more has no length in a bundle.
 pub const MOST_BYTES: usize = 65_535;
@@ -114,38 +114,27 @@ pub enum KeyEvent {
     Destroyed,
 }
 
-/// The account of an epoch.
+/// The account of an epoch, or one part of it: an entry has room for some hundred cells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Totals {
     /// Number of the epoch.
     pub epoch: u64,
-    /// Its beginning, µs UTC.
+    /// Number of the part, from 1.
+    pub part: u64,
+    /// How many parts there are; they follow each other.
+    pub parts: u64,
+    /// Its beginning by the service's clock, which may have been wrong, µs UTC.
     pub from: i64,
     /// Its end, µs UTC.
     pub to: i64,
-    /// Purposes, in their order, without cells that are too small to show.
+    /// Cells in their order, without those that have a small number.
     pub cells: Vec<Cell>,
-    /// Digest that binds all cells, the small ones too.
+    /// Digest of all cells of the epoch, the small ones too ([`crate::totals::Opened::digest`]).
     pub hidden: Sha256Hex,
     /// Sum tree over the epoch's receipts.
     pub receipts: Tree,
-}
-
-/// What one purpose was offered and took.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Cell {
-    /// The purpose.
-    pub purpose: String,
-    /// Records offered.
-    pub offered: u64,
-    /// Records stored.
-    pub stored: u64,
-    /// Records dropped, by reason.
-    pub dropped: BTreeMap<String, u64>,
 }
 
 /// A tree that something else than the log is in.
@@ -318,13 +307,15 @@ impl KeyChange {
 
 impl Totals {
     fn check(&self) -> Result<(), EntryError> {
-        numbers("epoch", &[self.epoch, self.receipts.size])?;
+        numbers("epoch", &[self.epoch, self.parts, self.receipts.size])?;
+        require("part", 0 < self.part && self.part <= self.parts)?;
         instant("from", self.from)?;
         instant("to", self.to)?;
-        require("to", self.from < self.to)?;
-        require("cells", self.cells.is_sorted_by(|one, two| one.purpose < two.purpose))?;
+        require("cells", self.cells.is_sorted_by(|one, two| one.name() < two.name()))?;
         for cell in &self.cells {
-            require("purpose", is_name(&cell.purpose))?;
+            require("purpose", is_name(&cell.purpose) && is_name(&cell.source))?;
+            require("stream", cell.stream.is_empty() || is_name(&cell.stream))?;
+            require("offered", cell.balances())?;
             require("dropped", cell.dropped.keys().all(|reason| is_name(reason)))?;
             numbers("offered", &[cell.offered, cell.stored])?;
             cell.dropped.values().try_for_each(|count| numbers("dropped", &[*count]))?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::log::entry::{Entry, Erased, Expired, InForce, KeyChange, KeyEvent, Sealed, Sha256Hex};
+use crate::log::entry::{Entry, Erased, Expired, InForce, KeyChange, KeyEvent, Sealed, Sha256Hex, Totals};
 
 /// A log read from its beginning, entry by entry.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub struct LiveFiles {
     policies: Documents,
     catalogues: Documents,
     keys: BTreeMap<String, Generations>,
-    totals: Option<(u64, i64)>,
+    totals: Option<Totals>,
     consents: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ pub enum Rule {
     #[error("a file that expired is of an earlier date than the entry says")]
     BeforeDate,
     /// One policy follows another.
-    #[error("a document comes into force after the one before it, and is another")]
+    #[error("a document that comes into force is another than the one before it")]
     Succession,
     /// Keys have one history.
     #[error("a key is created once, its generations grow, and each is destroyed once")]
@@ -96,10 +96,7 @@ impl LiveFiles {
             Entry::Policy(document) => self.policies.follow(document),
             Entry::Catalogue(document) => self.catalogues.follow(document),
             Entry::Key(change) => self.key(change),
-            Entry::Totals(totals) => {
-                let follows = self.totals.is_none_or(|(epoch, to)| epoch < totals.epoch && to <= totals.from);
-                require(follows, Rule::Epochs).map(|()| self.totals = Some((totals.epoch, totals.to)))
-            }
+            Entry::Totals(totals) => self.total(totals),
             Entry::Consents(consents) => {
                 let follows = self.consents.is_none_or(|epoch| epoch < consents.epoch);
                 require(follows, Rule::Epochs).map(|()| self.consents = Some(consents.epoch))
@@ -156,7 +153,7 @@ impl LiveFiles {
     /// Number of the last epoch whose totals are in the log.
     #[must_use]
     pub fn totals_epoch(&self) -> Option<u64> {
-        self.totals.map(|(epoch, _)| epoch)
+        self.totals.as_ref().map(|totals| totals.epoch)
     }
 
     /// Number of the last epoch whose consents are in the log.
@@ -206,6 +203,21 @@ impl LiveFiles {
         Ok(())
     }
 
+    /// A part follows the part before it and says the same of the epoch; the first comes after the last of an earlier epoch.
+    fn total(&mut self, totals: &Totals) -> Result<(), Rule> {
+        let follows = match &self.totals {
+            Some(last) if last.part < last.parts => {
+                let of_epoch = |totals: &Totals| (totals.epoch, totals.parts, totals.hidden, totals.receipts.clone());
+                totals.part == last.part + 1 && of_epoch(totals) == of_epoch(last)
+            }
+            last => totals.part == 1 && last.as_ref().is_none_or(|last| last.epoch < totals.epoch),
+        };
+        require(follows, Rule::Epochs)?;
+        // The cells are not needed to see what follows.
+        self.totals = Some(Totals { cells: Vec::new(), ..totals.clone() });
+        Ok(())
+    }
+
     fn key(&mut self, change: &KeyChange) -> Result<(), Rule> {
         let newest = self.generation(&change.usage);
         let goes = match change.event {
@@ -242,8 +254,8 @@ impl LiveFiles {
 
 impl Documents {
     fn follow(&mut self, document: &InForce) -> Result<(), Rule> {
-        let follows =
-            self.newest.as_ref().is_none_or(|last| last.since < document.since && last.digest != document.digest);
+        // Nothing is asked of `since`: clocks go back.
+        let follows = self.newest.as_ref().is_none_or(|last| last.digest != document.digest);
         require(follows, Rule::Succession)?;
         self.every.insert(document.digest);
         self.newest = Some(document.clone());

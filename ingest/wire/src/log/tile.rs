@@ -258,7 +258,9 @@ mod tests {
     fn bundles_are_read_whole_or_not_at_all() {
         let mut bundle = Vec::new();
         assert!(
-            push_entry(&mut bundle, b"one") && push_entry(&mut bundle, b"") && !push_entry(&mut bundle, &[0; 65_536])
+            push_entry(&mut bundle, b"one")
+                && push_entry(&mut bundle, b"")
+                && !push_entry(&mut bundle, &vec![0; 65_536])
         );
         assert_eq!(bundle, b"\0\x03one\0\0");
         assert_eq!(entries_of_bytes(&bundle, 2), Some(vec![&b"one"[..], b""]));

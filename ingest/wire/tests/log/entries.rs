@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use candor_wire::log::entry::{
-    Cell, Consents, Entry, EntryError, Erased, Expired, InForce, KeyChange, KeyEvent, MOST_BYTES, Sealed, Sha256Hex,
-    Totals, Tree,
+    Consents, Entry, EntryError, Erased, Expired, InForce, KeyChange, KeyEvent, MOST_BYTES, Sealed, Sha256Hex, Totals,
+    Tree,
 };
+use candor_wire::totals::Cell;
 
 pub(crate) fn sealed() -> Sealed {
     Sealed {
@@ -44,9 +45,13 @@ fn every() -> Vec<Entry> {
         key("named/analytics", KeyEvent::Destroyed, None),
         Entry::Totals(Totals {
             epoch: 1,
+            part: 1,
+            parts: 1,
             from: 0,
             to: 3_600_000_000,
             cells: vec![Cell {
+                source: "phones".to_owned(),
+                stream: "phone.app".to_owned(),
                 purpose: "ads".to_owned(),
                 offered: 3,
                 stored: 2,

@@ -1,6 +1,8 @@
 //! What entries say together.
 
-use candor_wire::log::entry::{Consents, Entry, Erased, Expired, InForce, KeyChange, KeyEvent, Sealed, Sha256Hex};
+use candor_wire::log::entry::{
+    Consents, Entry, Erased, Expired, InForce, KeyChange, KeyEvent, Sealed, Sha256Hex, Totals, Tree,
+};
 use candor_wire::log::live::{Broken, LiveFiles, Rule};
 
 use crate::entries;
@@ -91,7 +93,6 @@ fn an_entry_that_breaks_a_rule_is_named_with_it_and_changes_nothing() {
         (erase(&[7], &[], 0), Rule::TakesLive),
         (erase(&[], &[2], 0), Rule::Successors),
         (policy(3), Rule::Succession),
-        (Entry::Policy(InForce { digest: Sha256Hex([8; 32]), since: 2 }), Rule::Succession),
         (catalogue(4), Rule::Succession),
         (key(1, KeyEvent::Rotated), Rule::KeyHistory),
         (key(1, KeyEvent::Destroyed), Rule::KeyHistory),
@@ -113,4 +114,20 @@ fn an_entry_that_breaks_a_rule_is_named_with_it_and_changes_nothing() {
     let consents = |epoch| Entry::Consents(Consents { epoch, root: Sha256Hex([1; 32]), size: 0 });
     log.apply(&consents(1)).unwrap();
     assert_eq!(log.apply(&consents(1)).unwrap_err().rule, Rule::Epochs);
+    let part = |epoch, part, parts| {
+        let receipts = Tree { root: Sha256Hex([1; 32]), size: 0 };
+        let hidden = Sha256Hex([2; 32]);
+        Entry::Totals(Totals { epoch, part, parts, from: 0, to: 0, cells: Vec::new(), hidden, receipts })
+    };
+    for entry in [part(2, 1, 2), part(2, 2, 2), part(5, 1, 1)] {
+        log.apply(&entry).unwrap();
+    }
+    assert_eq!(log.totals_epoch(), Some(5));
+    for entry in [part(5, 1, 1), part(4, 1, 1), part(6, 2, 2)] {
+        assert_eq!(log.apply(&entry).unwrap_err().rule, Rule::Epochs);
+    }
+    log.apply(&part(6, 1, 3)).unwrap();
+    for entry in [part(7, 1, 1), part(6, 3, 3), part(6, 2, 2), part(7, 2, 3)] {
+        assert_eq!(log.apply(&entry).unwrap_err().rule, Rule::Epochs);
+    }
 }

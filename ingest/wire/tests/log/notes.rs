@@ -1,5 +1,7 @@
 //! Signed notes, verifier keys, checkpoints.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use candor_wire::identity::PublicKey;
 use candor_wire::log::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, number};
 use candor_wire::log::note::{Algorithm, Note, NoteError, Signature, Signer, VerifierKey, VerifierKeyError};
@@ -73,8 +75,6 @@ fn signatures_of_strangers_are_passed_over_and_wrong_ones_of_friends_are_not() {
     let line = both.signatures()[1].to_string();
     let (head, _) = line.rsplit_once(' ').unwrap();
     let forged = {
-        use base64::Engine;
-        use base64::engine::general_purpose::STANDARD;
         let mut bytes = STANDARD.decode(line.trim_end().rsplit_once(' ').unwrap().1).unwrap();
         bytes[10] ^= 1;
         format!("{head} {}", STANDARD.encode(bytes))
@@ -94,8 +94,6 @@ fn a_witness_binds_its_time() {
     let (one, two) = (seen.sign(&text, 1), seen.sign(&text, 2));
     assert_ne!(one, two);
     // The time of one with the signature of the other.
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
     let bytes =
         |signature: &Signature| STANDARD.decode(signature.to_string().trim_end().rsplit_once(' ').unwrap().1).unwrap();
     let mixed = [&bytes(&one)[..12], &bytes(&two)[12..]].concat();
@@ -155,7 +153,7 @@ fn what_is_not_a_note_is_not_read() {
         b"\xff\n\n\xe2\x80\x94 name AAAAAAAA\n",
         b"text\n\n\xe2\x80\x94  AAAAAAAA\n",
         b"text\n\n\xe2\x80\x94 name AAAAAAAA \n",
-        &[b'a'; 65_537],
+        &vec![b'a'; 65_537],
     ] {
         assert!(Note::parse(bytes).is_err(), "{bytes:?}");
     }

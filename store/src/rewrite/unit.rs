@@ -1,0 +1,121 @@
+//! One new file out of old ones: read row group by row group, without what goes, written like any other.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{BooleanArray, RecordBatch, new_null_array};
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use arrow_select::filter::filter_record_batch;
+
+use super::file::FileInfo;
+use super::job::Fate;
+use crate::error::{Error, Kind};
+use crate::table::commit::LiveFile;
+use crate::table::layout::{self, TablePath};
+use crate::table::lookup::{open, unreadable};
+use crate::table::parquet::{self, Group, WrittenFile};
+
+/// Rows that are decoded at a time.
+const BATCH_ROWS: usize = 16_384;
+
+/// Writes the file that takes the place of `files` (one date, policy and catalogue); none if no row is left.
+///
+/// # Errors
+/// `Data` if a file cannot be read; as [`parquet::write`] otherwise.
+pub(super) fn write(table: &TablePath, files: &[FileInfo], fate: &Fate) -> Result<Option<WrittenFile>, Error> {
+    let Some(first) = files.first() else { return Ok(None) };
+    let kept = Kept::of(fate);
+    let mut batches = Vec::new();
+    for file in files {
+        let live = LiveFile { path: file.path.clone(), size: file.size, received_date: file.received_date };
+        let failed = |why: &dyn std::fmt::Display| unreadable(table, &live, why);
+        let reader = open(table, &live)?.with_batch_size(BATCH_ROWS).build().map_err(|why| failed(&why))?;
+        for rows in reader {
+            let rows = rows.and_then(|rows| kept.rows(&rows)).map_err(|why| failed(&why))?;
+            if rows.num_rows() > 0 {
+                batches.push(rows);
+            }
+        }
+    }
+    let rows: u64 = batches.iter().map(|rows| rows.num_rows() as u64).sum();
+    if rows == 0 {
+        return Ok(None);
+    }
+    let removed = files.iter().map(|file| file.rows).sum::<u64>().saturating_sub(rows);
+    let group = Group {
+        received_date: first.received_date,
+        policy: first.policy.clone(),
+        catalogue: first.catalogue.clone(),
+        batches: of_one_schema(table, batches)?,
+        replaces: files.iter().map(|file| file.path.clone()).collect(),
+        removed,
+    };
+    parquet::write(table, &group).map(Some)
+}
+
+/// What stays of rows.
+enum Kept<'a> {
+    All,
+    None,
+    Without(HashSet<&'a str>),
+    Nulled(&'a [String]),
+}
+
+impl<'a> Kept<'a> {
+    fn of(fate: &'a Fate) -> Self {
+        match fate {
+            Fate::Kept => Self::All,
+            Fate::Gone => Self::None,
+            Fate::Without(subjects) => Self::Without(subjects.iter().map(String::as_str).collect()),
+            Fate::Nulled(columns) => Self::Nulled(columns),
+        }
+    }
+
+    fn rows(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        match self {
+            Self::All => Ok(rows.clone()),
+            Self::None => Ok(rows.slice(0, 0)),
+            Self::Without(subjects) => {
+                let column = rows.column_by_name(layout::SUBJECT).and_then(|column| column.as_string_opt::<i32>());
+                let column = column.ok_or_else(|| ArrowError::SchemaError("it has no subjects".to_owned()))?;
+                let stays: BooleanArray = column
+                    .iter()
+                    .map(|subject| Some(subject.is_none_or(|subject| !subjects.contains(subject))))
+                    .collect();
+                filter_record_batch(rows, &stays)
+            }
+            Self::Nulled(names) => {
+                let schema = rows.schema();
+                let nulled = |field: &Arc<Field>| names.contains(field.name());
+                let columns = schema.fields().iter().zip(rows.columns()).map(|(field, values)| match nulled(field) {
+                    true => new_null_array(field.data_type(), rows.num_rows()),
+                    false => Arc::clone(values),
+                });
+                RecordBatch::try_new(Arc::clone(&schema), columns.collect())
+            }
+        }
+    }
+}
+
+/// The same rows, each with every column that one of them has: a file that is older than a column has none.
+fn of_one_schema(table: &TablePath, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Error> {
+    let mut fields: Vec<Arc<Field>> = Vec::new();
+    for batch in &batches {
+        let known = Schema::new(fields.clone());
+        let missing = layout::missing_columns(&table.name(), &known, batch.schema_ref())?;
+        fields.extend(missing.into_iter().map(|field| Arc::new(field.with_nullable(true))));
+    }
+    let schema: SchemaRef = Schema::new(fields).into();
+    let same = |batch: RecordBatch| {
+        let column = |field: &Arc<Field>| {
+            let values = batch.column_by_name(field.name()).cloned();
+            values.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+        };
+        RecordBatch::try_new(Arc::clone(&schema), schema.fields().iter().map(column).collect())
+    };
+    batches.into_iter().map(same).collect::<Result<_, _>>().map_err(|why| {
+        let what = format!("files of {} cannot become one", table.name());
+        Error::new(Kind::Data, what, why, "report this: it is a fault")
+    })
+}
