@@ -15,7 +15,7 @@ const PING: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 const SUBJECT_ALONE: &[&str] = &["whoever signs"];
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 27] = [
+const CELLS: [(&str, &str, &[&str]); 30] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
@@ -28,6 +28,9 @@ const CELLS: [(&str, &str, &[&str]); 27] = [
     ("PUT", PING, &["device"]),
     ("POST", "/v1/consent", &["officer", "operator"]),
     ("GET", "/v1/subject", &["operator"]),
+    ("POST", "/v1/subject/erasure", &["operator"]),
+    ("GET", "/v1/subject/erasure", &["operator"]),
+    ("POST", "/v1/erasures", &["operator"]),
     ("GET", "/v1/subject/head", SUBJECT_ALONE),
     ("GET", "/v1/subject/receipts", SUBJECT_ALONE),
     ("GET", "/v1/keys", &[]),

@@ -7,11 +7,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::render::Format;
 
 mod agent;
+mod erasure;
 mod operations;
 
 pub(crate) use agent::{
     Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
 };
+pub(crate) use erasure::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
 
 const EXAMPLES: &str = "\
@@ -93,6 +95,9 @@ pub(crate) enum Command {
     /// See what is held, and account for what is not
     #[command(subcommand, arg_required_else_help = true)]
     Audit(Audit),
+    /// Have erased what is held about a subject, for good, and hold the certificate
+    #[command(subcommand, arg_required_else_help = true)]
+    Erasure(Erasure),
     /// Be a device: an identity of its own, consent, events, receipts
     #[command(subcommand, arg_required_else_help = true)]
     Agent(Agent),

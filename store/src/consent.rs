@@ -11,6 +11,8 @@ use candor_policy::subject::LedgerId;
 use candor_wire::statement::Statement;
 use hashbrown::HashMap;
 
+use crate::erase::tombstones::Tombstones;
+
 /// The first half of a ledger id: an HMAC, so that half of it is still as good as unique, and spread evenly.
 pub(crate) type SubjectKey = [u8; 16];
 
@@ -24,18 +26,28 @@ pub(crate) struct ConsentMap {
     shards: Vec<RwLock<Shard>>,
     generation: AtomicU64,
     subjects: AtomicU64,
+    /// Subjects of whom nothing is stored ever again: no state of theirs needs to be there.
+    pub(crate) tombstones: Tombstones,
 }
 
 impl ConsentMap {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect();
-        Self { shards, generation: AtomicU64::new(0), subjects: AtomicU64::new(0) }
+        let (generation, subjects, tombstones) = (AtomicU64::new(0), AtomicU64::new(0), Tombstones::default());
+        Self { shards, generation, subjects, tombstones }
     }
 
     /// States of these subjects, at a generation read before them.
     pub(crate) fn snapshot(&self, subjects: &[LedgerId]) -> ConsentSnapshot {
         let generation = self.generation.load(Ordering::Acquire);
-        ConsentSnapshot::new(generation, subjects.iter().map(|subject| self.of(&key_of(subject))).collect())
+        ConsentSnapshot::new(generation, subjects.iter().map(|subject| self.of_subject(subject)).collect())
+    }
+
+    /// State of one subject: closed for good if it was erased.
+    pub(crate) fn of_subject(&self, subject: &LedgerId) -> SubjectConsent {
+        let state = self.of(&key_of(subject));
+        let unknown = state.sequence() == 0 && !state.closed();
+        if unknown && self.tombstones.holds(subject) { erased() } else { state }
     }
 
     /// State of one subject; the default, nothing given, if there is no statement.
@@ -72,6 +84,16 @@ pub(crate) fn key_of(subject: &LedgerId) -> SubjectKey {
     let mut key = [0; 16];
     key.copy_from_slice(&subject.as_bytes()[..16]);
     key
+}
+
+/// The state of a subject that was erased: no statement, and closed.
+pub(crate) fn erased() -> SubjectConsent {
+    SubjectConsent::default().with_closed(true)
+}
+
+/// Whether a state is that of a subject that was erased: whoever closes a key itself makes a statement.
+pub(crate) const fn is_erased(state: &SubjectConsent) -> bool {
+    state.closed() && state.sequence() == 0
 }
 
 /// Ledger id of a statement, or none if it is not one.

@@ -7,6 +7,7 @@ mod closed;
 mod consent;
 pub mod doctor;
 mod epochs;
+pub mod erase;
 pub mod error;
 pub mod flush;
 mod flusher;

@@ -8,17 +8,20 @@ use candor_policy::subject::LedgerId;
 use candor_wire::identity::SubjectKey;
 use candor_wire::statement::Statement;
 use hashbrown::HashMap;
+use tokio::sync::oneshot;
 
 use crate::batches::Batches;
 use crate::clock::Clock;
 use crate::closed::ClosedSegments;
 use crate::consent::{ConsentMap, Purposes};
+use crate::erase::tombstones::{TombstoneId, TombstoneKey, Tombstones};
 use crate::error::Error;
 use crate::nonces::Nonces;
-use crate::queue::Queue;
+use crate::queue::{Job, Queue};
 use crate::receipts::RecentReceipts;
 use crate::repeats::Repeats;
 use crate::settings::Settings;
+use crate::store::FlushReport;
 
 /// The parts; each guards itself.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) nonces: Nonces,
     pub(crate) closed: ClosedSegments,
     pub(crate) gauges: Gauges,
+    /// Erasures that are open and done.
+    pub(crate) erasures: Mutex<crate::erase::Account>,
     /// Why no segment can be opened, while that is so.
     refusing: Mutex<Option<Error>>,
 }
@@ -72,6 +77,7 @@ impl Shared {
             nonces: Nonces::default(),
             closed: ClosedSegments::default(),
             gauges: Gauges::default(),
+            erasures: Mutex::default(),
             refusing: Mutex::new(None),
         }
     }
@@ -80,6 +86,23 @@ impl Shared {
     pub(crate) fn with_receipt_key(mut self, key: Option<SubjectKey>) -> Self {
         self.receipt_key = key;
         self
+    }
+
+    /// The same with the tombstones that a start found.
+    pub(crate) fn with_tombstones(mut self, key: TombstoneKey, ids: &[TombstoneId]) -> Self {
+        self.consent.tombstones = Tombstones::new(key);
+        self.consent.tombstones.add(ids.iter().copied());
+        self
+    }
+
+    /// Closes the open segment and waits until everything up to it is in tables.
+    pub(crate) async fn flush(&self) -> Result<FlushReport, Error> {
+        let (answer, told) = oneshot::channel();
+        self.queue.push(Job::Rotate(answer))?;
+        let up_to = told.await.map_err(|_| Error::closed())?;
+        let (answer, told) = oneshot::channel();
+        self.closed.wait_for(up_to, answer);
+        told.await.map_err(|_| Error::closed())?
     }
 
     /// Second of the clock, since 1970.

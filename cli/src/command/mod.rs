@@ -8,6 +8,7 @@ mod config;
 mod consent;
 mod demo;
 mod doctor;
+mod erasure;
 mod flush;
 mod man;
 mod policy;
@@ -43,6 +44,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Show(args)) => audit::show(args, settings).await,
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
+        Command::Erasure(command) => erasure::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -80,6 +82,7 @@ impl Command {
                 .path("identity", args.identity.as_deref())
                 .service(&args.service),
             Self::Agent(command) => command.flags(flags),
+            Self::Erasure(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags

@@ -1,7 +1,7 @@
 //! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
 
 /// `PRAGMA user_version` counts how many have run.
-pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS];
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS, ERASURES];
 
 const FIRST: &str = "
 CREATE TABLE watermark (
@@ -120,5 +120,31 @@ CREATE TABLE jobs (
     kind  TEXT    NOT NULL,
     what  TEXT    NOT NULL,
     state TEXT    NOT NULL
+) STRICT;
+";
+
+const ERASURES: &str = "
+-- What subjects asked to have erased. ledger_id: while it is not over. again: it was done before, and a backup brought something back.
+CREATE TABLE erasures (
+    id           BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    tombstone    BLOB    NOT NULL CHECK (length(tombstone) = 32),
+    ledger_id    BLOB,
+    scope        TEXT    NOT NULL,
+    requested_at INTEGER NOT NULL,
+    deadline     INTEGER NOT NULL,
+    state        TEXT    NOT NULL CHECK (state IN ('open', 'cleaning', 'done')),
+    done_at      INTEGER,
+    certificate  TEXT,
+    signature    TEXT,
+    entry        INTEGER,
+    again        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX erasures_by_tombstone ON erasures (tombstone);
+CREATE INDEX erasures_by_state ON erasures (state);
+
+-- Subjects of whom nothing is ever stored again. line: as in tombstones.jsonl.
+CREATE TABLE tombstones (
+    id   BLOB NOT NULL UNIQUE CHECK (length(id) = 32),
+    line TEXT NOT NULL
 ) STRICT;
 ";

@@ -2,6 +2,7 @@
 
 mod documents;
 mod epochs;
+pub(crate) mod erasures;
 pub(crate) mod jobs;
 mod migrations;
 mod numbered;
