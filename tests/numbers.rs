@@ -146,7 +146,8 @@ impl Device {
             batches.entry(place).or_default().push((text("stream"), URL_SAFE_NO_PAD.decode(text("row")).unwrap()));
         }
         let hashed = |rows: &Rows| {
-            hex::encode(&row::hash_of(rows.iter().map(|(stream, row)| (stream.as_str(), vec![row.as_slice()]))))
+            let rows = rows.iter().map(|(stream, row)| (stream.as_str(), vec![row.as_slice()]));
+            hex::encode(&row::hash_of(rows).unwrap())
         };
         batches.iter().map(|(place, rows)| (place.clone(), (rows.len() as u64, hashed(rows)))).collect()
     }

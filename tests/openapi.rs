@@ -176,7 +176,7 @@ fn doors() -> Vec<Door> {
     let ping = json!({ "client_info": { "client_id": "c" }, "ping_info": { "seq": 1 } });
     let messages = json!({ "batch": [{ "type": "track", "event": "e", "userId": "u", "messageId": "m" }] });
     let door = |method, path, media_type, body| {
-        let role = if ["/v1/consent", "/v1/flush"].contains(&path) { OFFICER } else { DEVICE };
+        let role = if ["/v1/consent", "/v1/flush", "/v1/compact"].contains(&path) { OFFICER } else { DEVICE };
         // The messages of OTLP have no JSON Schema.
         let strict = if ["/v1/logs", "/v1/metrics", "/v1/traces"].contains(&path) { Strict::No } else { Strict::Yes };
         Door { method, path, role, media_type, body, strict }
@@ -193,6 +193,7 @@ fn doors() -> Vec<Door> {
         door("POST", "/v1/consent", "application/json", consent()),
         door("POST", "/v1/consent", "application/json", json!([consent(), consent()])),
         door("POST", "/v1/flush", "", Value::Null),
+        door("POST", "/v1/compact", "application/json", json!({ "dry_run": true })),
     ]
 }
 

@@ -15,7 +15,7 @@ const PING: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 const SUBJECT_ALONE: &[&str] = &["whoever signs"];
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 30] = [
+const CELLS: [(&str, &str, &[&str]); 31] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
@@ -36,6 +36,7 @@ const CELLS: [(&str, &str, &[&str]); 30] = [
     ("GET", "/v1/keys", &[]),
     ("GET", "/v1/schemas/consent-record", &[]),
     ("POST", "/v1/flush", &["operator"]),
+    ("POST", "/v1/compact", &["operator"]),
     ("GET", "/v1/policy", &[]),
     ("GET", "/v1/catalogue", &[]),
     ("GET", "/v1/limits", &[]),

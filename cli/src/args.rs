@@ -9,12 +9,14 @@ use crate::render::Format;
 mod agent;
 mod erasure;
 mod operations;
+mod store;
 
 pub(crate) use agent::{
     Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
 };
 pub(crate) use erasure::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
+pub(crate) use store::{Compact, Store, StorePlace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -101,6 +103,9 @@ pub(crate) enum Command {
     /// Be a device: an identity of its own, consent, events, receipts
     #[command(subcommand, arg_required_else_help = true)]
     Agent(Agent),
+    /// Work on the files that a service keeps
+    #[command(subcommand, arg_required_else_help = true)]
+    Store(Store),
     /// Have a running service seal what it holds into tables
     Flush(Flush),
     /// Watch a running service: rates, drops by reason, what waits

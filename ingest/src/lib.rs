@@ -50,4 +50,5 @@ mod tests;
 mod tls;
 mod token;
 mod toml_text;
+mod upkeep;
 mod workers;

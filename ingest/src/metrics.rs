@@ -71,7 +71,7 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 17] = [
+const STORE: [(&str, &str, FigureOf); 19] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
@@ -89,6 +89,11 @@ const STORE: [(&str, &str, FigureOf); 17] = [
     ("candor_erasures_done", "Erasures that are done", |f| f.erasures_done),
     ("candor_erasures_overdue", "Erasures that are not done and should be", |f| f.erasures_overdue),
     ("candor_store_flush_failures", "Flushes that failed since the start", |f| f.flush_failures),
+    ("candor_store_unsealed_files", "Live files without an entry in the log, because they cannot be read", |f| {
+        f.unsealed_files
+    }),
+    ("candor_log_size", "Entries in the log", |f| f.log_size),
+    ("candor_store_compacted_files", "Files that became part of larger ones since the start", |f| f.compacted_files),
 ];
 
 impl Metrics {

@@ -26,7 +26,7 @@ use crate::role::{Access, Role};
 use crate::service::Service;
 use crate::signer::Signer;
 use crate::source::Source;
-use crate::{erasure, openapi, operations, path, protocol, published, subject};
+use crate::{erasure, openapi, operations, path, protocol, published, subject, upkeep};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 30] = [
+pub static ROUTES: [Route; 31] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -166,6 +166,20 @@ pub static ROUTES: [Route; 30] = [
             answer: Content::Json(of::<Flushed>),
         },
         handler: |call| Box::pin(operations::flush(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/compact",
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        about: About {
+            summary: "Make small files of tables into large ones, or say which",
+            request: Some(Content::Json(of::<upkeep::Compact>)),
+            answer: Content::Json(of::<upkeep::Compacted>),
+        },
+        handler: |call| Box::pin(upkeep::compact(call)),
     },
     Route {
         method: Method::GET,

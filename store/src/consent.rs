@@ -1,29 +1,33 @@
 //! Consent in memory: the newest state of every subject, and what changed while batches were on their way.
 
-use std::sync::PoisonError;
-use std::sync::RwLock;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use candor_policy::consent::{ConsentSnapshot, ConsentState, MAX_PURPOSES, SubjectConsent};
 use candor_policy::hex;
 use candor_policy::plan::Plan;
 use candor_policy::subject::LedgerId;
 use candor_wire::statement::Statement;
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
 
 use crate::erase::tombstones::Tombstones;
 
 /// The first half of a ledger id: an HMAC, so that half of it is still as good as unique, and spread evenly.
 pub(crate) type SubjectKey = [u8; 16];
 
-type Shard = HashMap<SubjectKey, SubjectConsent, foldhash::fast::FixedState>;
+type Shard = HashTable<(SubjectKey, SubjectConsent)>;
 
 const SHARDS: usize = 256;
+/// Most subjects that are looked up under one set of locks, so that a statement need not wait for a large request.
+const LOOKED_UP: usize = 512;
 
 /// The states that are in force. Readers take the generation first, so that what they see is never older than it.
 #[derive(Debug)]
 pub(crate) struct ConsentMap {
     shards: Vec<RwLock<Shard>>,
+    hasher: foldhash::fast::RandomState,
     generation: AtomicU64,
     subjects: AtomicU64,
     /// Subjects of whom nothing is stored ever again: no state of theirs needs to be there.
@@ -33,34 +37,83 @@ pub(crate) struct ConsentMap {
 impl ConsentMap {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect();
+        let hasher = foldhash::fast::RandomState::default();
         let (generation, subjects, tombstones) = (AtomicU64::new(0), AtomicU64::new(0), Tombstones::default());
-        Self { shards, generation, subjects, tombstones }
+        Self { shards, hasher, generation, subjects, tombstones }
     }
 
     /// States of these subjects, at a generation read before them.
     pub(crate) fn snapshot(&self, subjects: &[LedgerId]) -> ConsentSnapshot {
         let generation = self.generation.load(Ordering::Acquire);
-        ConsentSnapshot::new(generation, subjects.iter().map(|subject| self.of_subject(subject)).collect())
+        let mut states = Vec::with_capacity(subjects.len());
+        for some in subjects.chunks(LOOKED_UP) {
+            self.look_up(some, &mut states);
+        }
+        if self.tombstones.any() {
+            for (subject, state) in subjects.iter().zip(&mut states) {
+                *state = self.or_erased(subject, *state);
+            }
+        }
+        ConsentSnapshot::new(generation, states)
     }
 
     /// State of one subject: closed for good if it was erased.
     pub(crate) fn of_subject(&self, subject: &LedgerId) -> SubjectConsent {
-        let state = self.of(&key_of(subject));
+        self.or_erased(subject, self.of(&key_of(subject)))
+    }
+
+    fn or_erased(&self, subject: &LedgerId, state: SubjectConsent) -> SubjectConsent {
         let unknown = state.sequence() == 0 && !state.closed();
         if unknown && self.tombstones.holds(subject) { erased() } else { state }
     }
 
+    /// Takes the locks of all shards that are needed, then finds where entries are, then reads them. In a large fleet each
+    /// is far away in memory: where nothing else is done in between, the processor fetches several at once.
+    fn look_up(&self, subjects: &[LedgerId], states: &mut Vec<SubjectConsent>) {
+        let mut wanted = [false; SHARDS];
+        for subject in subjects {
+            wanted[shard_of(&key_of(subject))] = true;
+        }
+        let mut shards: [Option<RwLockReadGuard<'_, Shard>>; SHARDS] = [const { None }; SHARDS];
+        // Always in this order: whoever waits for one of them holds none behind it, so that nobody waits in a circle.
+        for (number, shard) in shards.iter_mut().enumerate().filter(|(number, _)| wanted[*number]) {
+            *shard = Some(self.shards[number].read().unwrap_or_else(PoisonError::into_inner));
+        }
+        let likely: Vec<_> = subjects
+            .iter()
+            .map(|subject| {
+                let key = key_of(subject);
+                shards[shard_of(&key)].as_ref().and_then(|shard| shard.iter_hash(self.hash(&key)).next())
+            })
+            .collect();
+        states.extend(subjects.iter().zip(likely).map(|(subject, likely)| {
+            let key = key_of(subject);
+            match (likely, &shards[shard_of(&key)]) {
+                (Some((same, state)), _) if *same == key => *state,
+                (Some(_), Some(shard)) => self.find(shard, &key),
+                _ => SubjectConsent::default(),
+            }
+        }));
+    }
+
     /// State of one subject; the default, nothing given, if there is no statement.
     pub(crate) fn of(&self, key: &SubjectKey) -> SubjectConsent {
-        let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(key).copied().unwrap_or_default()
+        self.find(&self.shard(key).read().unwrap_or_else(PoisonError::into_inner), key)
+    }
+
+    fn find(&self, shard: &Shard, key: &SubjectKey) -> SubjectConsent {
+        shard.find(self.hash(key), |(other, _)| other == key).map(|(_, state)| *state).unwrap_or_default()
     }
 
     /// Puts a state in force; readers learn of it with the next [`Self::publish`].
     pub(crate) fn set(&self, key: SubjectKey, state: SubjectConsent) {
         let mut shard = self.shard(&key).write().unwrap_or_else(PoisonError::into_inner);
-        if shard.insert(key, state).is_none() {
-            self.subjects.fetch_add(1, Ordering::Relaxed);
+        match shard.entry(self.hash(&key), |(other, _)| *other == key, |(key, _)| self.hash(key)) {
+            Entry::Occupied(mut known) => known.get_mut().1 = state,
+            Entry::Vacant(new) => {
+                new.insert((key, state));
+                self.subjects.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -74,9 +127,18 @@ impl ConsentMap {
         self.subjects.load(Ordering::Relaxed)
     }
 
-    fn shard(&self, key: &SubjectKey) -> &RwLock<Shard> {
-        &self.shards[usize::from(key[15]) % SHARDS]
+    fn hash(&self, key: &SubjectKey) -> u64 {
+        // As a number: no length goes into it, and it is done in a few steps.
+        self.hasher.hash_one(u128::from_le_bytes(*key))
     }
+
+    fn shard(&self, key: &SubjectKey) -> &RwLock<Shard> {
+        &self.shards[shard_of(key)]
+    }
+}
+
+fn shard_of(key: &SubjectKey) -> usize {
+    usize::from(key[15]) % SHARDS
 }
 
 /// The key of a subject in memory.
@@ -307,6 +369,32 @@ mod tests {
         assert_eq!(changes.verdict(1, &concerned), Verdict::Unchanged);
         assert_eq!(changes.order.len(), Changes::KEPT);
         assert_eq!(changes.by_subject.values().map(Vec::len).sum::<usize>(), Changes::KEPT);
+    }
+
+    #[test]
+    fn a_snapshot_has_the_states_of_all_its_subjects_in_their_order() {
+        let subject = |n: u32| {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&n.to_le_bytes());
+            bytes[15] = (n % 251) as u8;
+            LedgerId::from_bytes(bytes)
+        };
+        let map = ConsentMap::new();
+        // More than are looked up at once, in some shards several; every third is unknown, and some come again.
+        for n in (0..2_000).filter(|n| n % 3 != 0) {
+            map.set(key_of(&subject(n)), state(Given, Unknown, None).at(i64::from(n)));
+        }
+        map.publish(7);
+        let asked: Vec<LedgerId> = (0..2_000).chain([5, 5, 1]).map(subject).collect();
+        let snapshot = map.snapshot(&asked);
+        assert_eq!(snapshot.generation(), 7);
+        for (number, id) in asked.iter().enumerate() {
+            assert_eq!(snapshot.of(number), map.of(&key_of(id)), "subject {number}");
+        }
+        assert_eq!(
+            (snapshot.of(3).sequence(), snapshot.of(1_999).sequence(), snapshot.of(2_002).sequence()),
+            (0, 1_999, 1)
+        );
     }
 
     #[test]

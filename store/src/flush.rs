@@ -8,6 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use crate::error::{Error, Kind};
+use crate::sealed;
 use crate::sealing::Committed;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::store::FlushReport;
@@ -160,6 +161,7 @@ fn settle(
     for file in &files {
         // What stays is an orphan, which the next start removes.
         let _ = std::fs::remove_file(table.folder.join(&file.path));
+        let _ = sealed::remove_leaves(table, &file.path);
     }
     Err(error)
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::flush::commit_tables;
 use crate::ledger::{Ledger, Release};
 use crate::load::{nonce_of, subject_of_receipt};
-use crate::rewrite::Seal;
+use crate::rewrite::Desk;
 use crate::sealing::Sealer;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
@@ -93,16 +93,15 @@ impl Flusher {
         &self.shared
     }
 
-    pub(crate) const fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    pub(crate) const fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
-    pub(crate) fn seal(&self) -> &dyn Seal {
-        &self.sealer
+    /// What jobs on tables work with, on this thread.
+    pub(crate) fn desk(&self) -> Desk<'_> {
+        Desk {
+            data: &self.shared.settings.data,
+            ledger: &self.ledger,
+            runtime: &self.runtime,
+            seal: &self.sealer,
+            flusher: Some(self),
+        }
     }
 
     /// Writes a segment into tables and lets go of it; false if it stays.

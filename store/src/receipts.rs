@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use arrow_array::RecordBatch;
 use candor_policy::batch::Cleared;
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_wire::identity::SubjectKey;
 use candor_wire::merkle;
 use candor_wire::receipt::{Proof, PurposeReceipt, Receipt, SignedReceipt, sign_group};
-use candor_wire::row::{self, Rows};
+use candor_wire::row;
 
 use crate::error::{Error, Kind};
 use crate::reply::Reply;
@@ -34,7 +35,7 @@ pub(crate) fn draft(cleared: &Cleared, batch: &SignedBatch) -> Result<Receipt, E
         }
     }
     for (name, hash) in row_hashes(cleared)? {
-        purposes.entry(name).or_default().rows = Some(hex::encode(&hash));
+        purposes.entry(name.to_owned()).or_default().rows = Some(hex::encode(&hash));
     }
     Ok(Receipt {
         batch: batch.number,
@@ -52,18 +53,17 @@ pub(crate) fn draft(cleared: &Cleared, batch: &SignedBatch) -> Result<Receipt, E
 }
 
 /// Purpose → hash of its rows, for purposes that have some.
-fn row_hashes(cleared: &Cleared) -> Result<Vec<(String, merkle::Hash)>, Error> {
+fn row_hashes(cleared: &Cleared) -> Result<BTreeMap<&str, merkle::Hash>, Error> {
     let day = layout::day_of(cleared.received_at());
-    let mut encoded: BTreeMap<&str, Vec<(&str, Rows)>> = BTreeMap::new();
+    let mut purposes: BTreeMap<&str, BTreeMap<&str, &RecordBatch>> = BTreeMap::new();
     for table in cleared.tables() {
-        let rows = Rows::encode(&table.rows, day).map_err(|why| fault(&why))?;
-        encoded.entry(&table.purpose_name).or_default().push((&table.stream, rows));
+        let streams = purposes.entry(&table.purpose_name).or_default();
+        if streams.insert(&table.stream, &table.rows).is_some() {
+            return Err(fault(&"a stream came in two parts"));
+        }
     }
-    let hash = |(name, streams): (&str, Vec<(&str, Rows)>)| {
-        let streams = streams.iter().map(|(stream, rows)| (*stream, rows.iter().collect()));
-        (name.to_owned(), row::hash_of(streams))
-    };
-    Ok(encoded.into_iter().map(hash).collect())
+    let hash = |(name, streams)| Ok((name, row::hash_of_batches(&streams, day).map_err(|why| fault(&why))?));
+    purposes.into_iter().map(hash).collect()
 }
 
 /// Receipts that are durable in a segment and not in the ledger yet.

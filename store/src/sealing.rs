@@ -35,7 +35,7 @@ pub(crate) struct Sealer {
     /// Whether a commit may stand that the log knows nothing of.
     is_behind: AtomicBool,
     /// Live files that could not be sealed when it was last tried.
-    unsealable: AtomicU64,
+    unsealed: Arc<AtomicU64>,
 }
 
 /// A file of a table, as its commit named it.
@@ -48,8 +48,8 @@ pub(crate) struct Committed {
 
 impl Sealer {
     /// Nothing is known of the tables yet: the first sealing looks at all of them.
-    pub(crate) const fn new(data: PathBuf, log: Arc<Log>) -> Self {
-        Self { data, log, is_behind: AtomicBool::new(true), unsealable: AtomicU64::new(0) }
+    pub(crate) const fn new(data: PathBuf, log: Arc<Log>, unsealed: Arc<AtomicU64>) -> Self {
+        Self { data, log, is_behind: AtomicBool::new(true), unsealed }
     }
 
     /// Has something committed to tables, and seals it: the entries are durable when this returns. Where an earlier call failed,
@@ -82,18 +82,13 @@ impl Sealer {
             }
             self.log.append(&entries)?;
         }
-        self.unsealable.store(unsealable, Ordering::Relaxed);
+        self.unsealed.store(unsealable, Ordering::Relaxed);
         self.is_behind.store(unsealable > 0, Ordering::Relaxed);
         Ok(outcome)
     }
 
     fn entry_of(&self, table: &TablePath, path: &str) -> Option<u64> {
         self.log.look(|files| files.entry_of(&table.name(), path))
-    }
-
-    /// Live files that have no entry because they cannot be read.
-    pub(crate) fn unsealable(&self) -> u64 {
-        self.unsealable.load(Ordering::Relaxed)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub repeat_hours: u64,
     /// Memory for recognising repeats: half for requests that are not in the ledger yet, half for the filter of those that are.
     pub repeat_bytes: u64,
+    /// Hours between two compactions; 0 for none.
+    pub compact_hours: u64,
     /// The log.
     pub log: LogSettings,
     /// Erasure.
@@ -101,6 +103,7 @@ impl Default for Settings {
             queue_bytes: 64 << 20,
             repeat_hours: 48,
             repeat_bytes: 64 << 20,
+            compact_hours: 1,
             log: LogSettings::default(),
             erasure: ErasureSettings::default(),
         }

@@ -59,6 +59,9 @@ pub(crate) struct Gauges {
     pub(crate) lsn: AtomicU64,
     pub(crate) flushed_lsn: AtomicU64,
     pub(crate) flush_failures: AtomicU64,
+    /// Live files without an entry in the log, because they cannot be read.
+    pub(crate) unsealed: Arc<AtomicU64>,
+    pub(crate) compacted_files: AtomicU64,
 }
 
 impl Shared {

@@ -34,6 +34,7 @@ use crate::log::{self, Log};
 use crate::queue::{BatchAnswer, BatchJob, Job, Order, StatementAnswer, StatementJob};
 use crate::repeats::{Claim, Claimed, too_many_held};
 use crate::reply::Reply;
+use crate::schedule::Schedule;
 use crate::sealing::Sealer;
 use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
@@ -47,6 +48,7 @@ mod prepare;
 mod signed;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 
 use encode::{Identity, concerned, encode};
 use prepare::{keep_documents, make_folder};
@@ -121,6 +123,7 @@ pub struct Store {
     desk: Arc<Desk>,
     erasing: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
+    schedule: Schedule,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
     _lock: Arc<Lock>,
 }
@@ -155,7 +158,7 @@ impl Store {
 
         shared.closed.ask(Box::new(crate::rewrite::resume_at_start));
         let appender = Appender::new(Arc::clone(&shared), next_lsn);
-        let sealer = Sealer::new(data, Arc::clone(&log));
+        let sealer = Sealer::new(data, Arc::clone(&log), Arc::clone(&shared.gauges.unsealed));
         let flusher = Flusher::new(Arc::clone(&shared), ledger.clone(), Handle::current(), sealer);
         let threads = vec![
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
@@ -165,11 +168,12 @@ impl Store {
         epochs.begin().await?;
         let epochs = Arc::new(epochs);
         let keeping = tokio::spawn(Arc::clone(&epochs).run());
+        let schedule = Schedule::start(&shared);
         let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
         let (fleet, of_log) = (&plan.catalogue().name, Arc::clone(&log));
         let desk = Arc::new(Desk::open(Arc::clone(&shared), ledger.clone(), of_log, ring, fleet).await?);
         let erasing = tokio::spawn(Arc::clone(&desk).rounds());
-        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, desk, erasing, threads, _lock: lock })
+        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, desk, erasing, threads, schedule, _lock: lock })
     }
 
     /// The keys for admission and clearing.
@@ -398,6 +402,9 @@ impl Store {
             erasures_open: erasures.open.len() as u64,
             erasures_done: erasures.done,
             erasures_overdue: erasures.open.iter().filter(|deadline| **deadline < now).count() as u64,
+            unsealed_files: gauges.unsealed.load(Ordering::Relaxed),
+            log_size: self.log.size(),
+            compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
         }
     }
 
@@ -466,6 +473,7 @@ impl Store {
     fn stop(&self) {
         self.keeping.abort();
         self.erasing.abort();
+        self.schedule.stop();
         self.shared.queue.close();
         self.shared.closed.stop();
     }
@@ -535,6 +543,12 @@ pub struct Figures {
     pub erasures_done: u64,
     /// Erasures that are not done and should be.
     pub erasures_overdue: u64,
+    /// Files that compaction put together since start.
+    pub compacted_files: u64,
+    /// Live files that have no entry in the log because they cannot be read.
+    pub unsealed_files: u64,
+    /// Entries in the log.
+    pub log_size: u64,
 }
 
 /// Opens the log, and tells it of keys and documents that are new.

@@ -135,13 +135,7 @@ impl View {
     pub async fn open(data: &Path) -> Result<Self, Error> {
         let path = data.join("ledger.db");
         if !path.is_file() {
-            let what = format!("{} is no data folder", data.display());
-            return Err(Error::new(
-                Kind::Data,
-                what,
-                "it has no ledger.db",
-                "name the folder that `candor serve --data` uses",
-            ));
+            return Err(no_data_folder(data));
         }
         let ledger = Ledger::open_read_only(&path).await?;
         for _ in 0..TRIES {
@@ -322,6 +316,12 @@ impl std::fmt::Debug for HeldField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HeldField({})", self.column)
     }
+}
+
+/// What was named has never been a data folder.
+pub(crate) fn no_data_folder(data: &Path) -> Error {
+    let what = format!("{} is no data folder", data.display());
+    Error::new(Kind::Data, what, "it has no ledger.db", "name the folder that `candor serve --data` uses")
 }
 
 /// Runs what blocks on a thread that may.

@@ -52,7 +52,7 @@ def measure(tools, options, records):
 
 def run(tools, options, records, signed):
     with Folder() as folder:
-        fleet = make_fleet(folder, 1, 1)
+        fleet = make_fleet(folder, 1, options.devices)
         if signed:
             with open(fleet / "sources.toml", "a") as out:
                 out.write('\n[source.agents]\ntoken_file = "tokens/agents.token"\nroles = ["device"]\nsigned = true\n')

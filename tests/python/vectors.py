@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SEED = bytes([7]) * 32
 FLEET = "acme-fleet"
+# A subject that the sealed file below has nothing of.
+ABSENT = 5
 
 
 def sha(data):
@@ -105,38 +107,174 @@ def statement(key):
     return {"content": text, "hash": sha(text.encode()).hex(), "signature": signature}
 
 
-def row(cells, received_date):
-    out = b""
-    for name, value in sorted([*cells, ("received_date", b"d" + struct.pack(">q", received_date))]):
-        out += struct.pack(">I", len(name)) + name.encode() + value
-    return out
+def row(cells):
+    return b"".join(text(name) + value for name, value in sorted(cells.items(), key=lambda cell: cell[0].encode()))
 
 
 def text(value):
     return struct.pack(">I", len(value.encode())) + value.encode()
 
 
+# Tag and value of each kind of cell, as a row has them.
+def integer(value):
+    return b"i" + struct.pack(">q", value)
+
+
+def numbers(values):
+    low = min(values)
+    width = next(width for width in (0, 1, 2, 4, 8) if max(values) - low < 1 << 8 * width)
+    return struct.pack(">q", low) + bytes([width]) + b"".join((value - low).to_bytes(width, "big") for value in values)
+
+
+def number(cell):
+    return cell[1] if cell[:1] == b"b" else struct.unpack(">q", cell[1:])[0]
+
+
+def content(cell):
+    """What a cell is ordered by, and what is hashed of a text or a list."""
+    tag = cell[:1]
+    return number(cell) if tag in b"bitd" else cell[5:] if tag == b"s" else cell[1:]
+
+
+def stream_hashed(name, rows):
+    """What is hashed of the rows of a stream; each is a dict from the name of a column to tag and value."""
+    columns = sorted({column for row in rows for column in row}, key=str.encode)
+    order = [column for column in columns if column == "time"] + [column for column in columns if column != "time"]
+    rows = sorted(rows, key=lambda row: [(1, content(row[column])) if column in row else (0,) for column in order])
+    out = text(name) + struct.pack(">QI", len(rows), len(columns))
+    for column in columns:
+        cells = [row[column] for row in rows if column in row]
+        assert len({cell[:1] for cell in cells}) == 1, "a column has one tag"
+        out += text(column) + cells[0][:1]
+        if len(cells) == len(rows) and len(set(cells)) == 1:
+            out += b"=" + cells[0][1:]
+            continue
+        if len(cells) == len(rows):
+            out += b"*"
+        else:
+            bits = "".join(str(int(column in row)) for row in rows)
+            bits += "0" * (-len(bits) % 8)
+            out += b"?" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+        contents = [content(cell) for cell in cells]
+        if cells[0][:1] in b"bitd":
+            out += numbers(contents)
+        else:
+            out += (numbers([len(one) for one in contents]) if cells[0][:1] in b"sl" else b"") + b"".join(contents)
+    return out
+
+
+def rows_hash(streams):
+    hashed = (stream_hashed(name, rows) for name, rows in sorted(streams.items(), key=lambda one: one[0].encode()) if rows)
+    return sha(b"candor/rows/v1\n" + b"".join(hashed))
+
+
 def rows():
-    integer = lambda value: b"i" + struct.pack(">q", value)
-    first = row(
-        [
-            ("event", b"s" + text("phone.app.opened")),
-            ("time", b"t" + struct.pack(">q", 1_795_377_600_500_000)),
-            ("consent_seq", integer(1)),
-            ("decision", integer(2)),
-            ("charging", b"b\x01"),
-            ("load", b"f" + struct.pack(">d", -0.0)),
-            ("heat", b"f" + bytes.fromhex("7ff8000000000000")),
-            ("words", b"l" + struct.pack(">I", 2) + b"s" + text("ä") + b"n"),
-        ],
-        20_779,
+    day = b"d" + struct.pack(">q", 20_779)
+    first = {
+        "event": b"s" + text("phone.app.opened"),
+        "time": b"t" + struct.pack(">q", 1_795_377_600_500_000),
+        "consent_seq": integer(1),
+        "decision": integer(2),
+        "charging": b"b\x01",
+        "load": b"f" + struct.pack(">d", -0.0),
+        "heat": b"f" + bytes.fromhex("7ff8000000000000"),
+        "words": b"l" + struct.pack(">I", 2) + b"s" + text("ä") + b"n",
+        "received_date": day,
+    }
+    second = {"event": b"s" + text("phone.app.closed"), "decision": integer(-1), "received_date": day}
+    phone = [first, second, second]
+    return {
+        "first": row(first).hex(),
+        "second": row(second).hex(),
+        "phone": stream_hashed("phone", phone).hex(),
+        "hash": rows_hash({"phone": phone, "car": [second]}).hex(),
+    }
+
+
+def numbers(values):
+    low, most = min(values), max(values) - min(values)
+    width = next(width for width in (0, 1, 2, 4, 8) if most < 1 << 8 * width)
+    return struct.pack(">qB", low, width) + b"".join((value - low).to_bytes(width, "big") for value in values)
+
+
+def column(name, tag, cells):
+    """Cells are numbers, or bytes as a row has them; None where there is nothing."""
+    there = [cell for cell in cells if cell is not None]
+    if not there:
+        return b""
+    head = struct.pack(">I", len(name)) + name.encode() + tag
+    one = (lambda cell: cell) if tag in b"fsl" else (lambda cell: struct.pack(">b" if tag == b"b" else ">q", cell))
+    if len(there) == len(cells) and len(set(there)) == 1:
+        return head + b"=" + one(there[0])
+    if len(there) == len(cells):
+        head += b"*"
+    else:
+        bits = "".join("0" if cell is None else "1" for cell in cells)
+        head += b"?" + b"".join(int(bits[at : at + 8].ljust(8, "0"), 2).to_bytes(1, "big") for at in range(0, len(bits), 8))
+    if tag in b"sl":
+        there = [cell[4:] if tag == b"s" else cell for cell in there]
+        return head + numbers([len(cell) for cell in there]) + b"".join(there)
+    return head + (b"".join(there) if tag == b"f" else numbers(there))
+
+
+def content(rows, tags, received_date):
+    all_rows = [{**cells, "received_date": received_date} for cells in rows]
+    names = sorted(tags)
+    return struct.pack(">Q", len(rows)) + b"".join(
+        column(name, tags[name], [cells.get(name) for cells in all_rows]) for name in names
     )
-    second = row([("event", b"s" + text("phone.app.closed")), ("decision", integer(-1))], 20_779)
-    hashed = b""
-    for stream, all_rows in sorted({"phone": [first, second, second], "car": [second]}.items()):
-        hashed += text(stream) + struct.pack(">Q", len(all_rows))
-        hashed += b"".join(struct.pack(">I", len(one)) + one for one in sorted(all_rows))
-    return {"first": first.hex(), "second": second.hex(), "hash": sha(hashed).hex()}
+
+
+def tree(leaves):
+    if len(leaves) == 1:
+        return leaves[0]
+    left = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha(b"\1" + tree(leaves[:left]) + tree(leaves[left:]))
+
+
+def sealed():
+    """A file of five rows, of three subjects."""
+    salt, secret = bytes([9]) * 32, bytes([10]) * 32
+    tags = {"event": b"s", "time": b"t", "batch": b"i", "decision": b"i", "charging": b"b", "load": b"f", "words": b"l"}
+    tags["received_date"] = b"d"
+    opened, closed = text("phone.app.opened"), text("phone.app.closed")
+    half, nan, zero = struct.pack(">d", 0.5), bytes.fromhex("7ff8000000000000"), struct.pack(">d", -0.0)
+    time = 1_795_377_600_500_000
+    rows = {
+        1: [
+            {"event": opened, "time": time, "batch": 1, "decision": 2, "charging": 1, "load": half},
+            {"event": closed, "time": time + 70_000, "batch": 1, "decision": 2, "charging": 0, "load": nan},
+            {"event": opened, "time": time + 1_000, "batch": 2, "decision": 2, "load": zero},
+        ],
+        2: [{"event": closed, "decision": -1}],
+        3: [{"event": opened, "decision": 0, "words": struct.pack(">I", 2) + b"s" + text("ä") + b"n"}],
+    }
+    leaves = []
+    for subject, its in rows.items():
+        name = f"{subject:032x}".encode()
+        blind = hmac.new(secret, name, hashlib.sha256).digest()
+        said = content(its, tags, 20_779)
+        salted = sha(salt + name)
+        entry = salted + hmac.new(blind, said, hashlib.sha256).digest()
+        leaves.append({"subject": subject, "content": said, "blind": blind, "entry": entry, "hash": sha(b"\0" + entry)})
+    leaves.sort(key=lambda leaf: leaf["entry"])
+    hashes = [leaf["hash"] for leaf in leaves]
+    root = sha(b"candor/file/v1\n" + salt + struct.pack(">Q", 3) + tree(hashes))
+
+    # Of the subject of the middle leaf, and of one that would stand between it and the last.
+    head = struct.pack(">Q", 3) + salt
+    present = b"\1" + head + struct.pack(">Q", 1) + leaves[1]["entry"][32:] + hashes[0] + hashes[2]
+    missing = sha(salt + f"{ABSENT:032x}".encode())
+    assert leaves[1]["entry"][:32] < missing < leaves[2]["entry"][:32]
+    absent = b"\2" + head + struct.pack(">Q", 2) + leaves[1]["entry"] + leaves[2]["entry"] + hashes[0]
+    return {
+        "leaves": [
+            {name: value.hex() if isinstance(value, bytes) else value for name, value in leaf.items()} for leaf in leaves
+        ],
+        "root": root.hex(),
+        "present": url(present),
+        "absent": url(absent),
+    }
 
 
 def receipt(batch, subject, rows_hash):
@@ -279,6 +417,7 @@ def main():
         "request": request(key),
         "statement": statement(key),
         "rows": encoded,
+        "sealed": sealed(),
         "receipts": receipts(identity(0)["subject"], encoded["hash"]),
         "totals": totals(),
         "erasure": erasure(),

@@ -34,8 +34,11 @@ fn a_row_that_is_changed_dropped_or_added_names_its_batch() {
             bench.service().subjects.values_mut().next().unwrap().rows = changed;
             found(&bench, &mut device)
         };
-        let changed = with(&|rows| rows[row].encoding[0] ^= 1);
-        assert_eq!(changed, [(batch, batch, What::Changed)]);
+        // Another value; and what is no row any more.
+        for at in [rows[row].encoding.len() - 1, 0] {
+            let changed = with(&|rows| rows[row].encoding[at] ^= 1);
+            assert_eq!(changed, [(batch, batch, What::Changed)]);
+        }
         let moved = with(&|rows| rows[row].batch = 9);
         let missing = What::Missing { stored: 4, found: 3 };
         assert_eq!(moved, [(None, Some(9), What::NoReceipt { found: 1 }), (batch, batch, missing)]);

@@ -205,14 +205,14 @@ impl Service {
             let Some(any_value::Value::IntValue(id)) = record.attributes[0].value.as_ref().unwrap().value else {
                 panic!("an event without its id")
             };
-            let encoding = format!("{}={id}", record.event_name).into_bytes();
+            let encoding = encoding(&record.event_name, id);
             rows.push(Row { batch: known.batches + 1, event: record.event_name.clone(), id, encoding });
         }
         let mut purpose = PurposeReceipt { offered, ..PurposeReceipt::default() };
         if stores && offered > 0 {
             known.batches += 1;
             let encodings = rows.iter().map(|row| row.encoding.as_slice()).collect();
-            purpose.rows = Some(hex::encode(&hash_of([("phone.app", encodings)])));
+            purpose.rows = Some(hex::encode(&hash_of([("phone.app", encodings)]).unwrap()));
             (purpose.batch, purpose.stored) = (Some(known.batches), offered);
             known.rows.extend(rows);
         } else if offered > 0 {
@@ -311,6 +311,12 @@ impl Transport for Link {
     fn part(&mut self) {
         self.connection = None;
     }
+}
+
+/// A row of two columns in canonical encoding.
+fn encoding(event: &str, id: i64) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+    [text("event"), b"s".to_vec(), text(event), text("id"), b"i".to_vec(), id.to_be_bytes().to_vec()].concat()
 }
 
 fn answer(status: u16, body: &Value) -> Response<Bytes> {

@@ -13,6 +13,7 @@ mod flush;
 mod man;
 mod policy;
 mod serve;
+mod store;
 mod top;
 
 use crate::args::{Audit, Catalogue, Command, CommandLine, Config, Consent, Policy};
@@ -45,6 +46,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Query { sql, .. }) => audit::query(sql, settings).await,
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
         Command::Erasure(command) => erasure::run(command, settings).await,
+        Command::Store(command) => store::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -83,6 +85,7 @@ impl Command {
                 .service(&args.service),
             Self::Agent(command) => command.flags(flags),
             Self::Erasure(command) => command.flags(flags),
+            Self::Store(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags

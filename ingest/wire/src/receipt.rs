@@ -17,6 +17,9 @@ const GROUP: &[u8] = b"candor/receipts/v1\n";
 /// Most bytes of an envelope as it comes in a header.
 const MOST_BYTES: usize = 64 << 10;
 
+/// What the JSON of a receipt takes, mostly.
+const ABOUT_BYTES: usize = 1 << 10;
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -118,7 +121,26 @@ impl Receipt {
     /// # Errors
     /// None in practice: every field is JSON.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json_canonicalizer::to_string(self)
+        if !self.is_in_order() {
+            return serde_json_canonicalizer::to_string(self);
+        }
+        // Fields stand in the order of their names, which is all that RFC 8785 asks of most receipts.
+        let mut json = Vec::with_capacity(ABOUT_BYTES);
+        serde_json::to_writer(&mut json, self)?;
+        String::from_utf8(json).map_err(serde::de::Error::custom)
+    }
+
+    /// Whether it has neither names whose order in UTF-16 could be another one, nor numbers that are no doubles.
+    fn is_in_order(&self) -> bool {
+        const PAST: u64 = 1 << 53;
+        let times = [self.received_at, self.seal_by, self.consent.unwrap_or(0)];
+        let purpose = |(name, purpose): (&String, &PurposeReceipt)| {
+            let numbers = [purpose.batch.unwrap_or(0), purpose.offered, purpose.stored];
+            let dropped = |(reason, count): (&String, &u64)| reason.is_ascii() && *count < PAST;
+            name.is_ascii() && numbers.iter().all(|number| *number < PAST) && purpose.dropped.iter().all(dropped)
+        };
+        let plain = times.iter().all(|time| time.unsigned_abs() < PAST) && self.batch < PAST;
+        plain && self.purposes.iter().all(purpose)
     }
 }
 

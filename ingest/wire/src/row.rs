@@ -3,9 +3,6 @@
 //! `docs/FORMAT.md`, "Rows in canonical encoding", fixes each byte. Only values count: a null is absence, so that a column
 //! that a table gains changes nothing.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
@@ -14,9 +11,12 @@ use arrow_array::{
 };
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
-use sha2::{Digest, Sha256};
 
-use crate::merkle::Hash;
+mod column;
+mod hash;
+mod order;
+
+pub use hash::{hash_of, hash_of_batches};
 
 mod content;
 
@@ -111,69 +111,40 @@ impl Rows {
     }
 }
 
-/// Hash of the rows that one purpose stored of a batch, by stream: SHA-256 over, for each stream with rows in the order of
-/// names, `u32be len(stream) ‖ stream ‖ u64be rows` and each row in ascending order as `u32be len ‖ row`, duplicates kept. A
-/// stream may come in several parts.
-#[must_use]
-pub fn hash_of<'a>(streams: impl IntoIterator<Item = (&'a str, Vec<&'a [u8]>)>) -> Hash {
-    let mut all: BTreeMap<&str, Vec<&[u8]>> = BTreeMap::new();
-    for (stream, rows) in streams {
-        match all.entry(stream) {
-            Entry::Vacant(first) => _ = first.insert(rows),
-            Entry::Occupied(more) => more.into_mut().extend(rows),
-        }
-    }
-    let mut hash = Sha256::new();
-    for (stream, rows) in all.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-        hash.update((stream.len() as u32).to_be_bytes());
-        hash.update(stream.as_bytes());
-        hash.update((rows.len() as u64).to_be_bytes());
-        for row in in_order(rows) {
-            hash.update((row.len() as u32).to_be_bytes());
-            hash.update(row);
-        }
-    }
-    hash.finalize().into()
-}
-
-/// Rows in ascending order. They begin alike, with names and what one device says in each: that is compared once, and the eight
-/// bytes behind it mostly decide.
-fn in_order(rows: Vec<&[u8]>) -> impl Iterator<Item = &[u8]> {
-    let shared = rows.first().map_or(0, |first| rows.iter().fold(first.len(), |most, row| alike(&first[..most], row)));
-    let key = |row: &[u8]| {
-        let mut key = [0; 8];
-        let rest = &row[shared..];
-        let taken = rest.len().min(8);
-        key[..taken].copy_from_slice(&rest[..taken]);
-        u64::from_be_bytes(key)
-    };
-    let mut keyed: Vec<(u64, &[u8])> = rows.into_iter().map(|row| (key(row), row)).collect();
-    keyed.sort_unstable_by(|(one, a), (two, b)| one.cmp(two).then_with(|| a[shared..].cmp(&b[shared..])));
-    keyed.into_iter().map(|(_, row)| row)
-}
-
-/// How many bytes two rows begin alike with.
-fn alike(one: &[u8], two: &[u8]) -> usize {
-    let most = one.len().min(two.len());
-    if one[..most] == two[..most] {
-        return most;
-    }
-    one.iter().zip(two).take_while(|(a, b)| a == b).count()
-}
-
 /// Reads an encoding: names with values, in order.
 ///
 /// # Errors
 /// [`RowError::Malformed`], also where names are not in ascending order: a row has one encoding.
-pub fn decode(mut bytes: &[u8]) -> Result<Vec<(String, Value)>, RowError> {
-    let mut cells: Vec<(String, Value)> = Vec::new();
+pub fn decode(bytes: &[u8]) -> Result<Vec<(String, Value)>, RowError> {
+    read(bytes, |cell, value| (cell.name.to_owned(), value))
+}
+
+/// A cell of an encoding: its value in bytes.
+struct Cell<'a> {
+    name: &'a str,
+    tag: u8,
+    value: &'a [u8],
+}
+
+/// The cells of an encoding, in order.
+fn cells_of(bytes: &[u8]) -> Result<Vec<Cell<'_>>, RowError> {
+    read(bytes, |cell, _| cell)
+}
+
+fn read<'a, T>(mut bytes: &'a [u8], each: impl Fn(Cell<'a>, Value) -> T) -> Result<Vec<T>, RowError> {
+    let mut cells = Vec::new();
+    let mut before: Option<&str> = None;
     while !bytes.is_empty() {
         let name = text(&mut bytes)?;
-        if cells.last().is_some_and(|(before, _)| *before >= name) {
+        if before.is_some_and(|before| before >= name) {
             return Err(RowError::Malformed);
         }
+        before = Some(name);
         let tag = take::<1>(&mut bytes)?[0];
-        cells.push((name, value(tag, &mut bytes, true)?));
+        let start = bytes;
+        let read = value(tag, &mut bytes, true)?;
+        let value = &start[..start.len() - bytes.len()];
+        cells.push(each(Cell { name, tag, value }, read));
     }
     Ok(cells)
 }
@@ -378,7 +349,7 @@ fn value(tag: u8, bytes: &mut &[u8], lists: bool) -> Result<Value, RowError> {
             }
             Value::Float(value)
         }
-        b's' => Value::Text(text(bytes)?),
+        b's' => Value::Text(text(bytes)?.to_owned()),
         b't' => Value::Time(i64::from_be_bytes(take(bytes)?)),
         b'd' => {
             let days = i64::from_be_bytes(take(bytes)?);
@@ -399,11 +370,11 @@ fn value(tag: u8, bytes: &mut &[u8], lists: bool) -> Result<Value, RowError> {
     })
 }
 
-fn text(bytes: &mut &[u8]) -> Result<String, RowError> {
+fn text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, RowError> {
     let length = u32::from_be_bytes(take(bytes)?) as usize;
     let (text, rest) = bytes.split_at_checked(length).ok_or(RowError::Malformed)?;
     *bytes = rest;
-    std::str::from_utf8(text).map(str::to_owned).map_err(|_| RowError::Malformed)
+    std::str::from_utf8(text).map_err(|_| RowError::Malformed)
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], RowError> {

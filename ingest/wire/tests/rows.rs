@@ -1,6 +1,7 @@
 //! Rows in canonical encoding: one encoding a row, one row an encoding. A failure prints the input and proptest's seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests stop where a test would")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, ListBuilder};
@@ -9,7 +10,7 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use candor_policy::digest::Digest;
-use candor_wire::row::{RowError, Rows, Value, decode, hash_of};
+use candor_wire::row::{RowError, Rows, Value, decode, hash_of, hash_of_batches};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -28,6 +29,26 @@ fn row() -> impl Strategy<Value = Row> {
         (any::<Option<bool>>(), any::<Option<i32>>(), any::<Option<i64>>(), option::of(double)),
         (option::of(".{0,6}"), any::<Option<i64>>(), any::<Option<i32>>(), option::of(vec(any::<Option<i64>>(), 0..4))),
     )
+}
+
+/// Rows of any values, and of so few that columns are the same everywhere and rows are twice there.
+fn some_rows() -> impl Strategy<Value = Vec<Row>> {
+    prop_oneof![vec(row(), 0..8), few_rows()]
+}
+
+fn few_rows() -> impl Strategy<Value = Vec<Row>> {
+    let few = (
+        (option::of(Just(true)), option::of(Just(1)), option::of(0_i64..300), option::of(Just(0.5))),
+        (
+            option::of("[ab]{0,2}"),
+            option::of(prop_oneof![0_i64..3, any::<i64>()]),
+            option::of(Just(7)),
+            option::of(vec(option::of(0_i64..2), 0..2)),
+        ),
+    );
+    let always_there =
+        |(first, (text, time, date, list)): Row| (first, (text.or(Some(String::new())), time.or(Some(1)), date, list));
+    prop_oneof![vec(few.clone(), 0..40), vec(few.prop_map(always_there), 0..40)]
 }
 
 fn columns(rows: &[Row]) -> Vec<(&'static str, ArrayRef)> {
@@ -75,6 +96,109 @@ fn cells(row: &Row) -> Vec<(String, Value)> {
     all.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect()
 }
 
+/// The hash as `docs/FORMAT.md` says it, step by step.
+fn plain_hash(streams: &[(&str, &[Row])]) -> [u8; 32] {
+    let mut out = b"candor/rows/v1\n".to_vec();
+    for (stream, rows) in streams.iter().filter(|(_, rows)| !rows.is_empty()) {
+        let mut rows: Vec<BTreeMap<String, Value>> = rows.iter().map(|row| cells(row).into_iter().collect()).collect();
+        let mut names: Vec<String> = rows.iter().flat_map(BTreeMap::keys).cloned().collect();
+        names.sort();
+        names.dedup();
+        rows.sort_by_cached_key(|row| {
+            let others = names.iter().filter(|name| *name != "time");
+            let keys = |name: &String| row.get(name).map(sort_key);
+            [row.get("time").map(sort_key)].into_iter().chain(others.map(keys)).collect::<Vec<_>>()
+        });
+        out.extend((stream.len() as u32).to_be_bytes());
+        out.extend(stream.as_bytes());
+        out.extend((rows.len() as u64).to_be_bytes());
+        out.extend((names.len() as u32).to_be_bytes());
+        for name in &names {
+            let column: Vec<Option<(u8, Vec<u8>)>> = rows.iter().map(|row| row.get(name).map(encoded)).collect();
+            plain_column(name, &column, &mut out);
+        }
+    }
+    *Digest::of_bytes(&out).as_bytes()
+}
+
+fn plain_column(name: &str, column: &[Option<(u8, Vec<u8>)>], out: &mut Vec<u8>) {
+    let values: Vec<&Vec<u8>> = column.iter().flatten().map(|(_, value)| value).collect();
+    let tag = column.iter().flatten().next().unwrap().0;
+    out.extend((name.len() as u32).to_be_bytes());
+    out.extend(name.as_bytes());
+    out.push(tag);
+    if values.len() == column.len() && values.windows(2).all(|pair| pair[0] == pair[1]) {
+        out.push(b'=');
+        out.extend(values[0]);
+        return;
+    }
+    out.push(if values.len() == column.len() { b'*' } else { b'?' });
+    if values.len() < column.len() {
+        for eight in column.chunks(8) {
+            out.push((0..8).map(|bit| u8::from(eight.get(bit).is_some_and(Option::is_some)) << (7 - bit)).sum());
+        }
+    }
+    match tag {
+        b'f' => out.extend(values.into_iter().flatten()),
+        b's' | b'l' => {
+            let skipped = if tag == b's' { 4 } else { 0 };
+            plain_numbers(&values.iter().map(|value| (value.len() - skipped) as i64).collect::<Vec<_>>(), out);
+            out.extend(values.iter().flat_map(|value| &value[skipped..]));
+        }
+        b'b' => plain_numbers(&values.iter().map(|value| i64::from(value[0])).collect::<Vec<_>>(), out),
+        _ => {
+            let number = |value: &&Vec<u8>| i64::from_be_bytes(value.as_slice().try_into().unwrap());
+            plain_numbers(&values.iter().map(number).collect::<Vec<_>>(), out);
+        }
+    }
+}
+
+fn plain_numbers(numbers: &[i64], out: &mut Vec<u8>) {
+    let low = i128::from(*numbers.iter().min().unwrap());
+    let more: Vec<i128> = numbers.iter().map(|number| i128::from(*number) - low).collect();
+    let width = [0, 1, 2, 4, 8].into_iter().find(|width| more.iter().all(|more| *more < 1 << (8 * width))).unwrap();
+    out.extend((low as i64).to_be_bytes());
+    out.push(width as u8);
+    for more in more {
+        out.extend(&more.to_be_bytes()[16 - width..]);
+    }
+}
+
+/// Numbers by value, doubles by their bits, bytes as they are.
+fn sort_key(value: &Value) -> (i64, u64, Vec<u8>) {
+    match value {
+        Value::Bool(is) => (i64::from(*is), 0, vec![]),
+        Value::Integer(number) | Value::Time(number) => (*number, 0, vec![]),
+        Value::Date(days) => (i64::from(*days), 0, vec![]),
+        Value::Float(_) => (0, u64::from_be_bytes(encoded(value).1.try_into().unwrap()), vec![]),
+        Value::Text(text) => (0, 0, text.clone().into_bytes()),
+        Value::List(_) => (0, 0, encoded(value).1),
+    }
+}
+
+/// Tag and value of a cell.
+fn encoded(value: &Value) -> (u8, Vec<u8>) {
+    match value {
+        Value::Bool(is) => (b'b', vec![u8::from(*is)]),
+        Value::Integer(number) => (b'i', number.to_be_bytes().to_vec()),
+        Value::Time(number) => (b't', number.to_be_bytes().to_vec()),
+        Value::Date(days) => (b'd', i64::from(*days).to_be_bytes().to_vec()),
+        Value::Float(float) if float.is_nan() => (b'f', 0x7ff8_0000_0000_0000_u64.to_be_bytes().to_vec()),
+        Value::Float(float) => (b'f', float.to_bits().to_be_bytes().to_vec()),
+        Value::Text(text) => (b's', [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat()),
+        Value::List(elements) => {
+            let mut out = (elements.len() as u32).to_be_bytes().to_vec();
+            for element in elements {
+                match element.as_ref().map(encoded) {
+                    Some((tag, value)) => out.extend([vec![tag], value].concat()),
+                    None => out.push(b'n'),
+                }
+            }
+            (b'l', out)
+        }
+    }
+}
+
 /// Written out, -0 and NaN are told from what they equal or do not.
 fn shown(cells: &[(String, Value)]) -> String {
     format!("{cells:?}")
@@ -114,42 +238,68 @@ proptest! {
     }
 
     #[test]
-    fn neither_order_nor_parts_change_the_hash_and_a_row_does(
-        one in vec(row(), 1..6), other in vec(row(), 0..6), cut in 0_usize..6,
-    ) {
+    fn the_hash_is_that_of_the_format_from_columns_and_from_encodings(one in some_rows(), other in some_rows()) {
+        let (first, second) = (batch(&one), batch(&other));
+        let hash = hash_of_batches(&BTreeMap::from([("car", &first), ("phone", &second)]), DATE).unwrap();
+        prop_assert_eq!(hash, plain_hash(&[("car", &one), ("phone", &other)]));
         let (first, second) = (encode(&one), encode(&other));
-        let (first, second): (Vec<_>, Vec<_>) = (first.iter().collect(), second.iter().collect());
-        let hash = hash_of([("car", first.clone()), ("phone", second.clone())]);
-        let mut turned = first.clone();
-        turned.reverse();
-        let (left, right) = turned.split_at(cut % turned.len());
-        let parts = [("phone", second.clone()), ("car", left.to_vec()), ("empty", vec![]), ("car", right.to_vec())];
-        prop_assert_eq!(hash, hash_of(parts));
-        prop_assert_ne!(hash, hash_of([("car", first[1..].to_vec()), ("phone", second.clone())]));
-        let twice = first.iter().chain(&first[..1]).copied().collect();
-        prop_assert_ne!(hash, hash_of([("car", twice), ("phone", second.clone())]));
-        prop_assert_ne!(hash, hash_of([("cars", first), ("phone", second)]));
+        prop_assert_eq!(hash, hash_of([("phone", second.iter().collect()), ("car", first.iter().collect())]).unwrap());
     }
 
     #[test]
-    fn the_hash_takes_rows_in_the_order_of_their_bytes(
-        shared in vec(0_u8..2, 0..20), mut rows in vec(vec(0_u8..2, 0..12), 1..30), with_shared: bool,
+    fn neither_order_nor_parts_nor_later_columns_change_the_hash(
+        rows in some_rows(), cut in 0_usize..40, at in 0_usize..10, later in any::<bool>(),
     ) {
-        // Few different bytes, zeros among them: rows that are the beginning of others, or differ far behind.
-        if with_shared {
-            for row in &mut rows {
-                *row = [shared.as_slice(), row].concat();
-            }
+        let hash = hash_of_batches(&BTreeMap::from([("car", &batch(&rows))]), DATE).unwrap();
+        let encoded = encode(&rows);
+        let mut turned: Vec<_> = encoded.iter().collect();
+        turned.reverse();
+        let (left, right) = turned.split_at(cut % (turned.len() + 1));
+        prop_assert_eq!(hash, hash_of([("car", left.to_vec()), ("empty", vec![]), ("car", right.to_vec())]).unwrap());
+
+        let mut turned = rows.clone();
+        turned.rotate_left(cut % (rows.len() + 1));
+        let mut all = columns(&turned);
+        all.rotate_left(at);
+        if later {
+            all.insert(at, ("later", Arc::new(StringArray::new_null(rows.len()))));
         }
-        let hash = hash_of([("car", rows.iter().map(Vec::as_slice).collect())]);
-        rows.sort();
-        let mut plain = b"\0\0\0\x03car".to_vec();
-        plain.extend((rows.len() as u64).to_be_bytes());
-        for row in &rows {
-            plain.extend((row.len() as u32).to_be_bytes());
-            plain.extend(row);
-        }
-        prop_assert_eq!(hash, *Digest::of_bytes(&plain).as_bytes());
+        let wider = RecordBatch::try_from_iter_with_nullable(all.into_iter().map(|(name, cells)| (name, cells, true)));
+        prop_assert_eq!(hash, hash_of_batches(&BTreeMap::from([("car", &wider.unwrap())]), DATE).unwrap());
+    }
+
+    #[test]
+    fn other_rows_have_another_hash(one in few_rows(), other in few_rows()) {
+        let sorted = |rows: &[Row]| {
+            let mut encodings: Vec<Vec<u8>> = encode(rows).iter().map(<[u8]>::to_vec).collect();
+            encodings.sort();
+            encodings
+        };
+        let hash = |rows: &[Row]| hash_of_batches(&BTreeMap::from([("car", &batch(rows))]), DATE).unwrap();
+        prop_assert_eq!(hash(&one) == hash(&other), sorted(&one) == sorted(&other));
+    }
+
+    #[test]
+    fn a_row_more_or_less_or_of_another_stream_is_another_hash(rows in vec(row(), 2..8), at in 0_usize..8) {
+        let encoded = encode(&rows);
+        let all: Vec<_> = encoded.iter().collect();
+        let hash = |rows: &[&[u8]], stream: &str| hash_of([(stream, rows.to_vec())]).unwrap();
+        let (whole, at) = (hash(&all, "car"), at % all.len());
+        let (mut fewer, mut more) = (all.clone(), all.clone());
+        let taken = fewer.remove(at);
+        more.push(taken);
+        prop_assert_ne!(whole, hash(&fewer, "car"));
+        prop_assert_ne!(whole, hash(&more, "car"));
+        prop_assert_ne!(whole, hash(&all, "cars"));
+        prop_assert_ne!(whole, hash_of([("car", fewer), ("phone", vec![taken])]).unwrap());
+    }
+
+    #[test]
+    fn hidden_cells_and_slices_change_nothing(rows in some_rows(), from in 0_usize..40) {
+        let from = from % (rows.len() + 1);
+        let sliced = batch(&rows).slice(from, rows.len() - from);
+        let hash = hash_of_batches(&BTreeMap::from([("car", &sliced)]), DATE).unwrap();
+        prop_assert_eq!(hash, plain_hash(&[("car", &rows[from..])]));
     }
 
     #[test]
@@ -201,4 +351,19 @@ fn columns_of_other_types_are_refused_unless_they_are_null() {
     };
     assert_eq!(other(vec![Some(1)]), Err(RowError::Type));
     assert!(other(vec![None]).is_ok());
+}
+
+#[test]
+fn rows_that_fit_into_no_table_have_no_hash() {
+    let cell = |name: u8, tag: u8, value: &[u8]| [&[0, 0, 0, 1, name, tag], value].concat();
+    let (number, time) = (cell(b'a', b'i', &[0; 8]), cell(b'a', b't', &[0; 8]));
+    let hash = |rows: &[Vec<u8>]| hash_of([("car", rows.iter().map(Vec::as_slice).collect())]);
+    assert!(hash(std::slice::from_ref(&number)).is_ok());
+    assert_eq!(hash(&[number.clone(), time]), Err(RowError::Malformed));
+    assert_eq!(hash(&[number, vec![0]]), Err(RowError::Malformed));
+    // A column for each row: a table of all of them would have the square of what was sent.
+    let wide: Vec<Vec<u8>> = (0..2_000_u32).map(|n| [&[0, 0, 0, 4], &n.to_be_bytes()[..], b"b\x01"].concat()).collect();
+    let ascii: Vec<Vec<u8>> = wide.into_iter().filter(|row| row[4..8].is_ascii()).collect();
+    assert!(ascii.len() > 1_000);
+    assert_eq!(hash(&ascii), Err(RowError::Malformed));
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +17,7 @@ use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_wire::erasure::{Certificate, CertificateKind, ErasedFile, Place, PlaceState, Scope, subject_digest};
 use candor_wire::identity::{Seed, SubjectKey};
+use candor_wire::leaf::{Entry, FileProof, Sealer, Secret, content_of, file_root, salted};
 use candor_wire::log::entry::Sha256Hex;
 use candor_wire::merkle;
 use candor_wire::receipt::{PurposeReceipt, Receipt, SignedReceipt, sign_group};
@@ -28,7 +30,7 @@ use http::{HeaderMap, HeaderValue};
 
 const PAGE: &str = include_str!("../../../docs/FORMAT.md");
 const BODY: &[u8] = b"{\"resourceLogs\":[]}";
-const ROWS_HASH: &str = "bbffe4b707f17e39c9264f727d826340280417ef853e3026213f2815efe579fc";
+const ROWS_HASH: &str = "37c3687e2629ba2d7539eabf636b5b7b8350ca484df05cbb6cb92e625c1e776e";
 
 fn says(section: &str, vector: &str) {
     let (_, after) = PAGE.split_once(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
@@ -117,6 +119,82 @@ fn statement() {
     says("Signed statements", &format!("`{}`", statement.hash().unwrap()));
 }
 
+/// The rows of a subject of the sealed file.
+fn sealed_rows(subject: usize) -> RecordBatch {
+    let time = 1_795_377_600_500_000;
+    let (opened, closed) = (Some("phone.app.opened"), Some("phone.app.closed"));
+    let mut words = ListBuilder::new(StringBuilder::new());
+    let columns: Vec<(&str, ArrayRef)> = match subject {
+        1 => vec![
+            ("load", Arc::new(Float64Array::from(vec![0.5, -f64::NAN, -0.0]))),
+            ("charging", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
+            ("time", Arc::new(TimestampMicrosecondArray::from(vec![time, time + 70_000, time + 1_000]))),
+            ("batch", Arc::new(Int64Array::from(vec![1, 1, 2]))),
+            ("event", Arc::new(StringArray::from(vec![opened, closed, opened]))),
+            ("decision", Arc::new(Int32Array::from(vec![2, 2, 2]))),
+        ],
+        2 => vec![
+            ("event", Arc::new(StringArray::from(vec![closed]))),
+            ("decision", Arc::new(Int32Array::from(vec![-1]))),
+        ],
+        _ => {
+            words.append_value([Some("ä"), None]);
+            vec![
+                ("decision", Arc::new(Int32Array::from(vec![0]))),
+                ("words", Arc::new(words.finish())),
+                ("event", Arc::new(StringArray::from(vec![opened]))),
+            ]
+        }
+    };
+    let count = columns[0].1.len();
+    let names: ArrayRef = Arc::new(StringArray::from(vec![format!("{subject:032x}"); count]));
+    let columns = columns.into_iter().chain([("subject", names)]);
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap()
+}
+
+#[test]
+fn sealed_file() {
+    let (salt, secret) = ([9; 32], [10; 32]);
+    let section = "Sealed files";
+    let mut subjects: Vec<usize> = vec![1, 2, 3];
+    subjects.sort_by_key(|subject| salted(&salt, &format!("{subject:032x}")));
+    let (mut entries, mut hashes) = (Vec::new(), Vec::new());
+    for subject in &subjects {
+        // Each subject's rows have columns of their own, which changes nothing.
+        let rows = sealed_rows(*subject);
+        let mut sealer = Sealer::new(salt, &secret, 20_779, |entry: Entry, hash| {
+            entries.push(entry);
+            hashes.push(hash);
+        });
+        sealer.push(&rows).unwrap();
+        sealer.finish().unwrap();
+        let entry = entries.last().unwrap();
+        let blind = Secret::new(&secret).blind(&format!("{subject:032x}"));
+        says(
+            section,
+            &format!("Content of {subject}:\n\n```\n{}\n```", hex::encode(&content_of(&rows, 20_779).unwrap())),
+        );
+        let row = [
+            format!(
+                "| {subject} | `{}` | `{}` `{}`",
+                hex::encode(&blind),
+                hex::encode(&entry.salted),
+                hex::encode(&entry.mac)
+            ),
+            format!(" | `{}` |", hex::encode(hashes.last().unwrap())),
+        ];
+        says(section, &row.concat());
+    }
+    let root = file_root(&salt, 3, &merkle::root(&hashes));
+    says(section, &format!("Root `{}`.", hex::encode(&root)));
+    for (of, subject) in [("Presence of 3", 3), ("Absence of 5", 5)] {
+        let (_, after) = PAGE.split_once(&format!("\n{of}:\n\n```\n")).unwrap();
+        let proof = FileProof::from_text(after.split('\n').next().unwrap()).unwrap();
+        assert!(proof.leads_to(&root, &format!("{subject:032x}")), "{of}");
+        assert_eq!(proof.is_present(), subject == 3);
+    }
+}
+
 #[test]
 fn rows() {
     let mut words = ListBuilder::new(StringBuilder::new());
@@ -144,9 +222,9 @@ fn rows() {
     let (first, second) = (first.row(0), second.row(0));
     says("Rows in canonical encoding", &hex::encode(first));
     says("Rows in canonical encoding", &hex::encode(second));
-    let hash = hash_of([("phone", vec![second, first, second]), ("car", vec![second])]);
+    let hash = hash_of([("phone", vec![second, first, second]), ("car", vec![second])]).unwrap();
     assert_eq!(hex::encode(&hash), ROWS_HASH);
-    says("Rows in canonical encoding", ROWS_HASH);
+    says("Hash of stored rows", ROWS_HASH);
 }
 
 fn receipt(batch: u64) -> Receipt {

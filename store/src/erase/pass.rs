@@ -9,12 +9,12 @@ use candor_wire::erasure::{Certificate, CertificateKind, ErasedFile, Place, Plac
 use candor_wire::log::entry::{Entry, Erased, Sha256Hex};
 
 use super::desk::Desk;
-use super::plan::{self, Pass, Wanted};
+use super::plan::{self, Held, Pass, Wanted};
 use crate::consent::key_of;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::erasures::Kept;
-use crate::rewrite::{self, Change, Rewritten};
+use crate::rewrite;
 use crate::segment::SET_ASIDE;
 use crate::table::engine::Delta;
 use crate::table::layout;
@@ -89,9 +89,10 @@ fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Pass
     forget_subjects(flusher, &of_pass)?;
     fail::fail_point!("erase::after_ledger", |_| std::process::abort());
     desk.applied(&flusher.shared().settings.data)?;
-    let digests = certificates(flusher, desk, pass, &of_pass, &rewritten)?;
+    let successors = successors(desk, pass)?;
+    let digests = certificates(flusher, desk, pass, &of_pass, &successors)?;
     fail::fail_point!("erase::after_certificates", |_| std::process::abort());
-    let entry = logged(desk, pass, digests, &rewritten)?;
+    let entry = logged(desk, pass, digests, &successors)?;
     fail::fail_point!("erase::after_log", |_| std::process::abort());
     let ids: Vec<[u8; 16]> = of_pass.iter().map(|(_, kept)| kept.id).collect();
     runtime.block_on(ledger.end_erasures(&ids, entry, job, flusher.shared().clock.now()))?;
@@ -123,9 +124,8 @@ fn certificates(
     desk: &Desk,
     pass: &Pass,
     erasures: &[(usize, &Kept)],
-    rewritten: &Rewritten,
+    successors: &HashMap<u64, Successor>,
 ) -> Result<Vec<Sha256Hex>, Error> {
-    let successors = successors(desk, &rewritten.changes)?;
     let now = flusher.shared().clock.now();
     let set_aside = layout_has_files(&flusher.shared().settings.data.join(SET_ASIDE));
     let mut digests = Vec::new();
@@ -137,7 +137,7 @@ fn certificates(
             None => Certificate {
                 deadline: kept.deadline,
                 done_at: now,
-                files: files(pass, *at, &successors),
+                files: files(desk, pass, *at, successors),
                 fleet: desk.fleet.clone(),
                 id: hex::encode(&kept.id),
                 kind: CertificateKind::Certificate,
@@ -162,30 +162,41 @@ fn certificates(
 }
 
 /// The files that held rows of an erasure, with those in their place.
-fn files(pass: &Pass, at: usize, successors: &HashMap<(String, String), Sha256Hex>) -> Vec<ErasedFile> {
+fn files(desk: &Desk, pass: &Pass, at: usize, successors: &HashMap<u64, Successor>) -> Vec<ErasedFile> {
     let mut files: BTreeMap<(String, Sha256Hex), ErasedFile> = BTreeMap::new();
     for held in pass.held.iter().filter(|held| held.erasure == at) {
-        let new = successors.get(&(held.table.clone(), held.path.clone())).copied();
+        let new = entry_of(desk, held).and_then(|entry| successors.get(&entry)).map(|successor| successor.file);
         let fresh = ErasedFile { table: held.table.clone(), old: held.file, new, removed: 0 };
         files.entry((held.table.clone(), held.file)).or_insert(fresh).removed += held.rows;
     }
     files.into_values().collect()
 }
 
-/// (table, old path) → SHA-256 of the file in its place.
-fn successors(desk: &Desk, changes: &[Change]) -> Result<HashMap<(String, String), Sha256Hex>, Error> {
+/// The file in the place of another.
+#[derive(Clone, Copy)]
+struct Successor {
+    /// Number of its entry.
+    entry: u64,
+    file: Sha256Hex,
+    /// Rows that it does not have any more.
+    removed: u64,
+}
+
+/// Entry of a file that held rows → what took its place since the pass began, as the log says.
+fn successors(desk: &Desk, pass: &Pass) -> Result<HashMap<u64, Successor>, Error> {
     let mut successors = HashMap::new();
-    for change in changes {
-        for added in &change.added {
-            let table = change.table.name();
-            let sealed = desk.log.look(|files| {
-                files.live_file(files.entry_of(&table, &added.path)?).map(|sealed| sealed.file)
-            });
-            let digest = sealed.map_or_else(|| plan::digest_of(&change.table, &added.path), Ok)?;
-            successors.extend(added.replaces.iter().map(|old| ((table.clone(), old.clone()), digest)));
+    for (entry, said) in (pass.log_size..).zip(desk.log.entries(pass.log_size..desk.log.size())?) {
+        if let Entry::Sealed(sealed) = said {
+            let successor = Successor { entry, file: sealed.file, removed: sealed.removed.unwrap_or(0) };
+            successors.extend(sealed.replaces.into_iter().map(|old| (old, successor)));
         }
     }
     Ok(successors)
+}
+
+/// Number of the entry of a file that held rows.
+fn entry_of(desk: &Desk, held: &Held) -> Option<u64> {
+    desk.log.look(|files| files.entry_of(&held.table, &held.path))
 }
 
 /// What became of it place by place.
@@ -211,13 +222,16 @@ fn logged(
     desk: &Desk,
     pass: &Pass,
     mut digests: Vec<Sha256Hex>,
-    rewritten: &Rewritten,
+    successors: &HashMap<u64, Successor>,
 ) -> Result<Option<u64>, Error> {
-    let mut successors = successors_in_log(desk, &rewritten.changes);
+    let of_held = pass.held.iter().filter_map(|held| successors.get(&entry_of(desk, held)?));
+    let mut successors: Vec<(u64, u64)> = of_held.map(|successor| (successor.entry, successor.removed)).collect();
+    successors.sort_unstable();
+    successors.dedup();
     let mut last = None;
     // What a crash kept from being noted is there all the same.
-    for number in pass.log_size..desk.log.size() {
-        if let Entry::Erased(known) = desk.log.entry(number)? {
+    for (number, said) in (pass.log_size..).zip(desk.log.entries(pass.log_size..desk.log.size())?) {
+        if let Entry::Erased(known) = said {
             if digests.iter().any(|digest| known.certificates.contains(digest)) {
                 last = Some(number);
             }
@@ -241,21 +255,6 @@ fn logged(
     let numbers = desk.log.append(&entries)?;
     // Certificates come first, so that the entries that name some are the first ones.
     Ok(if named > 0 { Some(numbers.start + named - 1) } else { last })
-}
-
-/// Entries of the files that took the place of others, ascending, with the rows that those had more.
-fn successors_in_log(desk: &Desk, changes: &[Change]) -> Vec<(u64, u64)> {
-    let mut successors: Vec<(u64, u64)> = desk.log.look(|files| {
-        let of_change = |change: &Change| {
-            let table = change.table.name();
-            let entry = |file: &rewrite::FileInfo| Some((files.entry_of(&table, &file.path)?, file.removed));
-            change.added.iter().filter_map(entry).collect::<Vec<_>>()
-        };
-        changes.iter().flat_map(of_change).collect()
-    });
-    successors.sort_unstable();
-    successors.dedup();
-    successors
 }
 
 impl Desk {

@@ -135,7 +135,7 @@ impl Found<'_> {
 }
 
 /// SHA-256 of a file of a table.
-pub(super) fn digest_of(table: &TablePath, path: &str) -> Result<Sha256Hex, Error> {
+fn digest_of(table: &TablePath, path: &str) -> Result<Sha256Hex, Error> {
     let place = table.folder.join(path);
     let read = File::open(&place).and_then(|mut file| sealing::digest(&mut file));
     read.map(|(digest, _)| digest).map_err(|why| Error::io(format!("cannot read {}", place.display()), &why))

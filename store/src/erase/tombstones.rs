@@ -97,9 +97,14 @@ impl Tombstones {
         Self { key: Some(key), ..Self::default() }
     }
 
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     /// Whether a subject is erased for good. Costs nothing while there are none.
     pub(crate) fn holds(&self, subject: &LedgerId) -> bool {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.any() {
             return false;
         }
         let Some(key) = &self.key else { return false };

@@ -1,14 +1,14 @@
 //! The ledger of subjects that sign: numbers of batches, their receipts, and nonces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candor_policy::subject::LedgerId;
 use candor_wire::receipt::Receipt;
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::sqlite::{Ledger, damaged, reply_at, unreadable, unwritable};
+use super::sqlite::{Ledger, ROWS_PER_INSERT, damaged, reply_at, unreadable, unwritable};
 use crate::batches::Numbers;
 use crate::error::{Error, Kind};
 use crate::nonces::NonceUse;
@@ -48,11 +48,8 @@ impl Ledger {
     pub(crate) async fn each_numbered(&self, mut each: impl FnMut(LedgerId, Numbers, Stored)) -> Result<(), Error> {
         let mut rows = sqlx::query("SELECT ledger_id, highest, missing, stored FROM numbers").fetch(self.pool());
         while let Some(row) = rows.try_next().await.map_err(unreadable)? {
-            let id: &[u8] = row.try_get(0).map_err(unreadable)?;
-            let subject =
-                id.try_into().map(LedgerId::from_bytes).map_err(|_| damaged("a ledger id has not 32 bytes"))?;
             let (numbers, stored) = numbers(&row, 1)?;
-            each(subject, numbers, stored);
+            each(subject(&row)?, numbers, stored);
         }
         Ok(())
     }
@@ -77,7 +74,10 @@ impl Ledger {
     /// If it cannot be written.
     pub(crate) async fn keep_nonce(&self, nonce: NonceUse) -> Result<(), Error> {
         let mut connection = self.pool().acquire().await.map_err(unwritable)?;
-        insert_nonce(&mut connection, nonce).await
+        let insert = sqlx::query("INSERT OR REPLACE INTO nonces (id, expires) VALUES (?, ?)");
+        let insert = insert.bind(nonce.id.to_vec()).bind(nonce.expires);
+        insert.execute(&mut *connection).await.map_err(unwritable)?;
+        Ok(())
     }
 }
 
@@ -87,31 +87,26 @@ pub(super) async fn insert_receipts(
     epoch: i64,
     receipts: &[(LedgerId, Receipt, Reply)],
 ) -> Result<(), Error> {
-    let mut taken: BTreeMap<LedgerId, (Numbers, Stored)> = BTreeMap::new();
-    for (subject, receipt, reply) in receipts {
-        if !taken.contains_key(subject) {
-            taken.insert(*subject, numbers_of(connection, subject).await?);
-        }
-        if let Some((numbers, stored)) = taken.get_mut(subject) {
-            numbers.take(receipt.batch);
-            let counted = receipt.purposes.iter().filter_map(|(name, purpose)| Some((name.clone(), purpose.batch?)));
-            stored.extend(counted);
-        }
-        insert_receipt(connection, epoch, subject, receipt, reply).await?;
+    let subjects: BTreeSet<LedgerId> = receipts.iter().map(|(subject, ..)| *subject).collect();
+    let mut taken = numbers_of(connection, &subjects).await?;
+    for (subject, receipt, _) in receipts {
+        let (numbers, stored) = taken.entry(*subject).or_default();
+        numbers.take(receipt.batch);
+        let counted = receipt.purposes.iter().filter_map(|(name, purpose)| Some((name.clone(), purpose.batch?)));
+        stored.extend(counted);
     }
-    for (subject, (numbers, stored)) in &taken {
-        let missing = serde_json::to_string(numbers.missing()).map_err(|why| fault(&why))?;
-        let stored = serde_json::to_string(stored).map_err(|why| fault(&why))?;
-        sqlx::query("INSERT OR REPLACE INTO numbers (ledger_id, highest, missing, stored) VALUES (?, ?, ?, ?)")
-            .bind(subject.as_bytes().to_vec())
-            .bind(numbers.highest() as i64)
-            .bind(missing)
-            .bind(stored)
-            .execute(&mut *connection)
-            .await
-            .map_err(unwritable)?;
+    for chunk in receipts.chunks(ROWS_PER_INSERT) {
+        let rows: Vec<_> = chunk.iter().map(receipt_row).collect::<Result<_, _>>()?;
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT OR IGNORE INTO receipts (ledger_id, number, receipt, rejected, message, epoch) ",
+        );
+        insert.push_values(rows, |mut row, (subject, number, json, reply)| {
+            row.push_bind(subject).push_bind(number).push_bind(json);
+            row.push_bind(reply.rejected as i64).push_bind(reply.message.clone()).push_bind(epoch);
+        });
+        insert.build().execute(&mut *connection).await.map_err(unwritable)?;
     }
-    Ok(())
+    insert_numbers(connection, taken).await
 }
 
 /// Enters nonces, and forgets those that have expired.
@@ -120,51 +115,71 @@ pub(super) async fn insert_nonces(
     nonces: &[NonceUse],
     now: i64,
 ) -> Result<(), Error> {
-    for nonce in nonces {
-        insert_nonce(connection, *nonce).await?;
+    for chunk in nonces.chunks(ROWS_PER_INSERT) {
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO nonces (id, expires) ");
+        insert.push_values(chunk, |mut row, nonce| {
+            row.push_bind(nonce.id.to_vec()).push_bind(nonce.expires);
+        });
+        insert.build().execute(&mut *connection).await.map_err(unwritable)?;
     }
     let delete = sqlx::query("DELETE FROM nonces WHERE expires < ?").bind(now);
     delete.execute(&mut *connection).await.map_err(unwritable)?;
     Ok(())
 }
 
-async fn insert_receipt(
-    connection: &mut SqliteConnection,
-    epoch: i64,
-    subject: &LedgerId,
-    receipt: &Receipt,
-    reply: &Reply,
-) -> Result<(), Error> {
+fn receipt_row(
+    (subject, receipt, reply): &(LedgerId, Receipt, Reply),
+) -> Result<(Vec<u8>, i64, String, &Reply), Error> {
     let json = receipt.to_json().map_err(|why| fault(&why))?;
-    sqlx::query(
-        "INSERT OR IGNORE INTO receipts (ledger_id, number, receipt, rejected, message, epoch) VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(subject.as_bytes().to_vec())
-    .bind(receipt.batch as i64)
-    .bind(json)
-    .bind(reply.rejected as i64)
-    .bind(reply.message.clone())
-    .bind(epoch)
-    .execute(&mut *connection)
-    .await
-    .map_err(unwritable)?;
+    Ok((subject.as_bytes().to_vec(), receipt.batch as i64, json, reply))
+}
+
+async fn insert_numbers(
+    connection: &mut SqliteConnection,
+    taken: BTreeMap<LedgerId, (Numbers, Stored)>,
+) -> Result<(), Error> {
+    let row = |(subject, (numbers, stored)): (LedgerId, (Numbers, Stored))| {
+        let missing = serde_json::to_string(numbers.missing()).map_err(|why| fault(&why))?;
+        let stored = serde_json::to_string(&stored).map_err(|why| fault(&why))?;
+        Ok((subject.as_bytes().to_vec(), numbers.highest() as i64, missing, stored))
+    };
+    let rows: Vec<_> = taken.into_iter().map(row).collect::<Result<_, Error>>()?;
+    for chunk in rows.chunks(ROWS_PER_INSERT) {
+        let mut insert =
+            QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO numbers (ledger_id, highest, missing, stored) ");
+        insert.push_values(chunk, |mut row, (subject, highest, missing, stored)| {
+            row.push_bind(subject.clone()).push_bind(*highest).push_bind(missing.clone()).push_bind(stored.clone());
+        });
+        insert.build().execute(&mut *connection).await.map_err(unwritable)?;
+    }
     Ok(())
 }
 
-async fn insert_nonce(connection: &mut SqliteConnection, nonce: NonceUse) -> Result<(), Error> {
-    sqlx::query("INSERT OR REPLACE INTO nonces (id, expires) VALUES (?, ?)")
-        .bind(nonce.id.to_vec())
-        .bind(nonce.expires)
-        .execute(connection)
-        .await
-        .map_err(unwritable)?;
-    Ok(())
+/// What was taken of these subjects so far; who has nothing is not there.
+async fn numbers_of(
+    connection: &mut SqliteConnection,
+    subjects: &BTreeSet<LedgerId>,
+) -> Result<BTreeMap<LedgerId, (Numbers, Stored)>, Error> {
+    let subjects: Vec<&LedgerId> = subjects.iter().collect();
+    let mut taken = BTreeMap::new();
+    for chunk in subjects.chunks(ROWS_PER_INSERT) {
+        let mut select =
+            QueryBuilder::<Sqlite>::new("SELECT ledger_id, highest, missing, stored FROM numbers WHERE ledger_id IN (");
+        let mut ids = select.separated(", ");
+        for subject in chunk {
+            ids.push_bind(subject.as_bytes().to_vec());
+        }
+        select.push(")");
+        for row in select.build().fetch_all(&mut *connection).await.map_err(unreadable)? {
+            taken.insert(subject(&row)?, numbers(&row, 1)?);
+        }
+    }
+    Ok(taken)
 }
 
-async fn numbers_of(connection: &mut SqliteConnection, subject: &LedgerId) -> Result<(Numbers, Stored), Error> {
-    let select = sqlx::query("SELECT highest, missing, stored FROM numbers WHERE ledger_id = ?");
-    let row = select.bind(subject.as_bytes().to_vec()).fetch_optional(connection).await.map_err(unreadable)?;
-    row.map_or_else(|| Ok(Default::default()), |row| numbers(&row, 0))
+fn subject(row: &SqliteRow) -> Result<LedgerId, Error> {
+    let id: &[u8] = row.try_get(0).map_err(unreadable)?;
+    id.try_into().map(LedgerId::from_bytes).map_err(|_| damaged("a ledger id has not 32 bytes"))
 }
 
 /// Highest, missing and stored of a row, from column `at` on.

@@ -26,7 +26,7 @@ use crate::storage;
 use crate::store::BatchDigest;
 
 /// Rows of one `INSERT`: times its columns, well below `SQLite`'s 32,766 parameters.
-const ROWS_PER_INSERT: usize = 1_000;
+pub(super) const ROWS_PER_INSERT: usize = 1_000;
 /// How long a writer waits for another one.
 const BUSY: Duration = Duration::from_secs(5);
 

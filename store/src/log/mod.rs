@@ -17,6 +17,7 @@ use candor_wire::log::tile::{self, Tile, WIDTH, What};
 use candor_wire::merkle::{Hash, leaf_hash};
 
 use crate::error::{Error, Kind};
+use crate::keys::KeyRing;
 
 mod files;
 mod replay;
@@ -68,6 +69,20 @@ impl Log {
         let shown = Shown { checkpoint: Arc::new(checkpoint), files: writer.files.clone() };
         let origin = origin.to_owned();
         Ok(Self { disk, origin, signers, writer: Mutex::new(writer), shown: RwLock::new(shown) })
+    }
+
+    /// Opens the log that a service of this data folder began, under the name that its checkpoint has.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; `Data` if no service ever began one.
+    pub fn reopen(data: &Path, ring: &KeyRing) -> Result<Self, Error> {
+        let bytes = LogFiles::of(data).checkpoint()?;
+        let bytes = bytes.ok_or_else(|| refused("no service began one", "the log cannot be used"))?;
+        let note = Note::parse(&bytes).map_err(|error| refused(error, "the log's checkpoint cannot be used"))?;
+        let origin = Checkpoint::parse(note.text())
+            .map_err(|error| refused(error, "the log's checkpoint cannot be used"))?
+            .origin;
+        Self::open(data, ring.log_signers(&origin)?, &origin)
     }
 
     fn begin(disk: LogFiles, signers: Vec<Signer>, origin: &str) -> Result<Self, Error> {

@@ -50,10 +50,12 @@ pub(crate) trait Seal: std::fmt::Debug {
     fn finished(&self, job: &Rewrite, changes: &[Change]) -> Result<(), Error>;
 }
 
-/// Where there is no log.
+/// For tests that have no log.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unsealed;
 
+#[cfg(test)]
 impl Seal for Unsealed {
     fn sealed(&self, _: &Change) -> Result<(), Error> {
         Ok(())

@@ -1,12 +1,13 @@
-//! Where jobs on tables are handed in: they are kept in the ledger, done on the flusher's thread, and gone on with after
-//! a crash.
+//! Where jobs on tables are handed in: they are kept in the ledger, done by the one writer of tables, and gone on with
+//! after a crash.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Rewrite, Rewritten, is_untouched, run};
+use super::{Rewrite, Rewritten, Seal, is_untouched, run};
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::Ledger;
@@ -19,6 +20,71 @@ const REWRITE: &str = "rewrite";
 /// Its state from beginning to end: what is done is in the tables.
 const BEGUN: &str = "begun";
 
+/// What the one writer of tables works with: the flusher of a service, or who holds the lock of a folder without one.
+/// Its calls block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Desk<'a> {
+    /// The data folder.
+    pub(crate) data: &'a Path,
+    /// Its ledger.
+    pub(crate) ledger: &'a Ledger,
+    /// Where the ledger runs.
+    pub(crate) runtime: &'a Handle,
+    /// Who makes changes known.
+    pub(crate) seal: &'a dyn Seal,
+    /// Whose segments wait meanwhile.
+    pub(crate) flusher: Option<&'a Flusher>,
+}
+
+impl Desk<'_> {
+    /// Keeps a job and does it, after those that are still open.
+    ///
+    /// # Errors
+    /// As [`run`]. A job of which nothing was committed is dropped then, unless it must be done; any other goes on when
+    /// somebody calls [`Self::resume`], at the latest with the next start.
+    pub(crate) fn rewrite(&self, job: &Rewrite) -> Result<Rewritten, Error> {
+        self.resume()?;
+        if job.files().values().all(Vec::is_empty) {
+            return Ok(Rewritten::default());
+        }
+        let what = serde_json::to_string(job).map_err(|why| unreadable(&why))?;
+        let id = self.runtime.block_on(self.ledger.begin_job(REWRITE, &what, BEGUN))?;
+        self.finish(id, job)
+    }
+
+    /// Goes on with jobs that were begun and are not over.
+    ///
+    /// # Errors
+    /// As [`Self::rewrite`].
+    pub(crate) fn resume(&self) -> Result<(), Error> {
+        for job in self.runtime.block_on(self.ledger.jobs())? {
+            if let Some(what) = parse(&job)? {
+                let done = self.finish(job.id, &what)?;
+                tracing::info!(kind = what.kind.name(), files = done.files_removed(), "a job on tables is over");
+            }
+        }
+        Ok(())
+    }
+
+    /// Files that open jobs name.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub(crate) fn files_of_jobs(&self) -> Result<Spared, Error> {
+        self.runtime.block_on(files_of_jobs(self.ledger))
+    }
+
+    fn finish(&self, id: i64, job: &Rewrite) -> Result<Rewritten, Error> {
+        let outcome = run(self.data, job, self.seal, &|| self.flusher.is_none_or(Flusher::flush_waiting));
+        match &outcome {
+            Err(error) if error.kind() == Kind::Stop => {}
+            Err(_) if !can_be_dropped(self.data, job) => {}
+            _ => self.runtime.block_on(self.ledger.end_job(id))?,
+        }
+        outcome
+    }
+}
+
 /// Does something on the thread that writes tables, in turn with segments.
 ///
 /// # Errors
@@ -30,52 +96,19 @@ pub(crate) async fn on_flusher<T: Send + 'static>(
     let (answer, told) = oneshot::channel();
     shared.closed.ask(Box::new(move |flusher| {
         let outcome = work(flusher);
-        if let Err(error) = &outcome
-            && error.kind() == Kind::Stop
-            && !flusher.shared().closed.is_stopped()
-        {
-            end_process_after(error);
+        if let Err(error) = &outcome {
+            end_if_it_must(flusher, error);
         }
         let _ = answer.send(outcome);
     }));
     told.await.map_err(|_| Error::closed())?
 }
 
-/// Keeps a job and does it, after those that are still open. Only on the flusher's thread.
-///
-/// # Errors
-/// As [`run`]. A job of which nothing was committed is dropped then, unless it must be done; any other goes on when
-/// somebody calls [`resume`], at the latest with the next start.
-pub(crate) fn rewrite(flusher: &Flusher, job: &Rewrite) -> Result<Rewritten, Error> {
-    resume(flusher)?;
-    if job.tables.iter().all(|table| table.units.is_empty()) {
-        return Ok(Rewritten::default());
-    }
-    let what = serde_json::to_string(job).map_err(|why| unreadable(&why))?;
-    let id = flusher.runtime().block_on(flusher.ledger().begin_job(REWRITE, &what, BEGUN))?;
-    finish(flusher, id, job)
-}
-
-/// Goes on with jobs that were begun and are not over.
-///
-/// # Errors
-/// As [`rewrite`].
-pub(crate) fn resume(flusher: &Flusher) -> Result<(), Error> {
-    for job in flusher.runtime().block_on(flusher.ledger().jobs())? {
-        if let Some(what) = parse(&job)? {
-            let done = finish(flusher, job.id, &what)?;
-            tracing::info!(kind = what.kind.name(), files = done.files_removed(), "a job on tables is over");
-        }
-    }
-    Ok(())
-}
-
 /// The first thing that the flusher does.
 pub(crate) fn resume_at_start(flusher: &Flusher) {
-    match resume(flusher) {
-        Err(error) if error.kind() == Kind::Stop && !flusher.shared().closed.is_stopped() => end_process_after(&error),
-        Err(error) => tracing::error!(%error, "a job on tables stays, and is tried again"),
-        Ok(()) => {}
+    if let Err(error) = flusher.desk().resume() {
+        end_if_it_must(flusher, &error);
+        tracing::error!(%error, "a job on tables stays, and is tried again");
     }
 }
 
@@ -94,15 +127,11 @@ pub(crate) async fn files_of_jobs(ledger: &Ledger) -> Result<Spared, Error> {
     Ok(files)
 }
 
-fn finish(flusher: &Flusher, id: i64, job: &Rewrite) -> Result<Rewritten, Error> {
-    let data = &flusher.shared().settings.data;
-    let outcome = run(data, job, flusher.seal(), &|| flusher.flush_waiting());
-    match &outcome {
-        Err(error) if error.kind() == Kind::Stop => {}
-        Err(_) if !can_be_dropped(data, job) => {}
-        _ => flusher.runtime().block_on(flusher.ledger().end_job(id))?,
+/// A store that closes stops what is under way, and that is no failure.
+fn end_if_it_must(flusher: &Flusher, error: &Error) {
+    if error.kind() == Kind::Stop && !flusher.shared().closed.is_stopped() {
+        end_process_after(error);
     }
-    outcome
 }
 
 /// Whether a job that failed is as if it had never been. An erasure was promised: it stays until it is done.

@@ -16,10 +16,11 @@ mod unit;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-pub(crate) use change::{Change, Seal, Unsealed};
-#[expect(unused_imports, reason = "for compaction, retention and erasure")]
-pub(crate) use desk::{files_of_jobs, on_flusher, resume_at_start, rewrite};
-pub(crate) use file::{FileInfo, describe};
+#[cfg(test)]
+pub(crate) use change::Unsealed;
+pub(crate) use change::{Change, Seal};
+pub(crate) use desk::{Desk, files_of_jobs, on_flusher, resume_at_start};
+pub(crate) use file::{FileInfo, TARGET_BYTES, TARGET_ROWS, describe, pack};
 pub(crate) use job::{Fate, Kind, Rewrite, TableRewrite};
 
 use crate::error::{self, Error};

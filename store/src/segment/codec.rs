@@ -15,8 +15,10 @@ use crate::segment::frame::{BatchFrame, BatchHeader, Frame, FrameTable, TableSpa
 use crate::segment::fresh::fresh;
 use crate::segment::layout::{BATCH, MAX_PAYLOAD, NUMBERED, STATEMENT};
 
-/// What the running number of a purpose takes at most.
-const LONGEST_NUMBER: &str = "\"batch\":9007199254740991,";
+/// What the JSON of a receipt takes at most beside the names in it, with its length; of a purpose in it, and of a count.
+const MOST_AROUND_A_RECEIPT: usize = 640;
+const MOST_AROUND_A_PURPOSE: usize = 192;
+const MOST_AROUND_A_COUNT: usize = 24;
 
 /// A payload ready to be appended, checksum included; only its lsn is missing.
 pub(crate) struct Encoded {
@@ -113,12 +115,13 @@ impl Encoded {
         Ok(Self { kind, payload, payload_crc, rows })
     }
 
-    /// Makes room for a receipt, so that the appender need not move the rows when it comes. The draft lacks the running numbers
-    /// of its purposes.
-    pub(crate) fn reserve_for(&mut self, draft: &Receipt) -> Result<(), Error> {
-        let numbers = draft.purposes.len() * LONGEST_NUMBER.len();
-        self.payload.reserve_exact(receipt_json(draft)?.len() + numbers + size_of::<u32>());
-        Ok(())
+    /// Makes room for a receipt, so that the appender need not move the rows when it comes.
+    pub(crate) fn reserve_for(&mut self, draft: &Receipt) {
+        let purposes = draft.purposes.iter().map(|(name, purpose)| {
+            let reasons = purpose.dropped.keys().map(|reason| reason.len() + MOST_AROUND_A_COUNT);
+            name.len() + MOST_AROUND_A_PURPOSE + reasons.sum::<usize>()
+        });
+        self.payload.reserve_exact(MOST_AROUND_A_RECEIPT + draft.fleet.len() + purposes.sum::<usize>());
     }
 
     /// Makes a batch a numbered one: its receipt goes behind everything else, and is known at the append only.
@@ -255,7 +258,7 @@ mod tests {
         let receipt = testing::receipt(1, 7);
         let mut draft = receipt.clone();
         draft.purposes.values_mut().for_each(|purpose| purpose.batch = None);
-        encoded.reserve_for(&draft).unwrap();
+        encoded.reserve_for(&draft);
         let place = encoded.payload.as_ptr();
         let json = receipt_json(&receipt).unwrap();
         encoded.add_receipt(&json).unwrap();

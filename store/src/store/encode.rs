@@ -47,16 +47,16 @@ pub(super) async fn encode(cleared: Cleared, identity: &Identity, reply: &Reply)
 }
 
 fn encode_tables(header: BatchHeader, cleared: Cleared, identity: &Identity) -> Result<Ready, Error> {
-    let tables = cleared.tables().iter().map(|table| (&*table.purpose_name, &*table.stream, &table.rows));
-    let mut encoded = encode_batch(header, tables)?;
+    // First, while the rows are near: the payload takes their place in the processor's memory.
     let draft = match identity {
         Identity::Digest(_) => None,
-        Identity::Numbered(batch) => {
-            let draft = receipts::draft(&cleared, batch)?;
-            encoded.reserve_for(&draft)?;
-            Some(draft)
-        }
+        Identity::Numbered(batch) => Some(receipts::draft(&cleared, batch)?),
     };
+    let tables = cleared.tables().iter().map(|table| (&*table.purpose_name, &*table.stream, &table.rows));
+    let mut encoded = encode_batch(header, tables)?;
+    if let Some(draft) = &draft {
+        encoded.reserve_for(draft);
+    }
     Ok(Ready { cleared, encoded, draft })
 }
 

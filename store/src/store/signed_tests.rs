@@ -126,7 +126,7 @@ async fn held_hash(world: &World, device: &Device, purpose: &str, batch: u64) ->
     for (stream, row) in &rows {
         streams.entry(stream).or_default().push(row);
     }
-    (!rows.is_empty()).then(|| hex::encode(&row::hash_of(streams)))
+    (!rows.is_empty()).then(|| hex::encode(&row::hash_of(streams).unwrap()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,6 +69,13 @@ impl TablePath {
         self.folder.join("_delta_log")
     }
 
+    /// Where the tree over the leaves of a file lies: `DATA/leaves/PURPOSE/STREAM/part-HEX.leaves`.
+    pub(crate) fn leaves(&self, path_in_table: &str) -> PathBuf {
+        let data = self.folder.ancestors().nth(3).unwrap_or(&self.folder);
+        let stem = Path::new(path_in_table).file_stem().unwrap_or_default();
+        data.join("leaves").join(&self.purpose).join(&self.stream).join(stem).with_extension("leaves")
+    }
+
     /// Whether it was ever created: a commit is there.
     pub(crate) fn exists(&self) -> bool {
         std::fs::read_dir(self.log()).is_ok_and(|entries| {

@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::sealed;
 use crate::storage;
 use crate::table::engine::Delta;
 use crate::table::layout::TablePath;
@@ -61,6 +62,7 @@ fn sweep_now(data: &Path, spared: &Spared) -> Result<Swept, Error> {
                 unfinished || !in_log && name.ends_with(".parquet") && !live.contains(&format!("{folder}/{name}"))
             })?;
         }
+        sealed::sweep_leaves(&table, &live)?;
     }
     Ok(swept)
 }

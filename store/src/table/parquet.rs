@@ -4,9 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use candor_policy::hex;
+use candor_wire::leaf::{SealError, Sealer};
+use candor_wire::merkle::Hash;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
 use parquet::errors::ParquetError;
@@ -15,6 +17,7 @@ use parquet::file::properties::WriterProperties;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::error::{Error, Kind};
+use crate::sealed::Tree;
 use crate::storage;
 use crate::table::layout::{self, TablePath};
 
@@ -22,10 +25,14 @@ mod encoding;
 mod sorted;
 
 use encoding::properties;
-use sorted::Sorted;
+use sorted::{Sorted, ranges};
 
 /// Rows of a row group, at most: also what one flush run takes.
 pub(crate) const ROW_GROUP_ROWS: usize = 262_144;
+/// Rows that are put in order, written and sealed at a time.
+const SLICE_ROWS: usize = 32_768;
+/// Version of this layout.
+pub(crate) const FORMAT: u32 = 2;
 /// How rows of a file are ordered, as its metadata says it.
 const SORTED_BY: &str = "sha256(salt || subject)";
 
@@ -51,6 +58,13 @@ impl Group {
     pub(crate) fn schema(&self) -> SchemaRef {
         self.batches.first().map_or_else(Schema::empty, |batch| layout::file_schema(&batch.schema())).into()
     }
+}
+
+/// What a file is sealed with; drawn for each anew.
+struct Keys {
+    salt: Hash,
+    secret: Hash,
+    received_date: i32,
 }
 
 /// A file that is on disk and in no commit yet.
@@ -88,6 +102,10 @@ pub(crate) mod metadata {
     pub(crate) const SUBJECTS: &str = "candor.subjects";
     /// The file's salt, hex.
     pub(crate) const SALT: &str = "candor.salt";
+    /// What keys the blinds of its subjects, hex.
+    pub(crate) const SECRET: &str = "candor.secret";
+    /// The file's root, hex.
+    pub(crate) const ROOT: &str = "candor.root";
     /// What the rows are sorted by.
     pub(crate) const SORTED_BY: &str = "candor.sorted_by";
     /// Paths of the files that it takes the place of, as a JSON array; only where it does.
@@ -105,10 +123,10 @@ pub(crate) fn write(table: &TablePath, group: &Group) -> Result<WrittenFile, Err
         let why = format!("day {} is beyond the calendar", group.received_date);
         Error::new(Kind::Data, "rows have no date of receipt", why, "set the machine's clock")
     })?;
-    let salt: [u8; 32] = random()?;
+    let keys = Keys { salt: random()?, secret: random()?, received_date: group.received_date };
     let schema = group.schema();
-    let rows = Sorted::new(&group.batches, &salt)?;
-    let metadata = file_metadata(table, group, &received_date, &rows, &salt);
+    let rows = Sorted::new(&group.batches, &keys.salt)?;
+    let metadata = file_metadata(table, group, &received_date, &rows, &keys);
     let properties = properties(&schema, &rows, metadata).map_err(|why| unwritable(table, why))?;
 
     // Random, not numbered: a number would be shared by the tables of two purposes.
@@ -116,11 +134,14 @@ pub(crate) fn write(table: &TablePath, group: &Group) -> Result<WrittenFile, Err
     let target = table.folder.join(&path);
     storage::make_folder(&storage::parent(&target)).map_err(|why| io_failed(&target, &why))?;
     let beside = storage::beside(&target);
-    let written = write_beside(&beside, &schema, &rows, properties).and_then(|file| publish(&file, &beside, &target));
+    let written = write_beside(&beside, &schema, &rows, properties, &keys)
+        .and_then(|(file, tree)| Ok((publish(&file, &beside, &target)?, tree)));
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
-    let (size, modified) = written?;
+    let ((size, modified), tree) = written?;
+    // Whoever misses them makes them again.
+    let _ = tree.write(&table.leaves(&path));
     Ok(WrittenFile { path, received_date, size, modified, rows: rows.len() as u64 })
 }
 
@@ -138,14 +159,14 @@ fn file_metadata(
     group: &Group,
     received_date: &str,
     rows: &Sorted<'_>,
-    salt: &[u8; 32],
+    keys: &Keys,
 ) -> Vec<KeyValue> {
     let replaces = (!group.replaces.is_empty()).then(|| {
         let paths = serde_json::Value::from(group.replaces.clone()).to_string();
         [(metadata::REPLACES, paths), (metadata::REMOVED, group.removed.to_string())]
     });
     [
-        (metadata::FORMAT, "1".to_owned()),
+        (metadata::FORMAT, FORMAT.to_string()),
         (metadata::PURPOSE, table.purpose.clone()),
         (metadata::STREAM, table.stream.clone()),
         (metadata::POLICY, group.policy.clone()),
@@ -153,7 +174,8 @@ fn file_metadata(
         (metadata::RECEIVED_DATE, received_date.to_owned()),
         (metadata::ROWS, rows.len().to_string()),
         (metadata::SUBJECTS, rows.subjects().to_string()),
-        (metadata::SALT, hex::encode(salt)),
+        (metadata::SALT, hex::encode(&keys.salt)),
+        (metadata::SECRET, hex::encode(&keys.secret)),
         (metadata::SORTED_BY, SORTED_BY.to_owned()),
     ]
     .into_iter()
@@ -168,7 +190,8 @@ fn write_beside(
     schema: &SchemaRef,
     rows: &Sorted<'_>,
     properties: WriterProperties,
-) -> Result<File, Error> {
+    keys: &Keys,
+) -> Result<(File, Tree), Error> {
     let failed = |why: ParquetError| match why {
         ParquetError::External(source) => match source.downcast::<std::io::Error>() {
             Ok(why) => io_failed(beside, &why),
@@ -182,29 +205,56 @@ fn write_beside(
     // The Arrow schema in the metadata would repeat what the Parquet schema says.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(failed)?;
-    let file = write_columns(writer, schema, rows).map_err(failed)?;
+    let (file, tree) = write_rows(writer, schema, rows, keys).map_err(failed)?;
     file.sync_data().map_err(|why| Error::sync(cannot_sync(beside), &why))?;
-    Ok(file)
+    Ok((file, tree))
 }
 
-/// Puts one column in order after another, so that only one of them is in memory twice.
-fn write_columns(writer: ArrowWriter<File>, schema: &Schema, rows: &Sorted<'_>) -> Result<File, ParquetError> {
+/// Puts rows in order slice by slice, so that only one of them is in memory twice, and seals what it writes.
+fn write_rows(
+    writer: ArrowWriter<File>,
+    schema: &SchemaRef,
+    rows: &Sorted<'_>,
+    keys: &Keys,
+) -> Result<(File, Tree), ParquetError> {
     let (mut file, factory) = writer.into_serialized_writer()?;
-    for (number, range) in rows.ranges(ROW_GROUP_ROWS).enumerate() {
+    let columns: Vec<_> = schema.fields().iter().map(|field| rows.column(field)).collect();
+    let mut leaves = Vec::with_capacity(rows.subjects());
+    let sealer = Sealer::new(keys.salt, &keys.secret, keys.received_date, |entry, hash| leaves.push((entry, hash)));
+    let mut sealer = sealer.with_salted(rows.salted());
+    for (number, group_rows) in ranges(0..rows.len(), ROW_GROUP_ROWS).enumerate() {
+        let mut writers = factory.create_column_writers(number)?;
+        for slice in ranges(group_rows, SLICE_ROWS) {
+            let values =
+                columns.iter().map(|column| rows.values(column, slice.clone())).collect::<Result<Vec<_>, _>>()?;
+            write_slice(schema, &values, &mut writers)?;
+            sealer.push(&RecordBatch::try_new(schema.clone(), values)?).map_err(external)?;
+        }
         let mut group = file.next_row_group()?;
-        let mut writers = factory.create_column_writers(number)?.into_iter();
-        for field in schema.fields() {
-            let values = rows.column(field, range.clone())?;
-            for leaf in compute_leaves(field, &values)? {
-                let missing = || ParquetError::General("a column without a writer".to_owned());
-                let mut writer: ArrowColumnWriter = writers.next().ok_or_else(missing)?;
-                writer.write(&leaf)?;
-                writer.close()?.append_to_row_group(&mut group)?;
-            }
+        for writer in writers {
+            writer.close()?.append_to_row_group(&mut group)?;
         }
         group.close()?;
     }
-    file.into_inner()
+    sealer.finish().map_err(external)?;
+    let tree = Tree::new(keys.salt, leaves);
+    file.append_key_value_metadata(KeyValue::new(metadata::ROOT.to_owned(), hex::encode(&tree.root())));
+    Ok((file.into_inner()?, tree))
+}
+
+fn write_slice(schema: &Schema, values: &[ArrayRef], writers: &mut [ArrowColumnWriter]) -> Result<(), ParquetError> {
+    let mut writers = writers.iter_mut();
+    for (field, values) in schema.fields().iter().zip(values) {
+        for leaf in compute_leaves(field, values)? {
+            let missing = || ParquetError::General("a column without a writer".to_owned());
+            writers.next().ok_or_else(missing)?.write(&leaf)?;
+        }
+    }
+    Ok(())
+}
+
+fn external(why: SealError) -> ParquetError {
+    ParquetError::External(Box::new(why))
 }
 
 /// Gives a synced file its name, durably; its size and time.

@@ -137,7 +137,9 @@ fn a_crash_between_file_and_commit_leaves_no_row_twice() {
 
     assert_eq!(sweep_now(data.path(), &Spared::new()).unwrap(), Swept { removed: 4, highest_lsn: 1 });
     assert_eq!(sweep_now(data.path(), &Spared::new()).unwrap(), Swept { removed: 0, highest_lsn: 1 });
-    assert!(!table.folder.join(orphan.path).exists());
+    assert!(!table.folder.join(&orphan.path).exists());
+    assert!(!table.leaves(&orphan.path).exists());
+    assert!(table.leaves(&snapshot(data.path()).files[0].path).exists());
     write_tables(data.path(), &[frame(1, NOON, "p0", batch.clone()), frame(2, NOON, "p0", batch)], 2).unwrap();
     let snapshot = snapshot(data.path());
     assert_eq!(count_rows(&table, &snapshot.files, &Work::default()).unwrap(), 4);

@@ -1,5 +1,7 @@
 //! What the records of a request say.
 
+use std::ops::Range;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
@@ -30,11 +32,11 @@ impl Numbers {
 /// Stands where the time of each record goes: 19 digits, like every time of our days.
 pub(crate) const TIME: u64 = 9_123_456_789_012_345_678;
 
-/// Request number `which`: its `records` come from `subjects` devices.
-pub(crate) fn request(which: usize, subjects: usize, records: usize) -> ExportLogsServiceRequest {
-    let log_records = (0..records)
-        .map(|row| record(which, which * records + row, (which * records + row) % subjects, row))
-        .collect();
+/// Request number `which`: its `records` come from the devices of these numbers.
+pub(crate) fn request(which: usize, subjects: &Range<usize>, records: usize) -> ExportLogsServiceRequest {
+    let subject = |number: usize| subjects.start + number % subjects.len();
+    let log_records =
+        (0..records).map(|row| record(which, which * records + row, subject(which * records + row), row)).collect();
     let resource = Resource {
         attributes: vec![text("service.name", "bench-fleet".into()), text("region", "DE".into())],
         ..Resource::default()

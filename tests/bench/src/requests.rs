@@ -1,5 +1,6 @@
 //! Requests ready to be sent: a few are encoded, and all that follow are these with other times and numbers patched in.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use prost::Message;
@@ -68,14 +69,18 @@ impl Requests {
     /// Requests whose records come from `subjects` devices. What `first` requests before would have said is left out.
     #[must_use]
     pub fn new(protocol: Protocol, subjects: usize, first: u64) -> Self {
-        Self::of(protocol, subjects, first, RECORDS)
+        Self::of(protocol, 0..subjects, first, RECORDS)
     }
 
-    /// The same with another number of records in a request, for fleets that the templates name by themselves.
+    /// Requests of one device, with another number of records in each.
     #[must_use]
-    pub fn of(protocol: Protocol, subjects: usize, first: u64, records: usize) -> Self {
-        let templates = (0..TEMPLATES).map(|which| Template::new(protocol, which, subjects, records)).collect();
-        Self { protocol, templates, subjects, records, next: first }
+    pub fn of_device(protocol: Protocol, device: usize, first: u64, records: usize) -> Self {
+        Self::of(protocol, device..device + 1, first, records)
+    }
+
+    fn of(protocol: Protocol, subjects: Range<usize>, first: u64, records: usize) -> Self {
+        let templates = (0..TEMPLATES).map(|which| Template::new(protocol, which, &subjects, records)).collect();
+        Self { protocol, templates, subjects: subjects.len(), records, next: first }
     }
 
     /// The next request's body.
@@ -104,7 +109,7 @@ impl Requests {
 }
 
 impl Template {
-    fn new(protocol: Protocol, which: usize, subjects: usize, records: usize) -> Self {
+    fn new(protocol: Protocol, which: usize, subjects: &Range<usize>, records: usize) -> Self {
         let request = job::request(which, subjects, records);
         let message = || request.encode_to_vec();
         let (body, mark, skip) = match protocol {
@@ -125,7 +130,7 @@ impl Template {
         let temperatures = after("battery.temperature_c", "doubleValue", 0);
         assert!([&durations, &levels, &temperatures].iter().all(|places| places.len() == records));
         let (mut devices, mut accounts) = (Vec::new(), Vec::new());
-        if subjects > NAMED {
+        if subjects.len() > NAMED {
             devices.extend(places(&body, b"device-").map(|at| at + 7));
             accounts.extend(places(&body, b"user").map(|at| at + 4));
             assert_eq!((devices.len(), accounts.len()), (records, 2 * records));
@@ -241,7 +246,7 @@ mod tests {
         // The first request's numbers are those of its template.
         let (mut patched, which) = (Vec::new(), 5);
         Requests::new(Protocol::Json, 1_000, which).next_body(&mut patched);
-        let written = String::from_utf8(json::encode(&job::request(which as usize, 1_000, RECORDS))).unwrap();
+        let written = String::from_utf8(json::encode(&job::request(which as usize, &(0..1_000), RECORDS))).unwrap();
         let times = |text: &str| text.replace(&job::TIME.to_string(), "");
         let without: String = (0..RECORDS as u64).fold(String::from_utf8(patched).unwrap(), |text, row| {
             text.replace(&(START + (which * RECORDS as u64 + row) * STEP).to_string(), "")

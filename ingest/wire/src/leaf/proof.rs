@@ -138,7 +138,7 @@ impl FileProof {
         if entry.mac != *mac {
             return Err(ProofError::Root);
         }
-        self.leads_to(root, *index, &[entry.hash()])
+        self.lead(root, *index, &[entry.hash()])
     }
 
     /// Checks that a file with this root has nothing of the subject.
@@ -158,10 +158,22 @@ impl FileProof {
             return Err(ProofError::Place);
         }
         let hashes: Vec<Hash> = left.iter().chain(right).map(Entry::hash).collect();
-        self.leads_to(root, self.claim.range().start, &hashes)
+        self.lead(root, self.claim.range().start, &hashes)
     }
 
-    fn leads_to(&self, root: &Hash, first: u64, leaves: &[Hash]) -> Result<(), ProofError> {
+    /// Whether its leaves lead to a root, whatever the content of the subject's: for whoever makes it.
+    #[must_use]
+    pub fn leads_to(&self, root: &Hash, subject: &str) -> bool {
+        match &self.claim {
+            Claim::Present { index, mac } => {
+                let entry = Entry { salted: salted(&self.salt, subject), mac: *mac };
+                self.lead(root, *index, &[entry.hash()]).is_ok()
+            }
+            Claim::Absent { .. } => self.check_absent(root, subject).is_ok(),
+        }
+    }
+
+    fn lead(&self, root: &Hash, first: u64, leaves: &[Hash]) -> Result<(), ProofError> {
         let tree = if self.size == 0 && leaves.is_empty() && self.beside.is_empty() {
             Some(merkle::root(&[]))
         } else {
@@ -344,6 +356,7 @@ mod tests {
             for subject in (0_u8..60).map(|subject| format!("{subject:032x}")) {
                 let Ok(proof) = FileProof::of(&file, &subject);
                 prop_assert_eq!(file.check(&root, &subject, &proof), Ok(subjects.contains_key(&subject)));
+                prop_assert!(proof.leads_to(&root, &subject));
                 prop_assert_eq!(FileProof::from_text(&proof.to_text()), Ok(proof));
             }
         }

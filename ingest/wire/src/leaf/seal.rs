@@ -19,6 +19,8 @@ pub struct Sealer<F> {
     secret: Secret,
     received_date: i32,
     each: F,
+    /// Salted subjects in the order of the file, where somebody has them already.
+    known: std::vec::IntoIter<Hash>,
     /// The subject whose rows may still be coming.
     open: Option<Open>,
     /// Salted subject of the entry before.
@@ -64,8 +66,23 @@ struct Open {
 impl<F: FnMut(Entry, Hash)> Sealer<F> {
     /// For a file with this salt and secret, of rows received on this day (since 1970-01-01).
     pub fn new(salt: Hash, secret: &[u8; 32], received_date: i32, each: F) -> Self {
-        let (content, sealed) = (Vec::new(), Sealed::default());
-        Self { salt, secret: Secret::new(secret), received_date, each, open: None, last: None, content, sealed }
+        Self {
+            salt,
+            secret: Secret::new(secret),
+            received_date,
+            each,
+            known: Vec::new().into_iter(),
+            open: None,
+            last: None,
+            content: Vec::new(),
+            sealed: Sealed::default(),
+        }
+    }
+
+    /// Who put the rows in order has the salted subjects already, in that order.
+    #[must_use]
+    pub fn with_salted(self, subjects: Vec<Hash>) -> Self {
+        Self { known: subjects.into_iter(), ..self }
     }
 
     /// Takes the next rows.
@@ -134,7 +151,7 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
     }
 
     fn begin(&mut self, subject: &str) -> Result<Leaf, SealError> {
-        let salted = salted(&self.salt, subject);
+        let salted = self.known.next().unwrap_or_else(|| salted(&self.salt, subject));
         if self.last.is_some_and(|last| last >= salted) {
             return Err(SealError::Order);
         }

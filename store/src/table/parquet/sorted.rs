@@ -2,13 +2,17 @@
 //!
 //! The hash is computed once a subject, the rows are then counted into place, and columns are put in order one by one.
 
+use std::hash::BuildHasher;
 use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_empty_array, new_null_array};
-use arrow_schema::{ArrowError, Field};
+use arrow_schema::{ArrowError, DataType, Field};
 use arrow_select::interleave::interleave;
-use hashbrown::HashMap;
+use candor_wire::leaf::salted;
+use candor_wire::merkle::Hash;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::error::{Error, Kind};
 use crate::table::layout;
@@ -18,20 +22,28 @@ pub(super) struct Sorted<'a> {
     batches: &'a [RecordBatch],
     /// Number of the batch, and of the row in it.
     places: Vec<(usize, usize)>,
-    subjects: usize,
+    /// Salted subjects, ascending.
+    subjects: Vec<Hash>,
+}
+
+/// A column of all batches.
+pub(super) struct Column<'a> {
+    kind: &'a DataType,
+    /// None where frames do not have it.
+    parts: Option<Vec<&'a dyn Array>>,
 }
 
 impl<'a> Sorted<'a> {
     /// # Errors
     /// `Data` if the batches have no subjects.
-    pub(super) fn new(batches: &'a [RecordBatch], salt: &[u8; 32]) -> Result<Self, Error> {
+    pub(super) fn new(batches: &'a [RecordBatch], salt: &Hash) -> Result<Self, Error> {
         let columns: Option<Vec<&StringArray>> = batches
             .iter()
             .map(|batch| batch.column_by_name(layout::SUBJECT).and_then(|column| column.as_string_opt::<i32>()))
             .collect();
         let columns = columns.ok_or_else(no_subjects)?;
         let (subject_of_row, names) = intern(&columns);
-        let rank_of = ranks(&names, salt);
+        let (rank_of, subjects) = ranks(&names, salt);
 
         let mut next = vec![0_u32; names.len() + 1];
         for id in &subject_of_row {
@@ -48,7 +60,7 @@ impl<'a> Sorted<'a> {
             places[*at as usize] = place;
             *at += 1;
         }
-        Ok(Self { batches, places, subjects: names.len() })
+        Ok(Self { batches, places, subjects })
     }
 
     /// Rows.
@@ -58,78 +70,100 @@ impl<'a> Sorted<'a> {
 
     /// Distinct subjects.
     pub(super) const fn subjects(&self) -> usize {
-        self.subjects
+        self.subjects.len()
     }
 
-    /// All rows in ranges of at most `most`.
-    pub(super) fn ranges(&self, most: usize) -> impl Iterator<Item = Range<usize>> {
-        let len = self.len();
-        (0..len).step_by(most.max(1)).map(move |from| from..len.min(from + most))
+    /// Their salted subjects, in order.
+    pub(super) fn salted(&self) -> Vec<Hash> {
+        self.subjects.clone()
+    }
+
+    /// A column that can be put in order.
+    pub(super) fn column<'b>(&self, field: &'b Field) -> Column<'b>
+    where
+        'a: 'b,
+    {
+        let parts = self.batches.iter().map(|batch| batch.column_by_name(field.name()).map(AsRef::as_ref)).collect();
+        Column { kind: field.data_type(), parts }
     }
 
     /// The values of a column in order; nulls where frames do not have it.
-    pub(super) fn column(&self, field: &Field, range: Range<usize>) -> Result<ArrayRef, ArrowError> {
-        self.values(field, &self.places[range])
+    pub(super) fn values(&self, column: &Column<'_>, range: Range<usize>) -> Result<ArrayRef, ArrowError> {
+        column.values(&self.places[range])
     }
 
     /// Values of a column from all over the rows, `most` or a few more.
     pub(super) fn sample(&self, field: &Field, most: usize) -> Result<ArrayRef, ArrowError> {
         let step = self.len().div_ceil(most).max(1);
         let places: Vec<_> = self.places.iter().copied().step_by(step).collect();
-        self.values(field, &places)
+        self.column(field).values(&places)
     }
+}
 
-    fn values(&self, field: &Field, places: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
-        if places.is_empty() {
-            return Ok(new_empty_array(field.data_type()));
-        }
-        let columns: Option<Vec<&dyn Array>> =
-            self.batches.iter().map(|batch| batch.column_by_name(field.name()).map(AsRef::as_ref)).collect();
-        match columns {
-            Some(columns) => interleave(&columns, places),
-            None => Ok(new_null_array(field.data_type(), places.len())),
+impl Column<'_> {
+    fn values(&self, places: &[(usize, usize)]) -> Result<ArrayRef, ArrowError> {
+        match &self.parts {
+            _ if places.is_empty() => Ok(new_empty_array(self.kind)),
+            Some(parts) => interleave(parts, places),
+            None => Ok(new_null_array(self.kind, places.len())),
         }
     }
 }
 
+/// All of a range in ranges of at most `most`.
+pub(super) fn ranges(all: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    all.clone().step_by(most.max(1)).map(move |from| from..all.end.min(from + most))
+}
+
 /// Row → number of its subject, and the distinct subjects.
 fn intern<'a>(columns: &[&'a StringArray]) -> (Vec<u32>, Vec<&'a str>) {
+    let rows = columns.iter().copied().map(Array::len).sum();
     let mut names: Vec<&str> = Vec::new();
-    let mut numbers: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
-    let mut of_row: Vec<u32> = Vec::with_capacity(columns.iter().copied().map(Array::len).sum());
+    // Hash and number of each: names are looked at again only where their hashes are the same. There is room for as many as
+    // can be, so that nothing is moved; what nobody writes to takes no memory.
+    let mut numbers: HashTable<(u64, u32)> = HashTable::with_capacity(rows);
+    let hasher = foldhash::fast::RandomState::default();
+    let mut of_row: Vec<u32> = Vec::with_capacity(rows);
     for name in columns.iter().flat_map(|column| (0..column.len()).map(|row| column.value(row))) {
         // Rows of one request often have one subject.
         let number = match of_row.last() {
             Some(last) if names[*last as usize] == name => *last,
-            _ => *numbers.entry(name).or_insert_with(|| {
-                names.push(name);
-                names.len() as u32 - 1
-            }),
+            _ => {
+                let hash = hasher.hash_one(name);
+                let same = |(other, number): &(u64, u32)| *other == hash && names[*number as usize] == name;
+                match numbers.entry(hash, same, |(hash, _)| *hash) {
+                    Entry::Occupied(known) => known.get().1,
+                    Entry::Vacant(new) => {
+                        let number = names.len() as u32;
+                        names.push(name);
+                        new.insert((hash, number));
+                        number
+                    }
+                }
+            }
         };
         of_row.push(number);
     }
     (of_row, names)
 }
 
-/// Number of a subject → its rank by salted subject.
-fn ranks(names: &[&str], salt: &[u8; 32]) -> Vec<u32> {
-    let mut ranked: Vec<([u8; 32], u32)> = names.iter().zip(0..).map(|(name, id)| (salted(salt, name), id)).collect();
-    ranked.sort_unstable();
+/// Number of a subject → its rank by salted subject, and the salted subjects in order.
+fn ranks(names: &[&str], salt: &Hash) -> (Vec<u32>, Vec<Hash>) {
+    let salted: Vec<Hash> = names.iter().map(|name| salted(salt, name)).collect();
+    // The first bytes tell all but a few apart: what is moved about is a third of what has all of them.
+    let mut ranked: Vec<(u64, u32)> = salted.iter().map(first_bytes).zip(0..).collect();
+    ranked.sort_unstable_by(|(one, a), (two, b)| {
+        one.cmp(two).then_with(|| salted[*a as usize].cmp(&salted[*b as usize]))
+    });
     let mut rank_of = vec![0_u32; ranked.len()];
     for (rank, (_, id)) in (0_u32..).zip(&ranked) {
         rank_of[*id as usize] = rank;
     }
-    rank_of
+    (rank_of, ranked.into_iter().map(|(_, id)| salted[id as usize]).collect())
 }
 
-/// `SHA-256(salt ‖ subject)`.
-fn salted(salt: &[u8; 32], subject: &str) -> [u8; 32] {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    context.update(salt);
-    context.update(subject.as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    bytes
+fn first_bytes(hash: &Hash) -> u64 {
+    hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 fn no_subjects() -> Error {
@@ -142,7 +176,6 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{Int64Array, UInt32Array};
-    use arrow_schema::DataType;
     use proptest::prelude::*;
 
     use super::*;
@@ -171,7 +204,8 @@ mod tests {
 
             let rows = Sorted::new(&batches, &salt).unwrap();
             let number = Field::new("number", DataType::Int64, true);
-            let parts: Vec<ArrayRef> = rows.ranges(4).map(|range| rows.column(&number, range).unwrap()).collect();
+            let column = rows.column(&number);
+            let parts: Vec<ArrayRef> = ranges(0..rows.len(), 4).map(|range| rows.values(&column, range).unwrap()).collect();
             let found: Vec<i64> =
                 parts.iter().flat_map(|part| part.as_primitive::<arrow_array::types::Int64Type>().values().to_vec()).collect();
             prop_assert_eq!(found, all.iter().map(|(_, row)| *row).collect::<Vec<_>>());
@@ -179,10 +213,12 @@ mod tests {
             let mut subjects: Vec<_> = all.iter().map(|(salted, _)| salted).collect();
             subjects.dedup();
             prop_assert_eq!(rows.subjects(), subjects.len());
+            let found = rows.salted();
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), subjects);
             prop_assert_eq!(rows.len(), all.len());
 
             let absent = Field::new("absent", DataType::UInt32, true);
-            let nulls = rows.column(&absent, 0..rows.len()).unwrap();
+            let nulls = rows.values(&rows.column(&absent), 0..rows.len()).unwrap();
             prop_assert_eq!(nulls.as_ref(), &UInt32Array::new_null(rows.len()) as &dyn Array);
             prop_assert!(rows.sample(&number, 3).unwrap().len() <= 4);
         }

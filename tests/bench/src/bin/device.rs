@@ -27,7 +27,8 @@ fn main() {
                     Some(fleet) => Box::new(Device::connect((address, token), (fleet, which), &args[7..], now())),
                     None => Box::new(Plain::connect(address, token)),
                 };
-                let mut requests = Requests::of(Protocol::Protobuf, 1, u64::from(which) * APART, records);
+                let mut requests =
+                    Requests::of_device(Protocol::Protobuf, usize::from(which), u64::from(which) * APART, records);
                 let mut body = Vec::new();
                 for _ in 0..each {
                     requests.next_body(&mut body);

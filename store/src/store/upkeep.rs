@@ -1,0 +1,81 @@
+//! Work on sealed files: of a running store, and of a folder that no service has.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::Store;
+use crate::clock::Clock;
+use crate::compact::{self, CompactOptions, CompactReport};
+use crate::error::Error;
+use crate::keys::KeyRing;
+use crate::ledger::Ledger;
+use crate::lock::Lock;
+use crate::log::Log;
+use crate::rewrite::{self, Desk};
+use crate::sealing::Sealer;
+use crate::settings::Settings;
+use crate::shared::{Gauges, Shared};
+use crate::table::layout::day_of;
+use crate::view::blocking;
+
+impl Store {
+    /// Makes small files of a day into large ones, or says which.
+    ///
+    /// # Errors
+    /// `Request` for a table that is not there; else as the tables' writers give them.
+    pub async fn compact(&self, options: CompactOptions) -> Result<CompactReport, Error> {
+        compact(&self.shared, options).await
+    }
+}
+
+/// [`Store::compact`] of a data folder that no service has open.
+///
+/// # Errors
+/// `Retry` if one has; else as [`Store::compact`].
+pub async fn compact_folder(
+    settings: &Settings,
+    clock: &dyn Clock,
+    options: CompactOptions,
+) -> Result<CompactReport, Error> {
+    let today = day_of(clock.now());
+    alone(settings, move |desk| compact::compact(desk, &options, today)).await
+}
+
+/// On the thread that writes tables.
+pub(crate) async fn compact(shared: &Arc<Shared>, options: CompactOptions) -> Result<CompactReport, Error> {
+    let report =
+        rewrite::on_flusher(shared, move |flusher| compact::compact(&flusher.desk(), &options, flusher.shared().day()))
+            .await?;
+    if !report.dry_run && !report.units.is_empty() {
+        let files = report.units.iter().map(|unit| unit.files).sum();
+        Gauges::add(&shared.gauges.compacted_files, files);
+        tracing::info!(files, into = report.units.len(), "small files became large ones");
+    }
+    Ok(report)
+}
+
+/// Works on the tables of a data folder that no service has open, under its lock.
+async fn alone<T: Send + 'static>(
+    settings: &Settings,
+    work: impl FnOnce(&Desk<'_>) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let path = settings.data.join("ledger.db");
+    if !path.is_file() {
+        return Err(crate::view::no_data_folder(&settings.data));
+    }
+    let lock = Lock::take(&settings.data)?;
+    let ledger = Ledger::open(&path).await?;
+    crate::table::sweep(&settings.data, rewrite::files_of_jobs(&ledger).await?).await?;
+    let ring = KeyRing::open_for(&settings.data, settings.key_ring.as_deref())?;
+    let (data, runtime, of_work) = (settings.data.clone(), Handle::current(), ledger.clone());
+    let outcome = blocking(move || {
+        let sealer = Sealer::new(data.clone(), Arc::new(Log::reopen(&data, &ring)?), Arc::default());
+        sealer.around(|_| Ok(((), Vec::new())))?;
+        work(&Desk { data: &data, ledger: &of_work, runtime: &runtime, seal: &sealer, flusher: None })
+    })
+    .await;
+    ledger.close().await?;
+    drop(lock);
+    outcome
+}
