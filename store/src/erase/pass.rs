@@ -14,7 +14,6 @@ use crate::consent::key_of;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::erasures::Kept;
-use crate::rewrite;
 use crate::segment::SET_ASIDE;
 use crate::table::engine::Delta;
 use crate::table::layout;
@@ -46,23 +45,23 @@ pub struct Passed {
 /// # Errors
 /// As tables, ledger and log give them; the next pass goes on.
 pub(super) fn run(flusher: &Flusher, desk: &Desk) -> Result<Passed, Error> {
-    rewrite::resume(flusher)?;
+    flusher.desk().resume()?;
     let mut done = Passed::default();
-    for job in flusher.runtime().block_on(flusher.ledger().jobs())? {
+    for job in flusher.desk().runtime.block_on(flusher.desk().ledger.jobs())? {
         if job.kind == PASS {
             let pass: Pass = serde_json::from_str(&job.what).map_err(|why| unreadable(&why))?;
             finish(flusher, desk, job.id, &pass, &mut done)?;
         }
     }
-    let open = flusher.runtime().block_on(flusher.ledger().open_erasures())?;
+    let open = flusher.desk().runtime.block_on(flusher.desk().ledger.open_erasures())?;
     if !open.is_empty() {
         let pass = planned(flusher, desk, &open)?;
         let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
-        let id = flusher.runtime().block_on(flusher.ledger().begin_job(PASS, &what, PLANNED))?;
+        let id = flusher.desk().runtime.block_on(flusher.desk().ledger.begin_job(PASS, &what, PLANNED))?;
         fail::fail_point!("erase::after_plan", |_| std::process::abort());
         finish(flusher, desk, id, &pass, &mut done)?;
     }
-    flusher.runtime().block_on(flusher.ledger().finish_erasures())?;
+    flusher.desk().runtime.block_on(flusher.desk().ledger.finish_erasures())?;
     fail::fail_point!("erase::after_clean", |_| std::process::abort());
     Ok(done)
 }
@@ -78,8 +77,8 @@ fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<Pass, Error>
 }
 
 fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Passed) -> Result<(), Error> {
-    let (ledger, runtime) = (flusher.ledger(), flusher.runtime());
-    let rewritten = rewrite::rewrite(flusher, &pass.rewrite)?;
+    let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
+    let rewritten = flusher.desk().rewrite(&pass.rewrite)?;
     fail::fail_point!("erase::after_rewrite", |_| std::process::abort());
     let open: Vec<Kept> = runtime.block_on(ledger.open_erasures())?;
     let of_pass: Vec<(usize, &Kept)> = open
@@ -111,7 +110,7 @@ fn forget_subjects(flusher: &Flusher, erasures: &[(usize, &Kept)]) -> Result<(),
             subjects.extend(kept.subject);
         }
     }
-    flusher.runtime().block_on(flusher.ledger().erase_subjects(&subjects))?;
+    flusher.desk().runtime.block_on(flusher.desk().ledger.erase_subjects(&subjects))?;
     for subject in &subjects {
         flusher.shared().batches.forget(&key_of(subject));
     }
@@ -153,8 +152,8 @@ fn certificates(
             let json = certificate.encode().map_err(|why| unsound(&why))?;
             let json = String::from_utf8(json).map_err(|why| unsound(&why))?;
             let signed = certificate.sign(nonce, &desk.log_key).map_err(|why| unsound(&why))?;
-            let keep = flusher.ledger().keep_certificate(&kept.id, (&json, &signed.signature), now);
-            flusher.runtime().block_on(keep)?;
+            let keep = flusher.desk().ledger.keep_certificate(&kept.id, (&json, &signed.signature), now);
+            flusher.desk().runtime.block_on(keep)?;
         }
     }
     digests.sort_unstable();

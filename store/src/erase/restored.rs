@@ -152,7 +152,7 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
             TableRewrite::of(&table, files, Fate::Without(names.into_iter().collect()))
         }));
     }
-    let done = rewrite::rewrite(flusher, &Rewrite { kind: rewrite::Kind::Erase, tables })?;
+    let done = flusher.desk().rewrite(&Rewrite { kind: rewrite::Kind::Erase, tables })?;
     let mut replaced: Vec<(u64, u64)> = Vec::new();
     for change in &done.changes {
         let entry = |file: &FileInfo| {
@@ -168,8 +168,8 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
         desk.log.append(&[Entry::Erased(Erased { certificates: Vec::new(), files: Vec::new(), replaced, removed })])?;
     }
     desk.applied(data)?;
-    flusher.runtime().block_on(flusher.ledger().end_job(job.id))?;
-    flusher.runtime().block_on(flusher.ledger().truncate_wal())
+    flusher.desk().runtime.block_on(flusher.desk().ledger.end_job(job.id))?;
+    flusher.desk().runtime.block_on(flusher.desk().ledger.truncate_wal())
 }
 
 /// Tables that are older than the last time that all tombstones were applied to them.
