@@ -71,7 +71,8 @@ fn ask_signed(service: &Service, device: &Signer, scope: &Value) -> Answer {
 }
 
 fn run(service: &Service) -> Value {
-    let answer = service.officer().send("POST", "/v1/erasures", &[], &[]).unwrap().expect_status(200);
+    let answer = service.officer().send("POST", "/v1/erasures", &[], &[]).unwrap();
+    assert_eq!(answer.status, 200, "{}\n{}", answer.text(), service.log());
     serde_json::from_slice(&answer.body).unwrap()
 }
 
@@ -104,7 +105,8 @@ fn log_key(world: &World) -> PublicKey {
 /// Every entry of the log, from its bundles.
 fn log(world: &World) -> Vec<Entry> {
     let folder = world.data().join("log/tile/entries");
-    let mut bundles: Vec<_> = std::fs::read_dir(folder.join("000.p")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut bundles: Vec<_> =
+        std::fs::read_dir(folder.join("000.p")).unwrap().map(|entry| entry.unwrap().path()).collect();
     bundles.sort_by_key(|path| path.file_name().unwrap().to_str().unwrap().parse::<u64>().unwrap());
     let bytes = std::fs::read(bundles.pop().expect("a log of fewer than 256 entries")).unwrap();
     let (mut entries, mut rest) = (Vec::new(), bytes.as_slice());
@@ -146,7 +148,8 @@ fn parquet_files(folder: &Path) -> BTreeSet<String> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files.extend(parquet_files(&path));
-        } else if path.extension().is_some_and(|end| end == "parquet") && !path.to_string_lossy().contains("_delta_log") {
+        } else if path.extension().is_some_and(|end| end == "parquet") && !path.to_string_lossy().contains("_delta_log")
+        {
             files.insert(path.to_string_lossy().into_owned());
         }
     }
@@ -174,7 +177,10 @@ fn of_an_erased_device_no_byte_is_left_and_others_keep_every_row() {
         }
     }
     let subject = goes.key.subject_id();
-    let mut canaries: Vec<Canary> = PURPOSES.iter().map(|purpose| Canary::Text(goes.name(purpose))).collect();
+    // A purpose that no rule of the stream is for has no row.
+    let purposes = PURPOSES.iter().filter(|purpose| rows_of(&world, purpose) > 0);
+    let mut canaries: Vec<Canary> = purposes.map(|purpose| Canary::Text(goes.name(purpose))).collect();
+    assert!(canaries.len() > 1);
     canaries.push(Canary::Text(hex::encode(subject.as_bytes())));
     canaries.push(Canary::Text(goes.key.public().to_string()));
     canaries.extend((0..20).map(|number| Canary::Text(package(GOES_FROM + number))));
@@ -214,7 +220,8 @@ fn of_an_erased_device_no_byte_is_left_and_others_keep_every_row() {
     check_sums(&world);
     assert_eq!((service.metric("candor_erasures_open"), service.metric("candor_erasures_done")), (0, 1));
     // The same again is the same one; nothing is known of the subject but that.
-    let again: Value = serde_json::from_slice(&ask_signed(&service, &goes, &json!("all")).expect_status(200).body).unwrap();
+    let again: Value =
+        serde_json::from_slice(&ask_signed(&service, &goes, &json!("all")).expect_status(200).body).unwrap();
     assert_eq!(again["id"], signed.certificate.id.as_str());
     assert_eq!(goes.get(&service, "/v1/subject").status, 404);
     assert!(service.stop().success());
@@ -307,7 +314,12 @@ fn what_a_backup_brings_back_is_erased_again() {
     for restored in [&["ledger.db"][..], &["tables", "log"], &["ledger.db", "tables", "log", "wal"]] {
         let world = World::new();
         let (service, canaries, kept) = with_rows(&world);
-        service.kill();
+        // Where segments do not come back, nothing may have waited in them.
+        if restored.contains(&"wal") {
+            service.kill();
+        } else {
+            assert!(service.stop().success());
+        }
         let backup = world.path("backup");
         copy_tree(&world.data(), &backup);
         let service = world.serve();

@@ -90,7 +90,8 @@ pub async fn status<T: Transport>(
     each(identity, (clock, random), transport, &Call::get(PATH), |key, body| {
         let subject = LedgerId::of_certified(&key.subject_id());
         let answer: Erasures = serde_json::from_slice(body).map_err(|_| Error::Answer("erasures"))?;
-        if answer.subject != hex::encode(subject.as_bytes()) || !answer.erasures.iter().all(|one| holds(one, &subject)) {
+        if answer.subject != hex::encode(subject.as_bytes()) || !answer.erasures.iter().all(|one| holds(one, &subject))
+        {
             return Err(Error::Answer("certificates of the subject that asked"));
         }
         Ok(answer.erasures)

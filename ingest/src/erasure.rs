@@ -85,7 +85,8 @@ pub(crate) async fn request(call: Call<'_>) -> Result<Response, Refusal> {
         if let Scope::Purposes(names) = &scope
             && names.iter().any(|name| may_be_stored(service, &signer.ledger, name))
         {
-            let mend = "withdraw these purposes first, by a statement: what is erased would come back with the next events";
+            let mend =
+                "withdraw these purposes first, by a statement: what is erased would come back with the next events";
             return Err(Refusal::new(Kind::Conflict, mend));
         }
         signer.ledger
@@ -144,7 +145,9 @@ fn scope_of(body: &[u8], now: i64) -> Result<Scope, Refusal> {
     if let Scope::Received { to: Some(to), .. } = &scope
         && !reaches_on(to)
     {
-        return Err(Refusal::malformed("`to` is a day that is still to come: what is not received yet cannot be erased"));
+        return Err(Refusal::malformed(
+            "`to` is a day that is still to come: what is not received yet cannot be erased",
+        ));
     }
     Ok(scope)
 }

@@ -65,12 +65,7 @@ pub(crate) struct Loaded {
 }
 
 /// Applies the frames that the ledger does not have.
-fn replay(
-    shared: &Shared,
-    path: &Path,
-    released: u64,
-    erased: &mut Vec<LedgerId>,
-) -> Result<ClosedSegment, Error> {
+fn replay(shared: &Shared, path: &Path, released: u64, erased: &mut Vec<LedgerId>) -> Result<ClosedSegment, Error> {
     let mut seen = |subject: LedgerId| erased.extend(Some(subject).filter(|one| shared.consent.tombstones.holds(one)));
     let mut reader = SegmentReader::open(path).map_err(|error| error.into_error(path))?;
     let mut segment = ClosedSegment { path: path.to_path_buf(), last_lsn: 0, rows: 0, opened: Instant::now() };

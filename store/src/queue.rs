@@ -24,10 +24,7 @@ pub(crate) enum Job {
     /// Append a consent statement.
     Statement(Box<StatementJob>),
     /// Take nothing of a subject any more, from here on.
-    Close {
-        subject: LedgerId,
-        answer: oneshot::Sender<()>,
-    },
+    Close { subject: LedgerId, answer: oneshot::Sender<()> },
     /// Close the open segment; the answer is the highest lsn that is durable.
     Rotate(oneshot::Sender<u64>),
 }

@@ -225,6 +225,9 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
         log.look(|files| files.entry_of(&table, path))
             .ok_or_else(|| damaged(&name, &"it replaces a file that was never sealed"))
     });
+    let mut replaces: Vec<u64> = replaces.collect::<Result<_, _>>()?;
+    // They come in the order of paths, which are random.
+    replaces.sort_unstable();
     Ok(Sealed {
         path: file.path.clone(),
         file: digest,
@@ -235,7 +238,7 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
         received_date: text(metadata::RECEIVED_DATE)?,
         policy: hash(metadata::POLICY)?,
         catalogue: hash(metadata::CATALOGUE)?,
-        replaces: replaces.collect::<Result<_, _>>()?,
+        replaces,
         removed: replaced.is_some().then(|| number(metadata::REMOVED)).transpose()?,
         table,
     })

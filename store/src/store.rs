@@ -22,8 +22,8 @@ use tokio::sync::oneshot;
 use crate::appender::Appender;
 use crate::clock::Clock;
 use crate::consent::{Purposes, is_erased, key_of};
-use crate::erase::{Desk, Erasure, Passed, restored};
 use crate::epochs::Epochs;
+use crate::erase::{Desk, Erasure, Passed, restored};
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::keys::KeyRing;
@@ -173,7 +173,20 @@ impl Store {
         let (fleet, of_log) = (&plan.catalogue().name, Arc::clone(&log));
         let desk = Arc::new(Desk::open(Arc::clone(&shared), ledger.clone(), of_log, ring, fleet).await?);
         let erasing = tokio::spawn(Arc::clone(&desk).rounds());
-        Ok(Self { shared, ledger, keys, repeats_key, log, epochs, keeping, desk, erasing, threads, schedule, _lock: lock })
+        Ok(Self {
+            shared,
+            ledger,
+            keys,
+            repeats_key,
+            log,
+            epochs,
+            keeping,
+            desk,
+            erasing,
+            threads,
+            schedule,
+            _lock: lock,
+        })
     }
 
     /// The keys for admission and clearing.

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
-use crate::log::removed::removed_rows;
 use crate::ledger::{self, Ledger};
+use crate::log::removed::removed_rows;
 use crate::segment::frame::{BatchFrame, Frame};
 use crate::table::commit::{LiveFile, TableSnapshot};
 use crate::table::engine::Delta;

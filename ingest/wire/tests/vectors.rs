@@ -357,10 +357,7 @@ fn erasure() {
     let certificate = Certificate {
         deadline: until,
         done_at: 1_795_377_700_000_000,
-        files: vec![
-            file("analytics/phone.app", Some(Sha256Hex([2; 32])), 3),
-            file("diagnostics/phone.app", None, 4),
-        ],
+        files: vec![file("analytics/phone.app", Some(Sha256Hex([2; 32])), 3), file("diagnostics/phone.app", None, 4)],
         fleet: "acme-fleet".to_owned(),
         id: "000102030405060708090a0b0c0d0e0f".to_owned(),
         kind: CertificateKind::Certificate,

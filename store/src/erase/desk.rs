@@ -92,7 +92,8 @@ impl Desk {
         let json = serde_json::to_string(&scope).map_err(|why| unsound(&why))?;
         let known = self.ledger.erasures_of(&id).await?;
         // Asked again, of one that is open or for good: it is the same one.
-        let same = known.iter().rev().find(|kept| kept.scope == json && (kept.state != State::Done || scope == Scope::All));
+        let same =
+            known.iter().rev().find(|kept| kept.scope == json && (kept.state != State::Done || scope == Scope::All));
         let kept = match same {
             Some(kept) => kept.clone(),
             None => self.begin(subject, &id, &scope, json).await?,
@@ -193,7 +194,8 @@ impl Desk {
         purposes.sort_unstable();
         purposes.dedup();
         let ids = plan::ids_of(&self.ring, subject);
-        let names = ids.iter().flat_map(|id| purposes.iter().map(|purpose| self.key.name(id.in_table(purpose).as_str())));
+        let names =
+            ids.iter().flat_map(|id| purposes.iter().map(|purpose| self.key.name(id.in_table(purpose).as_str())));
         let names = names.collect();
         let newest = match self.shared.recent.of(subject).pop() {
             Some(statement) => Some(statement),
@@ -253,7 +255,12 @@ fn check(settings: &ErasureSettings) -> Result<(), Error> {
         return Ok(());
     }
     let mend = "give each place a name, and the state `due` or `outside`; 50 at most";
-    Err(Error::new(Kind::Data, "the setting `store.erasure.place` cannot be", "no certificate can name such a place", mend))
+    Err(Error::new(
+        Kind::Data,
+        "the setting `store.erasure.place` cannot be",
+        "no certificate can name such a place",
+        mend,
+    ))
 }
 
 pub(super) fn random() -> Result<[u8; 16], Error> {

@@ -118,9 +118,11 @@ impl Found<'_> {
             names.extend(hits.into_keys());
             files.push(describe(table, file)?);
         }
-        self.tables.extend(by_day.into_values().map(|(names, files)| {
-            TableRewrite::of(table, files, Fate::Without(names.into_iter().collect()))
-        }));
+        self.tables.extend(
+            by_day
+                .into_values()
+                .map(|(names, files)| TableRewrite::of(table, files, Fate::Without(names.into_iter().collect()))),
+        );
         Ok(())
     }
 

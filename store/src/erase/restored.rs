@@ -10,6 +10,7 @@ use candor_wire::log::entry::{Entry, Erased};
 
 use super::desk::{Desk, random};
 use super::tombstones::{Line, Tombstone, TombstoneFile, TombstoneId, TombstoneKey};
+use crate::consent::{erased, key_of};
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::Ledger;
@@ -63,13 +64,16 @@ pub(crate) async fn look(data: &Path, ledger: &Ledger) -> Result<Found, Error> {
     let parsed = all.into_iter().map(|id| hex::decode(id).and_then(|bytes| bytes.try_into().ok()));
     let ids = parsed.collect::<Option<Vec<TombstoneId>>>().ok_or_else(|| fault(&"a tombstone has no id"))?;
     if !lacks.is_empty() {
-        tracing::warn!(tombstones = lacks.len(), "the ledger is older than erasures that were done: they are done again");
+        tracing::warn!(
+            tombstones = lacks.len(),
+            "the ledger is older than erasures that were done: they are done again"
+        );
     }
     // Only after their subjects are found may the ledger know them: a crash in between would hide that it is older.
     Ok(Found { ids, is_ledger_older: !lacks.is_empty() })
 }
 
-/// Has subjects of tombstones that came back with an older ledger, or in frames, erased again.
+/// Has subjects of tombstones that came back with an older ledger, or in frames, erased again, and refuses whoever waits for it.
 ///
 /// # Errors
 /// If the ledger cannot be read or written.
@@ -102,6 +106,12 @@ pub(crate) async fn erase_again(
             is_again: true,
         };
         ledger.begin_erasure(&kept, &key.id(subject), None).await?;
+    }
+    // Of those the ledger may still have a statement that gives consent.
+    for kept in ledger.open_erasures().await?.iter().filter(|kept| kept.scope == scope) {
+        if let Some(subject) = &kept.subject {
+            shared.consent.set(key_of(subject), erased());
+        }
     }
     let tombstones = TombstoneFile::of(&shared.settings.data).read()?.into_iter().filter_map(|line| match line {
         Line::Tombstone(tombstone) => Some(tombstone),
@@ -148,9 +158,11 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
                 files.push(describe(&table, file)?);
             }
         }
-        tables.extend(by_day.into_values().map(|(names, files)| {
-            TableRewrite::of(&table, files, Fate::Without(names.into_iter().collect()))
-        }));
+        tables.extend(
+            by_day
+                .into_values()
+                .map(|(names, files)| TableRewrite::of(&table, files, Fate::Without(names.into_iter().collect()))),
+        );
     }
     let done = flusher.desk().rewrite(&Rewrite { kind: rewrite::Kind::Erase, tables })?;
     let mut replaced: Vec<(u64, u64)> = Vec::new();

@@ -99,7 +99,8 @@ impl Ledger {
     /// # Errors
     /// If they cannot be read.
     pub(crate) async fn erasures_of(&self, id: &TombstoneId) -> Result<Vec<Kept>, Error> {
-        self.erasures("SELECT {} FROM erasures WHERE tombstone = ? AND again = 0 ORDER BY requested_at, id", Some(id)).await
+        self.erasures("SELECT {} FROM erasures WHERE tombstone = ? AND again = 0 ORDER BY requested_at, id", Some(id))
+            .await
     }
 
     /// The erasures that are to be done, oldest first.
@@ -156,7 +157,13 @@ impl Ledger {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(crate) async fn end_erasures(&self, ids: &[[u8; 16]], entry: Option<u64>, job: i64, now: i64) -> Result<(), Error> {
+    pub(crate) async fn end_erasures(
+        &self,
+        ids: &[[u8; 16]],
+        entry: Option<u64>,
+        job: i64,
+        now: i64,
+    ) -> Result<(), Error> {
         let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await.map_err(unwritable)?;
         for id in ids {
             sqlx::query(
@@ -204,7 +211,8 @@ impl Ledger {
     pub(crate) async fn truncate_wal(&self) -> Result<(), Error> {
         const TRIES: u32 = 20;
         for _ in 0..TRIES {
-            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(self.pool()).await.map_err(unwritable)?;
+            let row =
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(self.pool()).await.map_err(unwritable)?;
             if row.try_get::<i64, _>(0).map_err(unwritable)? == 0 {
                 return Ok(());
             }

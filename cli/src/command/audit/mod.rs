@@ -170,7 +170,9 @@ pub(crate) fn mismatches(totals: &[Total], tables: &[TableRows]) -> Vec<String> 
     for ((purpose, stream), stored) in &stored {
         let found = found.get(&(*purpose, *stream)).copied().unwrap_or(0);
         if *stored != found {
-            wrong.push(format!("{purpose}/{stream}: the account says {stored} rows are stored, {found} are there or were removed"));
+            wrong.push(format!(
+                "{purpose}/{stream}: the account says {stored} rows are stored, {found} are there or were removed"
+            ));
         }
     }
     wrong
