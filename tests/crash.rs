@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::http::Client;
+use crate::log::change_policy;
 use crate::order::whole_trace;
 use crate::otlp::{Event, encode, package};
 use crate::random::Random;
@@ -20,7 +21,7 @@ const SENDERS: usize = 4;
 
 /// What clients know: which events were acknowledged, and which requests they must send again.
 #[derive(Default)]
-struct Oracle {
+pub(crate) struct Oracle {
     next: AtomicU64,
     acknowledged: Mutex<BTreeSet<u64>>,
     unanswered: Mutex<Vec<(Vec<u64>, Vec<u8>)>>,
@@ -65,7 +66,9 @@ fn nothing_acknowledged_is_lost_or_doubled_in_50_kills() {
 
 #[test]
 fn a_crash_at_each_failpoint_twice_in_a_row_neither_loses_nor_repeats() {
-    let names = failpoints(&crate::world::workspace().join("store/src"));
+    let mut names = failpoints(&crate::world::workspace().join("store/src"));
+    // No load comes there: their own tests do.
+    names.retain(|name| !["keys::", "backup::", "restore::"].iter().any(|room| name.starts_with(room)));
     for step in ["parquet", "commit", "release"] {
         assert!(names.iter().any(|name| name.contains(step)), "no failpoint around {step}: {names:?}");
     }
@@ -87,6 +90,8 @@ fn crash_at(name: &str) -> usize {
     let environment = [("FAILPOINTS", action.as_str())];
     let mut crashes = 0;
     for _ in 0..2 {
+        // So that the start has something to log.
+        change_policy(&world);
         // A failpoint may lie on the way of recovery: then the start itself dies there.
         let Ok(mut service) = world.start(&Start { environment: &environment, ..Start::default() }) else {
             crashes += 1;
@@ -200,15 +205,25 @@ fn check_failed_sync(world: &World, oracle: &Oracle, when: u32, flushes: usize, 
 
 impl Oracle {
     /// Sends one new request; whether it was answered. A request without an answer is kept, to be sent again.
-    fn send(&self, to: SocketAddr, events: u64) -> bool {
+    pub(crate) fn send(&self, to: SocketAddr, events: u64) -> bool {
         let first = self.next.fetch_add(events, Ordering::Relaxed);
         let numbers: Vec<u64> = (first..first + events).collect();
         let events: Vec<Event> = numbers.iter().map(|number| Event::numbered("crashing", *number)).collect();
         self.deliver(to, numbers, encode(&events))
     }
 
+    /// The next event has this number.
+    pub(crate) fn starts_at(&self, number: u64) {
+        self.next.store(number, Ordering::Relaxed);
+    }
+
+    /// Numbers of events that were acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> BTreeSet<u64> {
+        self.acknowledged.lock().unwrap().clone()
+    }
+
     /// Sends again what had no answer, as a client with a retry queue does.
-    fn send_again(&self, to: SocketAddr) {
+    pub(crate) fn send_again(&self, to: SocketAddr) {
         let unanswered = std::mem::take(&mut *self.unanswered.lock().unwrap());
         for (numbers, body) in unanswered {
             self.deliver(to, numbers, body);
@@ -230,7 +245,7 @@ impl Oracle {
     }
 
     /// Every acknowledged event is there once, no event is there twice, and the account agrees; gives their number.
-    fn check(&self, world: &World, when: &str) -> u64 {
+    pub(crate) fn check(&self, world: &World, when: &str) -> u64 {
         let rows = world.query("select app_package, count(*) as n from analytics.\"phone.app\" group by app_package");
         let count = |row: &serde_json::Map<_, serde_json::Value>| {
             (row["app_package"].as_str().unwrap().to_owned(), row["n"].as_u64().unwrap())

@@ -8,6 +8,7 @@
 
 mod agent;
 mod alerts;
+mod backup;
 mod cancel;
 mod captures;
 mod clients;
@@ -24,9 +25,11 @@ mod grpc;
 mod hostile;
 mod http;
 mod input;
+mod keys;
 mod layers;
 mod limits;
 mod lists;
+mod log;
 mod lossy;
 mod malformed;
 mod numbers;

@@ -21,13 +21,17 @@ const ONE_A_SECOND: [(&str, &str); 2] =
     [("CANDOR_LIMITS_REQUESTS_PER_SECOND", "1"), ("CANDOR_LIMITS_SUBJECT_REQUESTS_PER_SECOND", "1")];
 
 /// Statuses of the document that nothing from outside brings about.
-const UNMET: [(&str, &str); 6] = [
+const UNMET: [(&str, &str); 10] = [
     ("/v1/flush", "503"),
     ("/readyz", "503"),
     ("/__heartbeat__", "503"),
     ("/v1/subject", "503"),
     ("/v1/subject/head", "503"),
     ("/v1/subject/receipts", "503"),
+    ("/log/tile/{level}/{first}", "503"),
+    ("/log/tile/{level}/{first}/{second}", "503"),
+    ("/log/tile/{level}/{first}/{second}/{third}", "503"),
+    ("/log/tile/{level}/{first}/{second}/{third}/{fourth}", "503"),
 ];
 
 const GLEAN: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
@@ -47,6 +51,12 @@ fn the_document_is_valid_and_real_bodies_fit_it() {
     let plain = ["/v1/limits", "/v1/keys", "/healthz", "/readyz", "/__heartbeat__", "/__lbheartbeat__", "/__version__"];
     for path in plain {
         cases.answer(path, "GET", &service.client(None).get(path).unwrap(), Strict::Yes);
+    }
+    for parts in 1..=4 {
+        let names = ["{first}", "{second}", "{third}", "{fourth}"];
+        let answer = service.client(None).get(&format!("/log/tile/0{}", "/x".repeat(parts))).unwrap();
+        let path = format!("/log/tile/{{level}}/{}", names[..parts].join("/"));
+        cases.answer(&path, "GET", &answer.expect_status(404), Strict::Yes);
     }
     for door in doors() {
         door.meet(&service, &slow, &mut cases);
@@ -176,7 +186,8 @@ fn doors() -> Vec<Door> {
     let ping = json!({ "client_info": { "client_id": "c" }, "ping_info": { "seq": 1 } });
     let messages = json!({ "batch": [{ "type": "track", "event": "e", "userId": "u", "messageId": "m" }] });
     let door = |method, path, media_type, body| {
-        let role = if ["/v1/consent", "/v1/flush", "/v1/compact"].contains(&path) { OFFICER } else { DEVICE };
+        let role =
+            if ["/v1/consent", "/v1/flush", "/v1/compact", "/v1/expire"].contains(&path) { OFFICER } else { DEVICE };
         // The messages of OTLP have no JSON Schema.
         let strict = if ["/v1/logs", "/v1/metrics", "/v1/traces"].contains(&path) { Strict::No } else { Strict::Yes };
         Door { method, path, role, media_type, body, strict }
@@ -194,6 +205,7 @@ fn doors() -> Vec<Door> {
         door("POST", "/v1/consent", "application/json", json!([consent(), consent()])),
         door("POST", "/v1/flush", "", Value::Null),
         door("POST", "/v1/compact", "application/json", json!({ "dry_run": true })),
+        door("POST", "/v1/expire", "application/json", json!({ "dry_run": true })),
     ]
 }
 

@@ -20,6 +20,8 @@ use crate::error::Error;
 use crate::rim::Transport;
 use crate::trust;
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES: usize = 4 << 20;
 /// Most characters of a service's message that are repeated.
@@ -94,10 +96,17 @@ impl Client {
             token: token.transpose()?,
             tls: if secure { Some(Tls::new(plain_host.clone(), ca)?) } else { None },
             host: plain_host,
-            timeout: Duration::from_secs(30),
+            timeout: PATIENCE,
             answer_bytes: ANSWER_BYTES,
             connection: None,
         })
+    }
+
+    /// The same with another time that an answer may take.
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.timeout = patience;
+        self
     }
 
     /// The same with another limit on the bytes of an answer.

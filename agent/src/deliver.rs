@@ -10,6 +10,7 @@ use candor_wire::identity::PublicKey;
 use candor_wire::reason::Reason;
 use candor_wire::receipt::{ReceiptError, SignedReceipt};
 use candor_wire::signature;
+use candor_wire::succession::{Succession, followers};
 use http::{HeaderValue, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -117,6 +118,8 @@ pub(crate) struct BatchesAnswer {
 struct KeysAnswer {
     fleet: String,
     receipts: Vec<KeyAnswer>,
+    #[serde(default)]
+    successions: Vec<Succession>,
 }
 
 #[derive(Deserialize)]
@@ -267,6 +270,34 @@ impl Device {
         if self.state.receipt_key.is_some() {
             return Ok(());
         }
+        let keys = self.keys_of(transport, epoch).await?;
+        let first = keys.receipts.first().ok_or(Stop::OtherService("it signs no receipts"))?;
+        let mut state = self.state.clone();
+        state.receipt_key = Some(first.key);
+        state.save(&*self.world.folder)?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Goes on to the key that follows the one that is known, if that one signed it; whether there is such a key.
+    pub(crate) async fn follow<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<bool, Halt> {
+        let Some(known) = self.state.receipt_key else { return Ok(false) };
+        let keys = self.keys_of(transport, epoch).await?;
+        let after = followers(&known, &keys.successions);
+        let Some((newest, between)) = after.split_last() else { return Ok(false) };
+        if keys.receipts.first().is_none_or(|first| first.key != *newest) {
+            return Ok(false);
+        }
+        let mut state = self.state.clone();
+        state.receipt_keys_before.push(known);
+        state.receipt_keys_before.extend(between);
+        state.receipt_key = Some(*newest);
+        state.save(&*self.world.folder)?;
+        self.state = state;
+        Ok(true)
+    }
+
+    async fn keys_of<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<KeysAnswer, Halt> {
         if self.connected.replace((false, epoch)) != Some((false, epoch)) {
             transport.part();
         }
@@ -280,12 +311,7 @@ impl Device {
         if keys.fleet != self.identity.fleet() {
             return Err(Stop::OtherService("it is another fleet's").into());
         }
-        let first = keys.receipts.first().ok_or(Stop::OtherService("it signs no receipts"))?;
-        let mut state = self.state.clone();
-        state.receipt_key = Some(first.key);
-        state.save(&*self.world.folder)?;
-        self.state = state;
-        Ok(())
+        Ok(keys)
     }
 
     async fn deliver_statement<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<Next, Halt> {
@@ -338,7 +364,7 @@ impl Device {
         let heard = self.ask(transport, false, epoch, &call).await?;
         match heard.reason() {
             None if heard.status.is_success() => {
-                let receipt = self.receipt(&heard, epoch, number)?;
+                let receipt = self.receipt(transport, &heard, epoch, number).await?;
                 self.accept(transport, at, number, &receipt, &body).await
             }
             Some(Reason::KeyClosed) => self.key_closed(epoch),
@@ -355,10 +381,20 @@ impl Device {
 
     /// The receipt of an answer, if the service that is known signed it for this batch. Without it nothing is acknowledged: any
     /// way to a service can answer 200.
-    fn receipt(&mut self, heard: &Heard, epoch: u64, number: u64) -> Result<SignedReceipt, Halt> {
+    async fn receipt<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        heard: &Heard,
+        epoch: u64,
+        number: u64,
+    ) -> Result<SignedReceipt, Halt> {
         let Some(pinned) = self.state.receipt_key else { return Err(self.wait(None)) };
         let receipt = SignedReceipt::from_header(heard.header(&signature::RECEIPT));
-        let verified = receipt.and_then(|receipt| receipt.verify(&pinned).map(|()| receipt));
+        let mut verified = receipt.clone().and_then(|receipt| receipt.verify(&pinned).map(|()| receipt));
+        if verified == Err(ReceiptError::OtherKey) && self.follow(transport, epoch).await? {
+            let Some(pinned) = self.state.receipt_key else { return Err(self.wait(None)) };
+            verified = receipt.and_then(|receipt| receipt.verify(&pinned).map(|()| receipt));
+        }
         let subject = hex::encode(self.identity.public(epoch)?.subject_id().as_bytes());
         match verified {
             Err(ReceiptError::OtherKey) => Err(Stop::OtherService("its receipts are signed by another key").into()),
@@ -426,7 +462,7 @@ impl Device {
         let given_up = self.journal.sums.numbers(epoch).open.get(&number).cloned();
         let line = match heard.reason() {
             None if heard.status.is_success() => {
-                let signed = self.receipt(&heard, epoch, number)?;
+                let signed = self.receipt(transport, &heard, epoch, number).await?;
                 match &given_up {
                     _ if signed.receipt.body == digest => with_receipt(closed, &signed)?,
                     Some(GivenUp { events, reason, body })

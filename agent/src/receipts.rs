@@ -180,6 +180,9 @@ impl Device {
             let theirs = self.receipts_there(transport, *epoch).await?;
             // A device that just took over has met nobody yet.
             self.pin(transport, *epoch).await?;
+            if theirs.values().any(|signed| Some(signed.proof.key) != self.state.receipt_key) {
+                self.follow(transport, *epoch).await?;
+            }
             let mut own = own.clone();
             let inherited = self.inherited(*epoch, &own, &theirs)?;
             check.inherited += inherited.len() as u64;
@@ -251,11 +254,11 @@ impl Device {
     }
 
     fn is_sound(&self, epoch: u64, batch: Option<u64>, signed: &SignedReceipt) -> Result<bool, Error> {
-        let Some(known) = self.state.receipt_key else { return Ok(false) };
         let subject = hex::encode(self.identity.public(epoch)?.subject_id().as_bytes());
         let receipt = &signed.receipt;
         let ours = receipt.subject == subject && receipt.fleet == self.identity.fleet();
-        Ok(ours && Some(receipt.batch) == batch && signed.verify(&known).is_ok())
+        let mut known = self.state.receipt_keys_before.iter().chain(&self.state.receipt_key);
+        Ok(ours && Some(receipt.batch) == batch && known.any(|key| signed.verify(key).is_ok()))
     }
 }
 

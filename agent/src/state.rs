@@ -23,9 +23,12 @@ pub(crate) struct State {
     pub epoch: u64,
     /// Microseconds by which the service's clock is ahead.
     pub clock_offset: i64,
-    /// The service's key of receipts, as it was first seen.
+    /// The service's key of receipts: as it was first seen, or what followed that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt_key: Option<PublicKey>,
+    /// Keys of before, each of which signed the one after it: they signed receipts that the device holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipt_keys_before: Vec<PublicKey>,
     pub timer: EpochTimer,
     /// Ascending; the current one is the last.
     pub epochs: Vec<EpochState>,
@@ -59,7 +62,16 @@ pub(crate) struct EpochState {
 impl State {
     pub(crate) fn new(identity: String, timer: EpochTimer) -> Self {
         let epochs = vec![EpochState::default()];
-        Self { version: 1, identity, epoch: 0, clock_offset: 0, receipt_key: None, timer, epochs }
+        Self {
+            version: 1,
+            identity,
+            epoch: 0,
+            clock_offset: 0,
+            receipt_key: None,
+            receipt_keys_before: Vec::new(),
+            timer,
+            epochs,
+        }
     }
 
     pub(crate) fn load(folder: &dyn Folder) -> Result<Option<Self>, Error> {

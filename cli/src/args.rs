@@ -8,6 +8,7 @@ use crate::render::Format;
 
 mod agent;
 mod erasure;
+mod key;
 mod operations;
 mod store;
 
@@ -15,8 +16,9 @@ pub(crate) use agent::{
     Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
 };
 pub(crate) use erasure::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
+pub(crate) use key::{Key, KeyPlace};
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
-pub(crate) use store::{Compact, Store, StorePlace};
+pub(crate) use store::{Backup, Compact, Expire, Restore, Store, StorePlace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -103,9 +105,12 @@ pub(crate) enum Command {
     /// Be a device: an identity of its own, consent, events, receipts
     #[command(subcommand, arg_required_else_help = true)]
     Agent(Agent),
-    /// Work on the files that a service keeps
+    /// Check, back up, restore, compact and expire what a service keeps
     #[command(subcommand, arg_required_else_help = true)]
     Store(Store),
+    /// List, make, rotate and destroy keys
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(Key),
     /// Have a running service seal what it holds into tables
     Flush(Flush),
     /// Watch a running service: rates, drops by reason, what waits
@@ -375,6 +380,68 @@ account does not balance, 5 if the rows cannot be counted.")]
         #[command(flatten)]
         data: DataArg,
     },
+    /// Read the log of statements: what was sealed, what came into force, what is gone
+    #[command(subcommand, arg_required_else_help = true)]
+    Log(AuditLog),
+}
+
+/// `candor audit log`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditLog {
+    /// Show how many entries the log has, its root, and who signed it
+    #[command(after_help = "\
+Examples:
+  candor audit log show --url http://127.0.0.1:4318
+  candor audit log show --data /tmp/candor --json")]
+    Show(LogArgs),
+    /// Show an entry
+    #[command(after_help = "\
+Examples:
+  candor audit log entry 0 --url http://127.0.0.1:4318
+  candor audit log entry 17 --data /tmp/candor --json")]
+    Entry {
+        /// Number of the entry, from 0
+        number: u64,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+    /// Show what came since the log was seen last
+    #[command(after_help = "\
+Examples:
+  candor audit log follow --url http://127.0.0.1:4318
+  candor audit log follow --url https://telemetry.acme.example --key 'candor/acme-fleet+8e0f21c4+A...'
+  candor audit log follow --data /tmp/candor --all
+
+The checkpoint that was seen last is kept for each key of a log. Exit code 4 if the log does not extend
+it, is not signed, or contradicts itself; 5 if it cannot be held against what was seen.")]
+    Follow {
+        /// Every entry from the first one on
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+}
+
+impl AuditLog {
+    /// Where its log is.
+    pub(crate) const fn log(&self) -> &LogArgs {
+        match self {
+            Self::Show(log) | Self::Follow { log, .. } | Self::Entry { log, .. } => log,
+        }
+    }
+}
+
+/// Where a log is, and who signs it.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Key of the log, as it was heard of elsewhere; without one, that of the key ring or of the service
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: Vec<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArg,
+    #[command(flatten)]
+    pub(crate) address: UrlArg,
 }
 
 /// `candor audit show`

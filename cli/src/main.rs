@@ -5,6 +5,8 @@ mod cells;
 mod command;
 mod exit;
 mod explain;
+mod kept;
+mod log_source;
 mod progress;
 mod render;
 mod sample;

@@ -15,7 +15,7 @@ use crate::render::{Format, Report, Target};
 /// Most bytes of a settings file that are read.
 const FILE_BYTES: u64 = 1 << 20;
 /// Settings that have no default.
-const WITHOUT_DEFAULT: [&str; 10] = [
+const WITHOUT_DEFAULT: [&str; 11] = [
     "fleet",
     "url",
     "ca",
@@ -25,13 +25,24 @@ const WITHOUT_DEFAULT: [&str; 10] = [
     "tls.certificate",
     "tls.key",
     "store.key_ring",
+    "store.backups",
     "store.log.origin",
 ];
 /// Settings that belong to no crate below.
 const OWN: [&str; 8] = ["format", "fleet", "data", "url", "ca", "token_file", "state", "identity"];
 /// Settings that are paths: in a file they are relative to that file's folder.
-const PATHS: [&str; 9] =
-    ["fleet", "data", "ca", "token_file", "state", "identity", "tls.certificate", "tls.key", "store.key_ring"];
+const PATHS: [&str; 10] = [
+    "fleet",
+    "data",
+    "ca",
+    "token_file",
+    "state",
+    "identity",
+    "tls.certificate",
+    "tls.key",
+    "store.key_ring",
+    "store.backups",
+];
 /// Paths that may name a credential of the service manager.
 const SECRETS: [&str; 5] = ["token_file", "identity", "tls.certificate", "tls.key", "store.key_ring"];
 /// Variables that begin like settings and are none: the log's filter, and what the tests and benches are told.

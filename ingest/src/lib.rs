@@ -23,6 +23,7 @@ mod head;
 mod law;
 mod limit;
 mod listener;
+mod log;
 mod metrics;
 mod openapi;
 mod operations;

@@ -71,7 +71,7 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 20] = [
+const STORE: [(&str, &str, FigureOf); 24] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
@@ -94,6 +94,14 @@ const STORE: [(&str, &str, FigureOf); 20] = [
     }),
     ("candor_log_size", "Entries in the log", |f| f.log_size),
     ("candor_store_compacted_files", "Files that became part of larger ones since the start", |f| f.compacted_files),
+    ("candor_store_expired_files", "Files that retention removed or emptied of a field since the start", |f| {
+        f.expired_files
+    }),
+    ("candor_store_expired_rows", "Rows that retention removed since the start", |f| f.expired_rows),
+    ("candor_store_expired_at_seconds", "When retention ran last, since 1970; 0 before the first time", |f| {
+        f.expired_at
+    }),
+    ("candor_store_clock_doubted", "1 if retention did not believe the clock then", |f| f.clock_doubted),
 ];
 
 impl Metrics {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::TokenIn;
 use crate::error::Kind;
+use crate::log;
 use crate::protocol::consent;
 use crate::protocol::otlp::Format;
 use crate::role::{Access, names};
@@ -41,6 +42,10 @@ pub(crate) enum Content {
     Grpc(&'static str),
     /// The text form of `OpenMetrics`.
     OpenMetrics,
+    /// Text.
+    Text,
+    /// Bytes of no media type.
+    Bytes,
 }
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -237,6 +242,9 @@ fn content(content: &Content, generator: &mut SchemaGenerator) -> Value {
         Content::Protobuf(message) => protobuf(message),
         Content::Grpc(message) => json!({ "application/grpc": { "x-protobuf-message": message } }),
         Content::OpenMetrics => json!({ "application/openmetrics-text": { "schema": { "type": "string" } } }),
+        Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        // JSON Schema has no word for bytes that are no text: OpenAPI 3.1 leaves their schema out.
+        Content::Bytes => json!({ "application/octet-stream": {} }),
     }
 }
 
@@ -271,6 +279,9 @@ fn refusals(route: &Route) -> Vec<Kind> {
     }
     if route.method != Method::GET || ["/readyz", "/__heartbeat__"].contains(&route.path) {
         kinds.push(Kind::Unavailable);
+    }
+    if log::TILES.contains(&route.path) {
+        kinds.extend([Kind::UnknownPath, Kind::Unavailable]);
     }
     kinds = kinds.into_iter().map(|kind| route.errors.kind(kind)).collect();
     kinds.sort_by_key(|kind| kind.status());

@@ -1,14 +1,18 @@
 //! For those who run the service: health, readiness, metrics, and sealing what is there.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::response::Response;
+use candor_store::keys::change::Change;
+use candor_store::work::Work;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::body::Sent;
 use crate::error::Refusal;
 use crate::guard;
 use crate::published::json;
@@ -30,6 +34,14 @@ pub(crate) struct Flushed {
     files: u64,
     /// Segments that were released.
     segments: u64,
+}
+
+/// What `POST /v1/backup` takes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BackupRequest {
+    /// Name of the backup, in the folder `store.backups`.
+    name: String,
 }
 
 const OPEN_METRICS: HeaderValue =
@@ -68,4 +80,32 @@ pub(crate) async fn flush(call: Call<'_>) -> Result<Response, Refusal> {
     let report = call.service.store.flush().await?;
     call.note.rows = report.rows;
     Ok(json(&Flushed { rows: report.rows, files: report.files, segments: report.segments }))
+}
+
+/// `POST /v1/keys`: makes, rotates or destroys a key of the ring.
+pub(crate) async fn change_key(call: Call<'_>) -> Result<Response, Refusal> {
+    let service = call.service;
+    let sent =
+        Sent::read(call.headers, call.body, &["application/json"], &service.limits, service.budget.lease()).await?;
+    call.note.bytes = sent.len() as u64;
+    let plain = sent.decompress(service.limits.body_bytes)?;
+    let change: Change = serde_json::from_slice(&plain.bytes).map_err(|_| {
+        Refusal::malformed(
+            "not a change of a key: {\"change\": \"new\", \"rotate\" or \"destroy\", \"key\": \"subject\", \"receipts\" or \
+             \"named/NAME\", \"generation\": a number, to destroy that one alone}",
+        )
+    })?;
+    Ok(json(&service.store.change_key(change).await?))
+}
+
+/// `POST /v1/backup`: copies the data folder to the folder that the settings have for that.
+pub(crate) async fn backup(call: Call<'_>) -> Result<Response, Refusal> {
+    let service = call.service;
+    let sent =
+        Sent::read(call.headers, call.body, &["application/json"], &service.limits, service.budget.lease()).await?;
+    call.note.bytes = sent.len() as u64;
+    let plain = sent.decompress(service.limits.body_bytes)?;
+    let wanted: BackupRequest = serde_json::from_slice(&plain.bytes)
+        .map_err(|_| Refusal::malformed("not the name of a backup: {\"name\": \"monday\"}"))?;
+    Ok(json(&service.store.backup(&wanted.name, Arc::new(Work::default())).await?))
 }

@@ -5,6 +5,7 @@ use axum::response::Response;
 use candor_policy::digest::Digest;
 use candor_wire::reason::Reason;
 use candor_wire::record::ConsentRecord;
+use candor_wire::succession::Succession;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
@@ -52,6 +53,8 @@ pub(crate) fn keys(call: &Call<'_>) -> Response {
         schema_version: 1,
         fleet: call.service.fleet.to_string(),
         receipts: key.into_iter().collect(),
+        log: call.service.store.log().verifiers().iter().map(|key| LogKey { vkey: key.to_string() }).collect(),
+        successions: call.service.store.successions(),
         time: call.service.clock.now(),
     })
 }
@@ -70,8 +73,18 @@ pub(crate) struct Keys {
     fleet: String,
     /// Keys that sign receipts.
     receipts: Vec<ReceiptKey>,
+    /// Keys that sign the log's checkpoints, the one in use first.
+    log: Vec<LogKey>,
+    /// How each key before it was followed by the next, oldest first: who knows an older one goes on by them.
+    successions: Vec<Succession>,
     /// Time of the service, µs UTC.
     time: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LogKey {
+    /// Verifier key of c2sp.org/signed-note: name, id, and Ed25519 public key.
+    vkey: String,
 }
 
 #[derive(Serialize, JsonSchema)]

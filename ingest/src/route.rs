@@ -26,7 +26,7 @@ use crate::role::{Access, Role};
 use crate::service::Service;
 use crate::signer::Signer;
 use crate::source::Source;
-use crate::{erasure, openapi, operations, path, protocol, published, subject, upkeep};
+use crate::{erasure, log, openapi, operations, path, protocol, published, subject, upkeep};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 31] = [
+pub static ROUTES: [Route; 39] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -182,6 +182,48 @@ pub static ROUTES: [Route; 31] = [
         handler: |call| Box::pin(upkeep::compact(call)),
     },
     Route {
+        method: Method::POST,
+        path: "/v1/expire",
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        about: About {
+            summary: "Remove what was kept as long as its purpose says, or say what that is",
+            request: Some(Content::Json(of::<upkeep::Expire>)),
+            answer: Content::Json(of::<upkeep::ExpiredAnswer>),
+        },
+        handler: |call| Box::pin(upkeep::expire(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/backup",
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        about: About {
+            summary: "Back up the data folder under a name, in the folder that the settings have for backups",
+            request: Some(Content::Json(of::<operations::BackupRequest>)),
+            answer: Content::Json(object),
+        },
+        handler: |call| Box::pin(operations::backup(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/keys",
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        about: About {
+            summary: "Make, rotate or destroy a key; answers with what happened and the keys that are there, without secrets",
+            request: Some(Content::Json(object)),
+            answer: Content::Json(object),
+        },
+        handler: |call| Box::pin(operations::change_key(call)),
+    },
+    Route {
         method: Method::GET,
         path: subject::ALL,
         access: Access::Subject(&[Role::Operator]),
@@ -243,7 +285,7 @@ pub static ROUTES: [Route; 31] = [
     own(subject::RECEIPTS, ("Receipts of a subject's batches", Content::Json(of::<subject::Receipts>)), |call| {
         Box::pin(subject::receipts(call))
     }),
-    public("/v1/keys", ("The fleet, and the key that signs receipts", Content::Json(of::<Keys>)), |call| {
+    public("/v1/keys", ("The fleet, and the keys that sign receipts and the log", Content::Json(of::<Keys>)), |call| {
         now(Ok(published::keys(&call)))
     }),
     public("/v1/schemas/consent-record", ("JSON Schema of consent records", Content::Json(object)), |_| {
@@ -258,6 +300,13 @@ pub static ROUTES: [Route; 31] = [
     public("/v1/limits", ("What one request may hold", Content::Json(of::<Published<'static>>)), |call| {
         now(Ok(published::limits(&call)))
     }),
+    public(log::CHECKPOINT, ("The log's newest checkpoint, a signed note of c2sp.org", Content::Text), |call| {
+        now(Ok(log::checkpoint(&call)))
+    }),
+    tile(log::TILES[0]),
+    tile(log::TILES[1]),
+    tile(log::TILES[2]),
+    tile(log::TILES[3]),
     public("/healthz", ("The process answers", Content::Json(of::<Health>)), |_| now(Ok(operations::health()))),
     public("/readyz", ("Events can be stored", Content::Json(of::<Health>)), |call| now(operations::ready(&call))),
     public("/__heartbeat__", ("Events can be stored, as Dockerflow asks", Content::Json(of::<Health>)), |call| {
@@ -350,6 +399,12 @@ const fn ping(method: Method) -> Route {
         },
         handler: |call| Box::pin(protocol::glean::submit(call)),
     }
+}
+
+/// A tile or bundle of the log.
+const fn tile(path: &'static str) -> Route {
+    let summary = "Hashes of the log, or its entries, as c2sp.org/tlog-tiles names them";
+    public(path, (summary, Content::Bytes), |call| Box::pin(log::tile(call)))
 }
 
 /// What a subject alone may ask, by its signature.

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use candor_store::compact::{CompactOptions, CompactReport};
+use candor_store::expire::{ExpireOptions, ExpireReport};
 use hyper::body::Body as _;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -43,6 +44,48 @@ struct CompactedUnit {
     bytes: u64,
 }
 
+/// What `POST /v1/expire` takes; a body may be left out.
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Expire {
+    /// Say what would be done, and do nothing.
+    dry_run: bool,
+    /// The clock is right, however far it is from the day that retention went by last.
+    trust_clock: bool,
+}
+
+/// What `POST /v1/expire` did, or would do.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ExpiredAnswer {
+    /// Whether it was only planned.
+    dry_run: bool,
+    /// The day that it went by.
+    day: String,
+    /// Why that is not the clock's day.
+    doubt: Option<String>,
+    /// What went, by table, date and field.
+    expired: Vec<ExpiredFiles>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ExpiredFiles {
+    purpose: String,
+    stream: String,
+    received_date: String,
+    /// The field that was emptied; none where whole rows went.
+    field: Option<String>,
+    files: u64,
+    rows: u64,
+}
+
+/// `POST /v1/expire`: what was kept long enough goes.
+pub(crate) async fn expire(mut call: Call<'_>) -> Result<Response, Refusal> {
+    let Expire { dry_run, trust_clock } = wanted(&mut call).await?;
+    let report = call.service.store.expire(ExpireOptions { dry_run, trust_clock }).await?;
+    call.note.rows = report.expired.iter().map(|expired| expired.rows).sum();
+    Ok(json(&ExpiredAnswer::from(report)))
+}
+
 /// `POST /v1/compact`: small files become large ones.
 pub(crate) async fn compact(mut call: Call<'_>) -> Result<Response, Refusal> {
     let Compact { table, dry_run } = wanted(&mut call).await?;
@@ -77,5 +120,19 @@ impl From<CompactReport> for Compacted {
             bytes: unit.bytes,
         });
         Self { dry_run: report.dry_run, units: units.collect() }
+    }
+}
+
+impl From<ExpireReport> for ExpiredAnswer {
+    fn from(report: ExpireReport) -> Self {
+        let expired = report.expired.into_iter().map(|expired| ExpiredFiles {
+            purpose: expired.purpose,
+            stream: expired.stream,
+            received_date: expired.received_date,
+            field: expired.field,
+            files: expired.files,
+            rows: expired.rows,
+        });
+        Self { dry_run: report.dry_run, day: report.day, doubt: report.doubt, expired: expired.collect() }
     }
 }

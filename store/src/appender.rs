@@ -296,8 +296,8 @@ impl Appender {
 
     /// One signature for all that one sync made durable.
     fn hand_out_receipts(&self, written: Vec<WrittenNumbered>) {
-        let Some(key) = self.shared.receipt_key.as_ref().filter(|_| !written.is_empty()) else { return };
-        let proofs = receipts::sign(key, written.iter().map(|one| one.json.as_str()));
+        let Some(key) = self.shared.receipt_key().filter(|_| !written.is_empty()) else { return };
+        let proofs = receipts::sign(&key, written.iter().map(|one| one.json.as_str()));
         for (one, proof) in written.into_iter().zip(proofs) {
             let WrittenNumbered { lsn, subject, receipt, json, reply, answer } = one;
             self.shared.receipts.push((subject, receipt.batch), lsn, Told::new(json, reply));

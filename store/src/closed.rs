@@ -70,6 +70,12 @@ impl ClosedSegments {
         lock(&self.inner).segments.len()
     }
 
+    /// Where those that hold nothing above an lsn are.
+    pub(crate) fn paths_up_to(&self, lsn: u64) -> Vec<PathBuf> {
+        let inner = lock(&self.inner);
+        inner.segments.iter().filter(|segment| segment.last_lsn <= lsn).map(|segment| segment.path.clone()).collect()
+    }
+
     /// When the oldest of them was opened.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         lock(&self.inner).segments.front().map(|segment| segment.opened)

@@ -102,11 +102,11 @@ async fn entries(ledger: &Ledger, epoch: &ClosedEpoch, small: u64) -> Result<Vec
     let (root, size) = ledger.receipts_root(epoch).await?;
     let root = root.commitment().map_err(|why| fault(epoch, &why))?;
     let receipts = Tree { root: Sha256Hex(root), size };
-    let totals = totals(epoch, &opened, receipts, small)?;
+    let totals = totals(epoch, &opened, &receipts, small)?;
     Ok(std::iter::once(Entry::Consents(consents)).chain(totals.into_iter().map(Entry::Totals)).collect())
 }
 
-fn totals(epoch: &ClosedEpoch, opened: &Opened, receipts: Tree, small: u64) -> Result<Vec<Totals>, Error> {
+fn totals(epoch: &ClosedEpoch, opened: &Opened, receipts: &Tree, small: u64) -> Result<Vec<Totals>, Error> {
     let digest = Sha256Hex(opened.digest().map_err(|why| fault(epoch, &why))?);
     let shown: Vec<_> = opened.shown(small).cloned().collect();
     let chunks: Vec<_> =

@@ -3,6 +3,7 @@
 //! Each step is durable before the next begins, and each can be done again: tables skip what their `txn` has seen,
 //! the ledger's watermark says what it has, and a segment goes last.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ use crate::segment::read::SegmentReader;
 use crate::shared::{Gauges, Shared, end_process_after};
 use crate::storage;
 use crate::store::{BatchDigest, FlushReport};
+use crate::table::layout::day_of;
 
 /// Pause after the first failure; it doubles up to [`LONGEST_PAUSE`], short enough to be back soon after a full disk is.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -53,8 +55,11 @@ impl Flusher {
         let _entered = runtime.enter();
         self.seal_what_is_there();
         let mut pause = None;
+        let shared = Arc::clone(&self.shared);
         loop {
-            match self.shared.closed.next(pause) {
+            let next = self.shared.closed.next(pause);
+            let _turn = shared.turn.take_after_others();
+            match next {
                 Next::Stop => return,
                 Next::Errand(errand) => self.guarded_errand(errand),
                 Next::Segment(segment) if self.take(&segment) => {
@@ -145,6 +150,7 @@ impl Flusher {
         let mut report = FlushReport::default();
         if segment.last_lsn > released {
             let frames = read_frames(segment, released)?;
+            self.keep_late_days(&frames)?;
             report = self.sealer.around(|data| {
                 let (report, committed) = commit_tables(data, &frames, segment.last_lsn)?;
                 fail::fail_point!("flush::before_seal", |_| std::process::abort());
@@ -162,6 +168,16 @@ impl Flusher {
         fail::fail_point!("segment::after_unlink", |_| std::process::abort());
         report.segments = 1;
         Ok(report)
+    }
+
+    /// A clock that is behind gives dates under which rows would go too early: the day that is believed counts for those.
+    fn keep_late_days(&self, frames: &[Frame]) -> Result<(), Error> {
+        let Some(believed) = self.runtime.block_on(self.ledger.believed_day())? else { return Ok(()) };
+        let dates: BTreeSet<i32> = frames.iter().filter_map(received_date).collect();
+        for date in dates.into_iter().filter(|date| *date < believed - 1) {
+            self.runtime.block_on(self.ledger.keep_late_day(date, believed))?;
+        }
+        Ok(())
     }
 
     fn release(&self, frames: Vec<Frame>, segment: &ClosedSegment) -> Result<(), Error> {
@@ -183,6 +199,13 @@ impl Flusher {
             self.shared.repeats.forget_before(self.shared.horizon());
             self.forgotten_at = now;
         }
+    }
+}
+
+fn received_date(frame: &Frame) -> Option<i32> {
+    match frame {
+        Frame::Batch(batch) => Some(day_of(batch.header.received_at)),
+        Frame::Statement { .. } => None,
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use candor_policy::hex;
 use candor_policy::keys::{HmacKey, Keys};
 use candor_wire::identity::SubjectKey;
-use candor_wire::log::note::{Algorithm, Signer};
+use candor_wire::log::note::{Algorithm, Signer, VerifierKey};
+use candor_wire::succession::Succession;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,13 @@ use crate::error::{Error, Kind};
 use crate::settings::Settings;
 use crate::storage;
 
+pub mod change;
+pub mod history;
+
+use history::KeyChange;
+
 /// A ring of a thousand keys is a tenth of this.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 4 << 20;
 const VERSION: u32 = 1;
 
 /// All keys of a data folder.
@@ -53,26 +59,21 @@ impl KeyRing {
     /// # Errors
     /// If it cannot be read or written, or others than its owner can read it.
     pub fn open_or_create(data: &Path, named: &[String]) -> Result<Self, Error> {
+        Self::open_or_create_at(data, named, 0)
+    }
+
+    fn open_or_create_at(data: &Path, named: &[String], now: i64) -> Result<Self, Error> {
         let path = path_of(data);
-        let (mut ring, mut changed) = match read(&path, Whose::Folder)? {
-            Some(ring) => (ring, false),
-            None => (Self::from_secrets(Secrets::random()?), true),
+        storage::finish_replacing(&path)
+            .map_err(|error| Error::io(format!("cannot clean beside the key ring {}", path.display()), &error))?;
+        let mut ring = match read(&path, Whose::Folder)? {
+            Some(ring) => ring,
+            None if data.join("ledger.db").exists() => return Err(lost(&path)),
+            None => Self::from_secrets(Secrets::random()?),
         };
-        for name in named {
-            if !ring.document.named.contains_key(name) {
-                ring.document.named.insert(name.clone(), Key { generation: 1, secret: Secret::random()? });
-                changed = true;
-            }
-        }
-        if ring.document.log.is_empty() {
-            ring.document.log.push(Key { generation: 1, secret: Secret::random()? });
-            changed = true;
-        }
-        if ring.document.receipts.is_none() {
-            ring.document.receipts = Some(Key { generation: 1, secret: Secret::random()? });
-            changed = true;
-        }
-        if changed {
+        let before = ring.document.history.len();
+        ring.complete(named, now)?;
+        if ring.document.history.len() > before {
             ring.write(&path)?;
         }
         Ok(ring)
@@ -83,8 +84,8 @@ impl KeyRing {
     ///
     /// # Errors
     /// As [`KeyRing::open_or_create`]; a ring that is kept elsewhere is never made or changed.
-    pub fn of_service(settings: &Settings, named: &[String]) -> Result<Self, Error> {
-        let Some(path) = &settings.key_ring else { return Self::open_or_create(&settings.data, named) };
+    pub fn of_service(settings: &Settings, named: &[String], now: i64) -> Result<Self, Error> {
+        let Some(path) = &settings.key_ring else { return Self::open_or_create_at(&settings.data, named, now) };
         let ring = Self::open_at(path, Whose::Elsewhere)?;
         match named.iter().find(|name| !ring.document.named.contains_key(*name)) {
             None => Ok(ring),
@@ -124,6 +125,29 @@ impl KeyRing {
         })
     }
 
+    /// Opens a ring that is kept outside of any data folder.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn open_at_elsewhere(path: &Path) -> Result<Self, Error> {
+        Self::open_at(path, Whose::Elsewhere)
+    }
+
+    /// Writes the ring to a file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn save_as(&self, path: &Path) -> Result<(), Error> {
+        self.write(path)
+    }
+
+    /// Says of two rings whether data of one can be read with the other, and nothing of their keys: a digest of the key of
+    /// ledger ids, which never changes.
+    pub(crate) fn mark(&self) -> String {
+        let bytes = [b"candor/ring/v1".as_slice(), &self.document.ledger.secret.0].concat();
+        hex::encode(&ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref()[..16])
+    }
+
     /// A ring of these secrets, each the first generation of its key.
     #[must_use]
     pub fn from_secrets(secrets: Secrets) -> Self {
@@ -136,7 +160,9 @@ impl KeyRing {
             subject: vec![first(secrets.subject)],
             receipts: None,
             log: Vec::new(),
-            named: secrets.named.into_iter().map(|(name, secret)| (name, first(secret))).collect(),
+            named: secrets.named.into_iter().map(|(name, secret)| (name, Named::first(secret))).collect(),
+            successions: Vec::new(),
+            history: Vec::new(),
         };
         Self { document }
     }
@@ -200,23 +226,16 @@ impl KeyRing {
         })
     }
 
-    /// The newest generation of each key that the log tells of, with its public half where it has one.
-    pub(crate) fn generations_to_log(&self, log: &[Signer]) -> Vec<LoggedKey> {
-        let document = &self.document;
-        let entry = |usage: String, key: &Key, public| LoggedKey { usage, generation: key.generation, key: public };
-        let vkey = log.first().map(|signer| signer.verifier().to_string());
-        let mut keys = Vec::new();
-        keys.extend(newest_first(&document.log).first().map(|key| entry("log".to_owned(), key, vkey)));
-        let receipts = self.receipts().map(|pair| pair.public().to_string());
-        keys.extend(document.receipts.iter().map(|key| entry("receipts".to_owned(), key, receipts.clone())));
-        keys.push(entry("ledger".to_owned(), &document.ledger, None));
-        keys.extend(newest_first(&document.subject).first().map(|key| entry("subject".to_owned(), key, None)));
-        keys.extend(document.named.iter().map(|(name, key)| entry(format!("named/{name}"), key, None)));
-        keys
+    /// Who verifies what the log of this origin is signed with, the newest key first.
+    ///
+    /// # Errors
+    /// If the ring has no key for the log.
+    pub fn log_keys(&self, origin: &str) -> Result<Vec<VerifierKey>, Error> {
+        Ok(self.log_signers(origin)?.iter().map(|signer| signer.verifier().clone()).collect())
     }
 
     fn with_subject_key(&self, subject: &Key) -> Keys {
-        let named = self.document.named.iter().map(|(name, key)| (name.clone(), key.to_hmac())).collect();
+        let named = self.document.named.iter().map(|(name, key)| (name.clone(), key.live().to_hmac())).collect();
         Keys::new(self.document.ledger.to_hmac(), subject.to_hmac(), named)
     }
 
@@ -225,19 +244,8 @@ impl KeyRing {
         let text = toml::to_string(&self.document).map_err(|_| malformed(path, "it cannot be written as TOML"))?;
         let text = format!("# Keys of this data folder. Whoever has them can link its pseudonyms to people.\n{text}");
         storage::make_folder(&storage::parent(path)).map_err(|error| failed(&error))?;
-        storage::write_file(path, text.as_bytes(), 0o600).map_err(|error| failed(&error))
+        storage::replace_secret(path, text.as_bytes(), 0o600).map_err(|error| failed(&error))
     }
-}
-
-/// A generation of a key, as the log has it.
-#[derive(Clone, Debug)]
-pub(crate) struct LoggedKey {
-    /// What it is for.
-    pub(crate) usage: String,
-    /// Which one it is.
-    pub(crate) generation: u64,
-    /// Its public half.
-    pub(crate) key: Option<String>,
 }
 
 impl Secret {
@@ -307,7 +315,34 @@ struct Document {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     log: Vec<Key>,
     #[serde(default)]
-    named: BTreeMap<String, Key>,
+    named: BTreeMap<String, Named>,
+    /// Receipt keys of before, each with the word of the old one for the new one, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    successions: Vec<Succession>,
+    /// What became of the keys, oldest first: nothing secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    history: Vec<KeyChange>,
+}
+
+/// A key that operators name: the newest generation, and older ones that are kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    generation: u64,
+    secret: Secret,
+    /// Older generations, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Key>,
+}
+
+impl Named {
+    const fn first(secret: Secret) -> Self {
+        Self { generation: 1, secret, before: Vec::new() }
+    }
+
+    fn live(&self) -> Key {
+        Key { generation: self.generation, secret: self.secret.clone() }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -379,6 +414,15 @@ fn read(path: &Path, whose: Whose) -> Result<Option<KeyRing>, Error> {
         return Err(malformed(path, "it has no subject key"));
     }
     Ok(Some(KeyRing { document }))
+}
+
+fn lost(path: &Path) -> Error {
+    Error::new(
+        Kind::Data,
+        format!("there is no key ring at {}, and the folder has data", path.display()),
+        "with new keys nobody who is in it would be found again: neither a consent nor a row",
+        "put the ring back from where it is kept, or name it with store.key_ring",
+    )
 }
 
 fn malformed(path: &Path, why: &str) -> Error {
@@ -475,7 +519,7 @@ mod tests {
         let settings =
             Settings { data: data.path().to_path_buf(), key_ring: Some(path.clone()), ..Settings::default() };
         let of_service = |names: &[&str]| {
-            KeyRing::of_service(&settings, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+            KeyRing::of_service(&settings, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), 0)
         };
         assert_eq!(of_service(&[]).unwrap_err().kind(), Kind::Data, "it is not made");
         fixed().save(elsewhere.path()).unwrap();

@@ -1,7 +1,9 @@
 //! Every byte on disk: segments, Delta tables, the ledger, the key ring, and reading them.
 
 mod appender;
+pub mod backup;
 pub mod batches;
+pub mod check;
 pub mod clock;
 mod closed;
 pub mod compact;
@@ -10,10 +12,12 @@ pub mod doctor;
 mod epochs;
 pub mod erase;
 pub mod error;
+pub mod expire;
 pub mod flush;
 mod flusher;
 mod held;
 pub mod keys;
+mod kinds;
 pub mod ledger;
 mod load;
 mod lock;
@@ -38,5 +42,6 @@ pub mod signed;
 mod storage;
 pub mod store;
 mod table;
+mod turn;
 pub mod view;
 pub mod work;

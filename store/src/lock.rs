@@ -34,6 +34,13 @@ impl Lock {
     }
 }
 
+/// Whether a process has a data folder. Nothing is taken, and nothing made.
+pub(crate) fn is_held(data: &Path) -> bool {
+    let Ok(file) = File::open(data.join("lock")) else { return false };
+    // Shared, and given back at once.
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 /// The number of the process, for whoever finds the folder locked; the lock itself is the system's.
 fn write_holder(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;

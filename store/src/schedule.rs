@@ -2,17 +2,19 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 use crate::compact::CompactOptions;
 use crate::error::{Error, Kind};
+use crate::expire::ExpireOptions;
 use crate::shared::Shared;
 use crate::store::upkeep;
 
 /// How long after the start the first round comes, if its period is not shorter: a start has enough to do.
-const FIRST: Duration = Duration::from_secs(300);
+const FIRST: Duration = Duration::from_mins(5);
 const HOUR: u64 = 3_600;
 
 /// The running rounds.
@@ -23,7 +25,23 @@ impl Schedule {
     /// Starts the rounds that the settings ask for, in the runtime that this is called in.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         let compact = |shared| async move { upkeep::compact(&shared, CompactOptions::default()).await.map(drop) };
-        Self([rounds(shared, "compaction", shared.settings.compact_hours, compact)].into_iter().flatten().collect())
+        let opened = Instant::now();
+        let counted = Arc::new(AtomicI32::new(0));
+        let expire = move |shared| {
+            let (opened, counted) = (opened, Arc::clone(&counted));
+            async move {
+                // Whole days since the last pass, by a clock that nobody sets.
+                let days = i32::try_from(opened.elapsed().as_secs() / (24 * HOUR)).unwrap_or(i32::MAX);
+                let alive = days - counted.swap(days, Ordering::Relaxed);
+                upkeep::expire(&shared, ExpireOptions::default(), alive).await.map(drop)
+            }
+        };
+        let settings = &shared.settings;
+        let all = [
+            rounds(shared, "retention", settings.expire_hours, expire),
+            rounds(shared, "compaction", settings.compact_hours, compact),
+        ];
+        Self(all.into_iter().flatten().collect())
     }
 
     /// Ends them; what is under way on tables ends with the flusher.

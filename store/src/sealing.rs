@@ -217,11 +217,11 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
     let number = |key| {
         text(key).and_then(|text| text.parse().map_err(|_| damaged(&name, &format_args!("its {key} is no number"))))
     };
-    let replaced: Option<Vec<String>> = value(&about, metadata::REPLACES)
+    let before: Option<Vec<String>> = value(&about, metadata::REPLACES)
         .map(|paths| serde_json::from_str(&paths).map_err(|_| damaged(&name, &"it does not say what it replaces")))
         .transpose()?;
     let table = file.table.name();
-    let replaces = replaced.iter().flatten().map(|path| {
+    let replaces = before.iter().flatten().map(|path| {
         log.look(|files| files.entry_of(&table, path))
             .ok_or_else(|| damaged(&name, &"it replaces a file that was never sealed"))
     });
@@ -239,7 +239,7 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
         policy: hash(metadata::POLICY)?,
         catalogue: hash(metadata::CATALOGUE)?,
         replaces,
-        removed: replaced.is_some().then(|| number(metadata::REMOVED)).transpose()?,
+        removed: before.is_some().then(|| number(metadata::REMOVED)).transpose()?,
         table,
     })
 }

@@ -14,6 +14,9 @@ pub struct Settings {
     /// A key ring that is kept elsewhere, such as a credential of the service manager; it is only read then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_ring: Option<PathBuf>,
+    /// The folder in which a running service may make backups; none where it may not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backups: Option<PathBuf>,
     /// Bytes of a segment, preallocated: also the bound of one flush run.
     pub segment_bytes: u64,
     /// Rows after which a segment is closed and flushed.
@@ -28,6 +31,8 @@ pub struct Settings {
     pub repeat_bytes: u64,
     /// Hours between two compactions; 0 for none.
     pub compact_hours: u64,
+    /// Hours between two passes of retention; 0 for none.
+    pub expire_hours: u64,
     /// The log.
     pub log: LogSettings,
     /// Erasure.
@@ -97,6 +102,7 @@ impl Default for Settings {
         Self {
             data: PathBuf::from("candor-data"),
             key_ring: None,
+            backups: None,
             segment_bytes: 32 << 20,
             segment_rows: 262_144,
             flush_seconds: 60,
@@ -104,6 +110,7 @@ impl Default for Settings {
             repeat_hours: 48,
             repeat_bytes: 64 << 20,
             compact_hours: 1,
+            expire_hours: 24,
             log: LogSettings::default(),
             erasure: ErasureSettings::default(),
         }

@@ -1,7 +1,7 @@
 //! What callers, appender and flusher of one store share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use candor_policy::subject::LedgerId;
@@ -22,6 +22,7 @@ use crate::receipts::RecentReceipts;
 use crate::repeats::Repeats;
 use crate::settings::Settings;
 use crate::store::FlushReport;
+use crate::turn::Turn;
 
 /// The parts; each guards itself.
 #[derive(Debug)]
@@ -36,8 +37,12 @@ pub(crate) struct Shared {
     pub(crate) batches: Batches,
     pub(crate) receipts: RecentReceipts,
     /// Signs receipts; without it no numbered batch is taken.
-    pub(crate) receipt_key: Option<SubjectKey>,
+    receipt_key: RwLock<Option<Arc<SubjectKey>>>,
     pub(crate) nonces: Nonces,
+    /// Held by whoever writes tables, log and released frames, and by a backup for the moment that it copies.
+    pub(crate) turn: Turn,
+    /// A backup copies files that tables listed a moment ago: none of them may be removed until it is through.
+    pub(crate) is_copying: AtomicBool,
     pub(crate) closed: ClosedSegments,
     pub(crate) gauges: Gauges,
     /// Erasures that are open and done.
@@ -62,6 +67,12 @@ pub(crate) struct Gauges {
     /// Live files without an entry in the log, because they cannot be read.
     pub(crate) unsealed: Arc<AtomicU64>,
     pub(crate) compacted_files: AtomicU64,
+    pub(crate) expired_files: AtomicU64,
+    pub(crate) expired_rows: AtomicU64,
+    /// Second since 1970 of the last pass of retention.
+    pub(crate) expired_at: AtomicU64,
+    /// Whether it doubted the clock.
+    pub(crate) clock_doubted: AtomicU64,
 }
 
 impl Shared {
@@ -76,8 +87,10 @@ impl Shared {
             recent: RecentStatements::default(),
             batches: Batches::new(),
             receipts: RecentReceipts::default(),
-            receipt_key: None,
+            receipt_key: RwLock::default(),
             nonces: Nonces::default(),
+            turn: Turn::default(),
+            is_copying: AtomicBool::new(false),
             closed: ClosedSegments::default(),
             gauges: Gauges::default(),
             erasures: Mutex::default(),
@@ -86,8 +99,8 @@ impl Shared {
     }
 
     /// The same with the key that signs receipts.
-    pub(crate) fn with_receipt_key(mut self, key: Option<SubjectKey>) -> Self {
-        self.receipt_key = key;
+    pub(crate) fn with_receipt_key(self, key: Option<SubjectKey>) -> Self {
+        self.set_receipt_key(key);
         self
     }
 
@@ -106,6 +119,16 @@ impl Shared {
         let (answer, told) = oneshot::channel();
         self.closed.wait_for(up_to, answer);
         told.await.map_err(|_| Error::closed())?
+    }
+
+    /// Puts another key in its place.
+    pub(crate) fn set_receipt_key(&self, key: Option<SubjectKey>) {
+        *self.receipt_key.write().unwrap_or_else(PoisonError::into_inner) = key.map(Arc::new);
+    }
+
+    /// The key that signs receipts.
+    pub(crate) fn receipt_key(&self) -> Option<Arc<SubjectKey>> {
+        self.receipt_key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Second of the clock, since 1970.

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Makes the names in a folder durable.
@@ -37,6 +37,47 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>
         return Err(error);
     }
     sync_folder(&parent(path))
+}
+
+/// Writes a file anew as [`write_file`] does, and overwrites the bytes that it had before they are let go of. What a crash
+/// leaves of them, [`finish_replacing`] overwrites.
+pub(crate) fn replace_secret(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    finish_replacing(path)?;
+    let old = outgoing(path);
+    match std::fs::hard_link(path, &old) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => other?,
+    }
+    fail::fail_point!("keys::before_rename", |_| std::process::abort());
+    write_file(path, bytes, mode)?;
+    fail::fail_point!("keys::after_rename", |_| std::process::abort());
+    finish_replacing(path)
+}
+
+/// Overwrites and removes what [`replace_secret`] did not come to.
+pub(crate) fn finish_replacing(path: &Path) -> io::Result<()> {
+    let old = outgoing(path);
+    let about = match std::fs::symlink_metadata(&old) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    // Before the rename both names are of one file, which is the one in force.
+    let in_force = std::fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (about.dev(), about.ino()));
+    if !in_force && about.is_file() {
+        let mut file = OpenOptions::new().write(true).open(&old)?;
+        file.write_all(&vec![0; usize::try_from(about.len()).unwrap_or(0)])?;
+        file.sync_all()?;
+        fail::fail_point!("keys::after_overwrite", |_| std::process::abort());
+    }
+    std::fs::remove_file(&old)?;
+    sync_folder(&parent(path))
+}
+
+/// The second name of a file that is about to be replaced.
+fn outgoing(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".old");
+    PathBuf::from(name)
 }
 
 /// Removes a file; one that is not there is fine.
@@ -84,5 +125,28 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&inner).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_replaced_is_overwritten_and_a_file_in_force_never_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, held) = (folder.path().join("ring"), folder.path().join("held"));
+        replace_secret(&path, b"first secret", 0o600).unwrap();
+        // A second name shows what becomes of the bytes.
+        std::fs::hard_link(&path, &held).unwrap();
+        replace_secret(&path, b"second secret", 0o600).unwrap();
+        assert_eq!(std::fs::read(&held).unwrap(), [0; 12]);
+        assert_eq!(std::fs::read(&path).unwrap(), b"second secret");
+
+        // A crash before the rename leaves both names on the file in force.
+        std::fs::hard_link(&path, outgoing(&path)).unwrap();
+        finish_replacing(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second secret");
+        assert!(!outgoing(&path).exists());
+        // One after it leaves the old bytes.
+        std::fs::write(outgoing(&path), b"old secret").unwrap();
+        finish_replacing(&path).unwrap();
+        assert!(!outgoing(&path).exists());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -1,8 +1,8 @@
 //! The store of a running service: append, consent, flush. One process at a time holds it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::appender::Appender;
+use crate::backup::refuse_unfinished;
 use crate::clock::Clock;
 use crate::consent::{Purposes, is_erased, key_of};
 use crate::epochs::Epochs;
@@ -41,9 +42,11 @@ use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
 use crate::shared::{Gauges, Shared, lock};
 
+mod backup;
 mod encode;
 #[cfg(test)]
 mod fixture;
+mod keyring;
 mod prepare;
 mod signed;
 #[cfg(test)]
@@ -51,6 +54,8 @@ mod tests;
 pub mod upkeep;
 
 use encode::{Identity, concerned, encode};
+#[cfg(feature = "failpoints")]
+pub(crate) use prepare::arm_failpoints;
 use prepare::{keep_documents, make_folder};
 
 /// What identifies a request for recognising repeats: HMAC-SHA256 of its decompressed body, or of its events' ids, under a
@@ -115,7 +120,10 @@ pub struct FlushReport {
 pub struct Store {
     shared: Arc<Shared>,
     ledger: Ledger,
-    keys: Arc<Keys>,
+    keys: RwLock<Arc<Keys>>,
+    ring: Arc<Mutex<KeyRing>>,
+    /// Keys that the policy in force names.
+    named: Vec<String>,
     repeats_key: hmac::Key,
     log: Arc<Log>,
     epochs: Arc<Epochs>,
@@ -136,14 +144,16 @@ impl Store {
     /// `Retry` if another process holds the lock, `Data` if something on disk is not what it should be.
     pub async fn open(settings: Settings, plan: Arc<Plan>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         #[cfg(feature = "failpoints")]
-        prepare::arm_failpoints();
+        arm_failpoints();
         let data = settings.data.clone();
+        refuse_unfinished(&data)?;
         make_folder(&data)?;
         let lock = Arc::new(Lock::take(&data)?);
         for name in [FOLDER, SET_ASIDE, "documents"] {
             make_folder(&data.join(name))?;
         }
-        let ring = KeyRing::of_service(&settings, &plan.named_keys())?;
+        let named = plan.named_keys();
+        let ring = KeyRing::of_service(&settings, &named, clock.now())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let log = open_log(&settings, &ring, &plan, clock.now())?;
@@ -169,14 +179,18 @@ impl Store {
         let epochs = Arc::new(epochs);
         let keeping = tokio::spawn(Arc::clone(&epochs).run());
         let schedule = Schedule::start(&shared);
-        let (keys, repeats_key) = (Arc::new(ring.keys()), ring.repeats());
+        let (keys, repeats_key) = (RwLock::new(Arc::new(ring.keys())), ring.repeats());
+        let ring = Arc::new(Mutex::new(ring));
         let (fleet, of_log) = (&plan.catalogue().name, Arc::clone(&log));
-        let desk = Arc::new(Desk::open(Arc::clone(&shared), ledger.clone(), of_log, ring, fleet).await?);
+        let desk = Desk::open(Arc::clone(&shared), ledger.clone(), of_log, Arc::clone(&ring), fleet).await?;
+        let desk = Arc::new(desk);
         let erasing = tokio::spawn(Arc::clone(&desk).rounds());
         Ok(Self {
             shared,
             ledger,
             keys,
+            ring,
+            named,
             repeats_key,
             log,
             epochs,
@@ -187,12 +201,6 @@ impl Store {
             schedule,
             _lock: lock,
         })
-    }
-
-    /// The keys for admission and clearing.
-    #[must_use]
-    pub fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys)
     }
 
     /// The log of statements.
@@ -281,7 +289,7 @@ impl Store {
     /// # Errors
     /// `Request` for an unknown purpose or a bad date; as [`Store::append`] otherwise.
     pub async fn record_consent(&self, request: ConsentRequest, source: &str) -> Result<Statement, Error> {
-        let subject = self.keys.ledger_id(&request.subject);
+        let subject = self.keys().ledger_id(&request.subject);
         loop {
             // In this order: what comes in between is seen by the appender.
             let base = self.shared.consent.of_subject(&subject);
@@ -418,6 +426,10 @@ impl Store {
             unsealed_files: gauges.unsealed.load(Ordering::Relaxed),
             log_size: self.log.size(),
             compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
+            expired_files: gauges.expired_files.load(Ordering::Relaxed),
+            expired_rows: gauges.expired_rows.load(Ordering::Relaxed),
+            expired_at: gauges.expired_at.load(Ordering::Relaxed),
+            clock_doubted: gauges.clock_doubted.load(Ordering::Relaxed),
         }
     }
 
@@ -558,6 +570,14 @@ pub struct Figures {
     pub erasures_overdue: u64,
     /// Files that compaction put together since start.
     pub compacted_files: u64,
+    /// Files that retention removed or emptied of a field since start.
+    pub expired_files: u64,
+    /// Rows that it removed.
+    pub expired_rows: u64,
+    /// Second since 1970 of its last pass; 0 before the first.
+    pub expired_at: u64,
+    /// Whether it doubted the clock then: 1 if so.
+    pub clock_doubted: u64,
     /// Live files that have no entry in the log because they cannot be read.
     pub unsealed_files: u64,
     /// Entries in the log.
@@ -567,10 +587,8 @@ pub struct Figures {
 /// Opens the log, and tells it of keys and documents that are new.
 fn open_log(settings: &Settings, ring: &KeyRing, plan: &Plan, now: i64) -> Result<Arc<Log>, Error> {
     let origin = settings.log.origin(&plan.catalogue().name);
-    let signers = ring.log_signers(&origin)?;
-    let keys = ring.generations_to_log(&signers);
-    let log = Log::open(&settings.data, signers, &origin)?;
-    log::start::log_start(&log, keys, plan, now)?;
+    let log = Log::open(&settings.data, ring.log_signers(&origin)?, &origin)?;
+    log::start::log_start(&log, &ring.told(now), plan, now)?;
     Ok(Arc::new(log))
 }
 

@@ -178,7 +178,12 @@ impl View {
     /// # Errors
     /// If something cannot be read.
     pub async fn held_by(&self, subjects: &[SubjectId]) -> Result<Vec<HeldRow>, Error> {
-        held::rows(&self.tables, &self.ledger, subjects, &self.work).await
+        let mut outcome = held::rows(&self.tables, &self.ledger, subjects, &self.work).await;
+        for _ in 0..TRIES {
+            let Some(again) = self.again(&outcome).await? else { break };
+            outcome = held::rows(&again.tables, &again.ledger, subjects, &again.work).await;
+        }
+        outcome
     }
 
     /// The subject's statements, oldest first.
@@ -212,7 +217,16 @@ impl View {
     /// # Errors
     /// If something cannot be read.
     pub async fn totals(&self) -> Result<Vec<Total>, Error> {
-        let rows = self.rows().await?;
+        let mut outcome = self.totals_now().await;
+        for _ in 0..TRIES {
+            let Some(again) = self.again(&outcome).await? else { break };
+            outcome = again.totals_now().await;
+        }
+        outcome
+    }
+
+    async fn totals_now(&self) -> Result<Vec<Total>, Error> {
+        let rows = self.rows_now().await?;
         let table_of = |count: &Count| {
             let of_table = |other: &Count| other.stream == count.stream && other.purpose == count.purpose;
             let stream = count.stream.as_deref()?;
@@ -234,6 +248,15 @@ impl View {
     /// # Errors
     /// If a file cannot be read.
     pub async fn rows(&self) -> Result<Vec<TableRows>, Error> {
+        let mut outcome = self.rows_now().await;
+        for _ in 0..TRIES {
+            let Some(again) = self.again(&outcome).await? else { break };
+            outcome = again.rows_now().await;
+        }
+        outcome
+    }
+
+    async fn rows_now(&self) -> Result<Vec<TableRows>, Error> {
         let tables: Vec<_> = self.tables.iter().map(|table| (table.path.clone(), table.files.clone())).collect();
         let work = self.work();
         work.begin(tables.iter().map(|(_, files)| files.len() as u64).sum());
@@ -261,6 +284,15 @@ impl View {
     /// # Errors
     /// `Request` for bad SQL.
     pub async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
+        let mut outcome = self.query_now(sql).await;
+        for _ in 0..TRIES {
+            let Some(again) = self.again(&outcome).await? else { break };
+            outcome = again.query_now(sql).await;
+        }
+        outcome
+    }
+
+    async fn query_now(&self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
         let declared = self.declared().await?;
         let tables: Vec<&TableView> = self.tables.iter().chain(&declared).collect();
         query::run(&tables, sql, &self.work).await
@@ -274,6 +306,24 @@ impl View {
 
     fn key_ring(&self) -> Result<KeyRing, Error> {
         KeyRing::open_for(&self.data, self.key_ring.as_deref())
+    }
+
+    /// The data folder as it is now, if files that this view knew were replaced before they were read.
+    async fn again<T>(&self, outcome: &Result<T, Error>) -> Result<Option<Self>, Error> {
+        match outcome {
+            Err(error) if error.kind() == Kind::Retry => {}
+            // What reads files for us tells this in words only.
+            Err(error) if error.kind() == Kind::Data && self.lacks_a_file() => {}
+            _ => return Ok(None),
+        }
+        let mut again = Self::open(&self.data).await?;
+        (again.work, again.key_ring) = (self.work(), self.key_ring.clone());
+        Ok(Some(again))
+    }
+
+    fn lacks_a_file(&self) -> bool {
+        let gone = |table: &TableView| table.files.iter().any(|file| !table.path.folder.join(&file.path).exists());
+        self.tables.iter().any(gone)
     }
 
     /// Frames first, tables and ledger after: what left the segments meanwhile is in both by then. The view is whole

@@ -1,4 +1,4 @@
-"""Computes the vectors of docs/FORMAT.md (identity to rows) anew, with nothing of ours: hashlib, hmac and `cryptography`.
+"""Computes the vectors of docs/FORMAT.md (identity to rows, the log) anew, with nothing of ours: hashlib, hmac and `cryptography`.
 
 `python tests/python/vectors.py` prints them as JSON; `ingest/wire/tests/vectors.rs` holds the Rust code to the same.
 """
@@ -191,12 +191,6 @@ def rows():
     }
 
 
-def numbers(values):
-    low, most = min(values), max(values) - min(values)
-    width = next(width for width in (0, 1, 2, 4, 8) if most < 1 << 8 * width)
-    return struct.pack(">qB", low, width) + b"".join((value - low).to_bytes(width, "big") for value in values)
-
-
 def column(name, tag, cells):
     """Cells are numbers, or bytes as a row has them; None where there is nothing."""
     there = [cell for cell in cells if cell is not None]
@@ -217,19 +211,12 @@ def column(name, tag, cells):
     return head + (b"".join(there) if tag == b"f" else numbers(there))
 
 
-def content(rows, tags, received_date):
+def leaf_content(rows, tags, received_date):
     all_rows = [{**cells, "received_date": received_date} for cells in rows]
     names = sorted(tags)
     return struct.pack(">Q", len(rows)) + b"".join(
         column(name, tags[name], [cells.get(name) for cells in all_rows]) for name in names
     )
-
-
-def tree(leaves):
-    if len(leaves) == 1:
-        return leaves[0]
-    left = 1 << (len(leaves) - 1).bit_length() - 1
-    return sha(b"\1" + tree(leaves[:left]) + tree(leaves[left:]))
 
 
 def sealed():
@@ -253,13 +240,13 @@ def sealed():
     for subject, its in rows.items():
         name = f"{subject:032x}".encode()
         blind = hmac.new(secret, name, hashlib.sha256).digest()
-        said = content(its, tags, 20_779)
+        said = leaf_content(its, tags, 20_779)
         salted = sha(salt + name)
         entry = salted + hmac.new(blind, said, hashlib.sha256).digest()
         leaves.append({"subject": subject, "content": said, "blind": blind, "entry": entry, "hash": sha(b"\0" + entry)})
     leaves.sort(key=lambda leaf: leaf["entry"])
     hashes = [leaf["hash"] for leaf in leaves]
-    root = sha(b"candor/file/v1\n" + salt + struct.pack(">Q", 3) + tree(hashes))
+    root = sha(b"candor/file/v1\n" + salt + struct.pack(">Q", 3) + root_of(hashes))
 
     # Of the subject of the middle leaf, and of one that would stand between it and the last.
     head = struct.pack(">Q", 3) + salt
@@ -408,6 +395,69 @@ def erasure():
     }
 
 
+def root_of(leaves):
+    if len(leaves) < 2:
+        return leaves[0] if leaves else sha(b"")
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha(b"\1" + root_of(leaves[:split]) + root_of(leaves[split:]))
+
+
+def verifier(name, kind, key):
+    raw = bytes([kind]) + public(key)
+    ident = sha(name.encode() + b"\n" + raw)[:4]
+    return ident, f"{name}+{ident.hex()}+{standard(raw)}"
+
+
+def sealed_entry():
+    digest = lambda n: (bytes([n]) * 32).hex()
+    return {
+        "kind": "sealed",
+        "table": "analytics/phone.app",
+        "path": "received_date=2026-11-28/part-00112233445566778899aabbccddeeff.parquet",
+        "file": digest(1),
+        "size": 4096,
+        "root": digest(2),
+        "rows": 10,
+        "subjects": 3,
+        "received_date": "2026-11-28",
+        "policy": digest(3),
+        "catalogue": digest(4),
+    }
+
+
+def log():
+    origin, since = "candor/acme-fleet", 1_795_377_600_000_000
+    key = Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32)
+    witness = Ed25519PrivateKey.from_private_bytes(bytes([10]) * 32)
+    (ident, vkey), (seen_by, witness_vkey) = verifier(origin, 1, key), verifier("witness.example/w1", 4, witness)
+    documents = [
+        {"kind": "key", "use": "log", "generation": 1, "event": "created", "key": vkey, "at": since},
+        {"kind": "catalogue", "digest": (bytes([4]) * 32).hex(), "since": since},
+        {"kind": "policy", "digest": (bytes([3]) * 32).hex(), "since": since},
+        sealed_entry(),
+        {**sealed_entry(), "path": sealed_entry()["path"].replace("00112233", "ffeeddcc"), "replaces": [3], "removed": 2, "rows": 8},
+    ]
+    entries = [jcs(one) for one in documents]
+    leaves = [sha(b"\0" + one.encode()) for one in entries]
+    text = f"{origin}\n{len(leaves)}\n{standard(root_of(leaves))}\n"
+    time = 1_795_377_600
+    cosigned = struct.pack(">Q", time) + witness.sign(f"cosignature/v1\ntime {time}\n{text}".encode())
+    lines = [(origin, ident + key.sign(text.encode())), ("witness.example/w1", seen_by + cosigned)]
+    note = text + "\n" + "".join(f"\u2014 {name} {standard(signature)}\n" for name, signature in lines)
+    bundle = b"".join(struct.pack(">H", len(one)) + one.encode() for one in entries)
+    return {
+        "vkey": vkey,
+        "witness": witness_vkey,
+        "entries": entries,
+        "leaves": [leaf.hex() for leaf in leaves],
+        "note": note,
+        "bundle": sha(bundle).hex(),
+        "tile": sha(b"".join(leaves)).hex(),
+        "inclusion of 3": [standard(root_of(leaves[2:3])), standard(root_of(leaves[:2])), standard(leaves[4])],
+        "consistency from 3": [standard(one) for one in (leaves[2], leaves[3], root_of(leaves[:2]), leaves[4])],
+    }
+
+
 def main():
     key = Ed25519PrivateKey.from_private_bytes(subject_key(0))
     encoded = rows()
@@ -421,6 +471,7 @@ def main():
         "receipts": receipts(identity(0)["subject"], encoded["hash"]),
         "totals": totals(),
         "erasure": erasure(),
+        "log": log(),
     }
     print(json.dumps(vectors, indent=2, ensure_ascii=False))
 

@@ -25,7 +25,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<Exit, Failure> {
     findings.push(doctor::open_files(&settings.service));
     findings.push(service(settings).await);
     drop(progress);
-    let report = report(&findings);
+    let report = report("doctor", &findings);
     report.print(&settings.answer)?;
     let failed = findings.iter().any(|finding| finding.outcome == Outcome::Fail);
     Ok(if failed { Exit::CheckFailed } else { Exit::Done })
@@ -84,8 +84,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(loopback, address.port())
 }
 
-fn report(findings: &[Finding]) -> Report {
-    let mut report = Report::new("doctor");
+/// A line for each thing that was looked at.
+pub(super) fn report(kind: &'static str, findings: &[Finding]) -> Report {
+    let mut report = Report::new(kind);
     for key in ["check", "outcome", "found", "mend"] {
         report = report.column(key, key);
     }
@@ -132,7 +133,7 @@ mod tests {
             Finding::warn("disk", "little", "more"),
             Finding::fail("keys", "gone\u{1b}", "find"),
         ];
-        let report = report(&findings);
+        let report = report("doctor", &findings);
         let text = |format| String::from_utf8(report.render(format).unwrap()).unwrap();
         let shown = text(Format::Table);
         for part in ["fail", "keys", "gone\\u{1b}", "mend: find", "1 check failed, 1 warning"] {

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod erasure;
 mod flush;
+mod key;
 mod man;
 mod policy;
 mod serve;
@@ -47,6 +48,8 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Totals { .. }) => audit::totals(settings).await,
         Command::Erasure(command) => erasure::run(command, settings).await,
         Command::Store(command) => store::run(command, settings).await,
+        Command::Audit(Audit::Log(command)) => audit::log::run(command, settings).await,
+        Command::Key(command) => key::run(command, settings).await,
         Command::Flush(_) => flush::run(settings).await,
         Command::Top(args) => top::run(args, settings).await,
         Command::Doctor(_) => doctor::run(settings).await,
@@ -83,9 +86,14 @@ impl Command {
                 .path("data", args.data.data.as_deref())
                 .path("identity", args.identity.as_deref())
                 .service(&args.service),
+            Self::Audit(Audit::Log(command)) => {
+                let log = command.log();
+                flags.path("data", log.data.data.as_deref()).address(&log.address)
+            }
             Self::Agent(command) => command.flags(flags),
             Self::Erasure(command) => command.flags(flags),
             Self::Store(command) => command.flags(flags),
+            Self::Key(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),
             Self::Top(args) => flags.address(&args.address),
             Self::Doctor(args) => flags

@@ -6,6 +6,7 @@ mod doors;
 mod fleet;
 mod flow;
 mod json;
+mod log;
 mod openapi;
 mod signals;
 mod signed;

@@ -19,5 +19,6 @@ pub mod row;
 pub mod segment;
 pub mod signature;
 pub mod statement;
+pub mod succession;
 pub mod sum_tree;
 pub mod totals;

@@ -239,7 +239,9 @@ mod tests {
             let every: Vec<_> = (0..size).map(|index| path(leaves, index)).collect();
             assert_eq!(paths(leaves), (every, root(leaves)));
             let mut frontier = Frontier::default();
-            leaves.iter().for_each(|leaf| frontier.push(*leaf));
+            for leaf in leaves {
+                frontier.push(*leaf);
+            }
             assert_eq!((frontier.size(), frontier.root()), (size as u64, root(leaves)));
             for index in 0..size {
                 let path = path(leaves, index);

@@ -258,9 +258,9 @@ mod tests {
 
     fn leaf(number: u64, offered: u64) -> Node {
         let dropped: BTreeMap<_, _> =
-            (number % 2 == 0).then(|| ("no_consent".to_owned(), offered / 2)).into_iter().collect();
+            number.is_multiple_of(2).then(|| ("no_consent".to_owned(), offered / 2)).into_iter().collect();
         let stored = offered - dropped.values().sum::<u64>();
-        let purpose = PurposeReceipt { offered, stored, dropped, ..PurposeReceipt::default() };
+        let purpose = PurposeReceipt { dropped, offered, stored, ..PurposeReceipt::default() };
         let receipt = Receipt {
             batch: number,
             body: String::new(),

@@ -219,9 +219,9 @@ fn seal(parts: &[RecordBatch], salt: [u8; 32], secret: &[u8; 32]) -> Result<Vec<
         entries.push(entry);
     });
     parts.iter().try_for_each(|part| sealer.push(part))?;
-    let sealed = sealer.finish()?;
-    assert_eq!(sealed.rows, parts.iter().map(|part| part.num_rows() as u64).sum::<u64>());
-    assert_eq!(sealed.subjects, entries.len() as u64);
+    let done = sealer.finish()?;
+    assert_eq!(done.rows, parts.iter().map(|part| part.num_rows() as u64).sum::<u64>());
+    assert_eq!(done.subjects, entries.len() as u64);
     Ok(entries)
 }
 

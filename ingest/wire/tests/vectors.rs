@@ -11,14 +11,20 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use candor_policy::consent::ConsentState::{Given, Refused};
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_wire::erasure::{Certificate, CertificateKind, ErasedFile, Place, PlaceState, Scope, subject_digest};
 use candor_wire::identity::{Seed, SubjectKey};
-use candor_wire::leaf::{Entry, FileProof, Sealer, Secret, content_of, file_root, salted};
-use candor_wire::log::entry::Sha256Hex;
+use candor_wire::leaf::{self, FileProof, Sealer, Secret, content_of, file_root, salted};
+use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::edge::Edge;
+use candor_wire::log::entry::{Entry, InForce, KeyChange, KeyEvent, Sealed, Sha256Hex};
+use candor_wire::log::live::LiveFiles;
+use candor_wire::log::note::{Algorithm, Note, Signer};
+use candor_wire::log::proof::{self, Missing, OfTiles};
+use candor_wire::log::tile::{self, Tile};
 use candor_wire::merkle;
 use candor_wire::receipt::{PurposeReceipt, Receipt, SignedReceipt, sign_group};
 use candor_wire::row::{Rows, hash_of};
@@ -162,7 +168,7 @@ fn sealed_file() {
     for subject in &subjects {
         // Each subject's rows have columns of their own, which changes nothing.
         let rows = sealed_rows(*subject);
-        let mut sealer = Sealer::new(salt, &secret, 20_779, |entry: Entry, hash| {
+        let mut sealer = Sealer::new(salt, &secret, 20_779, |entry: leaf::Entry, hash| {
             entries.push(entry);
             hashes.push(hash);
         });
@@ -376,4 +382,74 @@ fn erasure() {
     let signed = certificate.sign(nonce, &key).unwrap();
     says(section, &format!("`{}`", signed.signature));
     signed.check(&key.public(), &ledger).unwrap();
+}
+
+#[test]
+fn log() {
+    const SINCE: i64 = 1_795_377_600_000_000;
+    let key = Signer::new("candor/acme-fleet", Algorithm::Ed25519, &[9; 32]).unwrap();
+    let witness = Signer::new("witness.example/w1", Algorithm::Cosignature, &[10; 32]).unwrap();
+    says("The log", &format!("\n{}\n{}\n", key.verifier(), witness.verifier()));
+    let sealed = Sealed {
+        table: "analytics/phone.app".to_owned(),
+        path: "received_date=2026-11-28/part-00112233445566778899aabbccddeeff.parquet".to_owned(),
+        file: Sha256Hex([1; 32]),
+        size: 4096,
+        root: Sha256Hex([2; 32]),
+        rows: 10,
+        subjects: 3,
+        received_date: "2026-11-28".to_owned(),
+        policy: Sha256Hex([3; 32]),
+        catalogue: Sha256Hex([4; 32]),
+        replaces: vec![],
+        removed: None,
+    };
+    let successor = Sealed {
+        path: sealed.path.replace("00112233", "ffeeddcc"),
+        replaces: vec![3],
+        removed: Some(2),
+        rows: 8,
+        ..sealed.clone()
+    };
+    let vkey = Some(key.verifier().to_string());
+    let entries = [
+        Entry::Key(KeyChange {
+            usage: "log".to_owned(),
+            generation: 1,
+            event: KeyEvent::Created,
+            key: vkey,
+            at: SINCE,
+        }),
+        Entry::Catalogue(InForce { digest: sealed.catalogue, since: SINCE }),
+        Entry::Policy(InForce { digest: sealed.policy, since: SINCE }),
+        Entry::Sealed(sealed),
+        Entry::Sealed(successor),
+    ];
+    let (mut leaves, mut bundle, mut together) = (Vec::new(), Vec::new(), LiveFiles::default());
+    for entry in &entries {
+        let bytes = entry.encode().unwrap();
+        together.apply(entry).unwrap();
+        leaves.push(merkle::leaf_hash(&bytes));
+        says("The log", &format!("{}\n", String::from_utf8(bytes.clone()).unwrap()));
+        says("The log", &hex::encode(leaves.last().unwrap()));
+        tile::push_entry(&mut bundle, &bytes);
+    }
+    let digest = |bytes: &[u8]| candor_policy::digest::Digest::of_bytes(bytes).to_string();
+    says("The log", &digest(&bundle));
+    says("The log", &digest(&tile::hashes_to_bytes(&leaves)));
+    let text = Checkpoint::new("candor/acme-fleet".to_owned(), 5, merkle::root(&leaves)).to_string();
+    let signatures = vec![key.sign(&text, 0), witness.sign(&text, 1_795_377_600)];
+    says("The log", &Note::new(text, signatures).unwrap().to_string());
+
+    let mut edge = Edge::default();
+    let tiles: std::collections::HashMap<_, _> = edge.grow(&leaves).into_iter().collect();
+    let hashes = OfTiles::new(5, |tile: &Tile| tiles.get(tile).cloned().ok_or(Missing));
+    let table = |path: Vec<merkle::Hash>| {
+        let cells: Vec<_> = path.iter().map(|hash| format!("`{}`", STANDARD.encode(hash))).collect();
+        cells.join(", ")
+    };
+    let inclusion = proof::inclusion(&hashes, 3, 5).unwrap();
+    says("The log", &format!("| entry 3 is in the log of 5 | {} |", table(inclusion)));
+    let consistency = proof::consistency(&hashes, 3, 5).unwrap();
+    says("The log", &format!("| the log of 5 extends that of 3 | {} |", table(consistency)));
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
-use candor_wire::erasure::{Certificate, PlaceState, Scope, SignedCertificate};
+use candor_wire::erasure::{Certificate, PlaceState, Scope};
 use candor_wire::identity::SubjectKey;
-use candor_wire::log::entry::Sha256Hex;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
@@ -36,9 +35,8 @@ pub(crate) struct Desk {
     pub(super) shared: Arc<Shared>,
     pub(super) ledger: Ledger,
     pub(super) log: Arc<Log>,
-    pub(super) ring: KeyRing,
+    pub(super) ring: Arc<Mutex<KeyRing>>,
     pub(super) key: TombstoneKey,
-    pub(super) log_key: SubjectKey,
     pub(super) fleet: String,
     pub(super) settings: ErasureSettings,
     file: Mutex<TombstoneFile>,
@@ -55,25 +53,21 @@ impl Desk {
         shared: Arc<Shared>,
         ledger: Ledger,
         log: Arc<Log>,
-        ring: KeyRing,
+        ring: Arc<Mutex<KeyRing>>,
         fleet: &str,
     ) -> Result<Self, Error> {
-        let log_key = ring.log_key().ok_or_else(|| {
-            let mend = "add [[log]] with generation = 1 and a secret of 64 hex digits (`openssl rand -hex 32`)";
-            Error::new(Kind::Data, "no certificate can be signed", "the key ring has no key for the log", mend)
-        })?;
         check(&shared.settings.erasure)?;
+        let key = lock(&ring).tombstones();
         let desk = Self {
             settings: shared.settings.erasure.clone(),
             file: Mutex::new(TombstoneFile::of(&shared.settings.data)),
-            key: ring.tombstones(),
+            key,
             fleet: fleet.to_owned(),
             passing: tokio::sync::Mutex::new(()),
             shared,
             ledger,
             log,
             ring,
-            log_key,
         };
         desk.count().await?;
         Ok(desk)
@@ -158,6 +152,14 @@ impl Desk {
         }
     }
 
+    /// The log's newest key, which signs certificates.
+    fn log_key(&self) -> Result<SubjectKey, Error> {
+        lock(&self.ring).log_key().ok_or_else(|| {
+            let mend = "add [[log]] with generation = 1 and a secret of 64 hex digits (`openssl rand -hex 32`)";
+            Error::new(Kind::Data, "no certificate can be signed", "the key ring has no key for the log", mend)
+        })
+    }
+
     pub(super) fn file(&self) -> Result<MutexGuard<'_, TombstoneFile>, Error> {
         Ok(lock(&self.file))
     }
@@ -173,7 +175,6 @@ impl Desk {
             state: State::Open,
             done_at: None,
             certificate: None,
-            signature: None,
             entry: None,
             is_again: false,
         };
@@ -193,7 +194,7 @@ impl Desk {
         purposes.extend(layout::list(&self.shared.settings.data)?.into_iter().map(|table| table.purpose));
         purposes.sort_unstable();
         purposes.dedup();
-        let ids = plan::ids_of(&self.ring, subject);
+        let ids = plan::ids_of(&lock(&self.ring), subject);
         let names =
             ids.iter().flat_map(|id| purposes.iter().map(|purpose| self.key.name(id.in_table(purpose).as_str())));
         let names = names.collect();
@@ -222,13 +223,13 @@ impl Desk {
 
     fn told(&self, subject: &LedgerId, kept: &Kept) -> Result<Erasure, Error> {
         let is_done = kept.state == State::Done;
-        let certificate = match (&kept.certificate, &kept.signature) {
-            (Some(json), Some(signature)) if is_done => Some(SignedCertificate {
-                certificate: Certificate::decode(json.as_bytes()).map_err(|why| unsound(&why))?,
-                key: self.log_key.public(),
-                nonce: Sha256Hex(self.key.nonce(&kept.id, subject)),
-                signature: signature.clone(),
-            }),
+        let certificate = match &kept.certificate {
+            // Signed anew each time: the log's key may have been rotated.
+            Some(json) if is_done => {
+                let certificate = Certificate::decode(json.as_bytes()).map_err(|why| unsound(&why))?;
+                let signed = certificate.sign(self.key.nonce(&kept.id, subject), &self.log_key()?);
+                Some(signed.map_err(|why| unsound(&why))?)
+            }
             _ => None,
         };
         Ok(Erasure {

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::erasures::Kept;
 use crate::segment::SET_ASIDE;
+use crate::shared::lock;
 use crate::table::engine::Delta;
 use crate::table::layout;
 
@@ -70,7 +71,7 @@ fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<Pass, Error>
     let mut wanted = Vec::with_capacity(open.len());
     for (at, kept) in open.iter().enumerate() {
         let Some(subject) = &kept.subject else { continue };
-        wanted.push(Wanted { at, scope: scope_of(kept)?, subjects: plan::ids_of(&desk.ring, subject) });
+        wanted.push(Wanted { at, scope: scope_of(kept)?, subjects: plan::ids_of(&lock(&desk.ring), subject) });
     }
     let ids = open.iter().map(|kept| hex::encode(&kept.id)).collect();
     plan::plan(&flusher.shared().settings.data, &desk.log, ids, &wanted)
@@ -151,8 +152,7 @@ fn certificates(
         if kept.certificate.is_none() {
             let json = certificate.encode().map_err(|why| unsound(&why))?;
             let json = String::from_utf8(json).map_err(|why| unsound(&why))?;
-            let signed = certificate.sign(nonce, &desk.log_key).map_err(|why| unsound(&why))?;
-            let keep = flusher.desk().ledger.keep_certificate(&kept.id, (&json, &signed.signature), now);
+            let keep = flusher.desk().ledger.keep_certificate(&kept.id, &json, now);
             flusher.desk().runtime.block_on(keep)?;
         }
     }

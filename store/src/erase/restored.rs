@@ -101,7 +101,6 @@ pub(crate) async fn erase_again(
             state: State::Open,
             done_at: None,
             certificate: None,
-            signature: None,
             entry: None,
             is_again: true,
         };

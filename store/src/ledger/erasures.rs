@@ -42,7 +42,6 @@ pub(crate) struct Kept {
     pub(crate) done_at: Option<i64>,
     /// RFC 8785 JSON of the certificate.
     pub(crate) certificate: Option<String>,
-    pub(crate) signature: Option<String>,
     /// Of the log.
     pub(crate) entry: Option<u64>,
     /// It was done before, and something came back with a backup: no certificate comes of it.
@@ -50,7 +49,7 @@ pub(crate) struct Kept {
 }
 
 const COLUMNS: &str =
-    "id, ledger_id, scope, requested_at, deadline, state, done_at, certificate, signature, entry, again";
+    "id, ledger_id, scope, requested_at, deadline, state, done_at, certificate, entry, again";
 
 impl State {
     const fn name(self) -> &'static str {
@@ -132,19 +131,18 @@ impl Ledger {
         Ok((open, done as u64))
     }
 
-    /// Keeps a certificate and its signature.
+    /// Keeps a certificate.
     ///
     /// # Errors
     /// If it cannot be written.
     pub(crate) async fn keep_certificate(
         &self,
         id: &[u8; 16],
-        (certificate, signature): (&str, &str),
+        certificate: &str,
         done_at: i64,
     ) -> Result<(), Error> {
-        sqlx::query("UPDATE erasures SET certificate = ?, signature = ?, done_at = ? WHERE id = ?")
+        sqlx::query("UPDATE erasures SET certificate = ?, done_at = ? WHERE id = ?")
             .bind(certificate)
-            .bind(signature)
             .bind(done_at)
             .bind(id.to_vec())
             .execute(self.pool())
@@ -360,8 +358,7 @@ fn kept(row: &SqliteRow) -> Result<Kept, Error> {
         state: state.ok_or_else(|| damaged("an erasure has no state that is known"))?,
         done_at: row.try_get(6).map_err(unreadable)?,
         certificate: row.try_get(7).map_err(unreadable)?,
-        signature: row.try_get(8).map_err(unreadable)?,
-        entry: row.try_get::<Option<i64>, _>(9).map_err(unreadable)?.map(|entry| entry as u64),
-        is_again: row.try_get(10).map_err(unreadable)?,
+        entry: row.try_get::<Option<i64>, _>(8).map_err(unreadable)?.map(|entry| entry as u64),
+        is_again: row.try_get(9).map_err(unreadable)?,
     })
 }

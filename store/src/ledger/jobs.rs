@@ -57,6 +57,7 @@ impl Ledger {
     ///
     /// # Errors
     /// If it cannot be written.
+    #[expect(dead_code, reason = "for erasure")]
     pub(crate) async fn change_job(&self, id: i64, what: &str, state: &str) -> Result<(), Error> {
         let change = sqlx::query("UPDATE jobs SET what = ?, state = ? WHERE id = ?").bind(what).bind(state).bind(id);
         change.execute(self.pool()).await.map(drop).map_err(unwritable)

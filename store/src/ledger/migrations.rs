@@ -1,7 +1,7 @@
 //! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
 
 /// `PRAGMA user_version` counts how many have run.
-pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS, ERASURES];
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS, DAYS, ERASURES];
 
 const FIRST: &str = "
 CREATE TABLE watermark (
@@ -123,6 +123,20 @@ CREATE TABLE jobs (
 ) STRICT;
 ";
 
+const DAYS: &str = "
+-- The day that retention believes, since 1970-01-01.
+CREATE TABLE believed (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    day INTEGER NOT NULL
+) STRICT;
+
+-- Dates of receipt that a clock gave which was behind: their rows came on this day.
+CREATE TABLE late_days (
+    received_date INTEGER PRIMARY KEY,
+    day           INTEGER NOT NULL
+) STRICT;
+";
+
 const ERASURES: &str = "
 -- What subjects asked to have erased. ledger_id: while it is not over. again: it was done before, and a backup brought something back.
 CREATE TABLE erasures (
@@ -135,7 +149,6 @@ CREATE TABLE erasures (
     state        TEXT    NOT NULL CHECK (state IN ('open', 'cleaning', 'done')),
     done_at      INTEGER,
     certificate  TEXT,
-    signature    TEXT,
     entry        INTEGER,
     again        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

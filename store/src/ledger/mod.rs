@@ -1,5 +1,7 @@
 //! The ledger: consent statements, repeats, totals, documents and the watermark of released frames, in `SQLite`.
 
+mod copy;
+mod days;
 mod documents;
 mod epochs;
 pub(crate) mod erasures;

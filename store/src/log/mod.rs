@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use candor_wire::log::checkpoint::{Checkpoint, SignedCheckpoint};
 use candor_wire::log::edge::Edge;
@@ -21,7 +21,7 @@ use crate::keys::KeyRing;
 
 mod files;
 pub(crate) mod removed;
-mod replay;
+pub(crate) mod replay;
 pub(crate) mod start;
 #[cfg(test)]
 mod tests;
@@ -33,7 +33,7 @@ pub use files::LogFiles;
 pub struct Log {
     disk: LogFiles,
     origin: String,
-    signers: Vec<Signer>,
+    signers: RwLock<Vec<Signer>>,
     writer: Mutex<Writer>,
     shown: RwLock<Shown>,
 }
@@ -69,7 +69,7 @@ impl Log {
         let writer = replay::replay(&disk, &checkpoint.checkpoint)?;
         let shown = Shown { checkpoint: Arc::new(checkpoint), files: writer.files.clone() };
         let origin = origin.to_owned();
-        Ok(Self { disk, origin, signers, writer: Mutex::new(writer), shown: RwLock::new(shown) })
+        Ok(Self { disk, origin, signers: RwLock::new(signers), writer: Mutex::new(writer), shown: RwLock::new(shown) })
     }
 
     /// Opens the log that a service of this data folder began, under the name that its checkpoint has.
@@ -96,7 +96,7 @@ impl Log {
         disk.write_checkpoint(&bytes)?;
         let shown = Shown { checkpoint: Arc::new(checkpoint), files: LiveFiles::default() };
         let origin = origin.to_owned();
-        Ok(Self { disk, origin, signers, writer: Mutex::new(writer), shown: RwLock::new(shown) })
+        Ok(Self { disk, origin, signers: RwLock::new(signers), writer: Mutex::new(writer), shown: RwLock::new(shown) })
     }
 
     /// Adds statements under one checkpoint; returns their numbers when it is durable.
@@ -140,7 +140,7 @@ impl Log {
             full.extend(tile.is_full().then_some(tile));
         }
         fail::fail_point!("log::after_tiles", |_| std::process::abort());
-        let (bytes, checkpoint) = sign(&self.signers, &self.origin, &edge)?;
+        let (bytes, checkpoint) = sign(&self.signers(), &self.origin, &edge)?;
         self.disk.write_checkpoint(&bytes)?;
         fail::fail_point!("log::after_checkpoint", |_| std::process::abort());
         (writer.edge, writer.tail) = (edge, tail);
@@ -203,7 +203,16 @@ impl Log {
     /// Who verifies its checkpoints: the key in use first, then older ones that are not destroyed.
     #[must_use]
     pub fn verifiers(&self) -> Vec<VerifierKey> {
-        verifiers(&self.signers)
+        verifiers(&self.signers())
+    }
+
+    /// Has checkpoints from now on signed by these keys.
+    pub(crate) fn set_signers(&self, signers: Vec<Signer>) {
+        *self.signers.write().unwrap_or_else(PoisonError::into_inner) = signers;
+    }
+
+    fn signers(&self) -> RwLockReadGuard<'_, Vec<Signer>> {
+        self.signers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The log's name.

@@ -1,24 +1,16 @@
 //! What the log is told at every start: keys and documents that it does not know yet.
 
 use candor_policy::plan::Plan;
-use candor_wire::log::entry::{Entry, InForce, KeyChange, KeyEvent, Sha256Hex};
+use candor_wire::log::entry::{Entry, InForce, KeyChange, Sha256Hex};
 
 use super::Log;
 use crate::error::Error;
-use crate::keys::LoggedKey;
+use crate::keys::change::entries_of;
 
 /// Logs each key of the ring, the catalogue and the policy, where they are new. Keys come first: the log's own is its first entry.
-pub(crate) fn log_start(log: &Log, keys: Vec<LoggedKey>, plan: &Plan, now: i64) -> Result<(), Error> {
+pub(crate) fn log_start(log: &Log, keys: &[KeyChange], plan: &Plan, now: i64) -> Result<(), Error> {
     let entries = log.look(|known| {
-        let mut entries = Vec::new();
-        for LoggedKey { usage, generation, key } in keys {
-            let event = match known.generation(&usage) {
-                None => KeyEvent::Created,
-                Some(newest) if newest < generation => KeyEvent::Rotated,
-                Some(_) => continue,
-            };
-            entries.push(Entry::Key(KeyChange { usage, generation, event, key, at: now }));
-        }
+        let mut entries = entries_of(known, keys, log.origin());
         let (catalogue, policy) = (plan.catalogue().digest, plan.policy().digest);
         entries.extend(comes_into_force(known.catalogue(), catalogue.into(), now).map(Entry::Catalogue));
         entries.extend(comes_into_force(known.policy(), policy.into(), now).map(Entry::Policy));

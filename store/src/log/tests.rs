@@ -71,7 +71,7 @@ fn a_statement_that_breaks_a_rule_adds_nothing() {
     let log = open(data.path()).unwrap();
     log.append(&statements(0, 2)).unwrap();
     let before = log.checkpoint();
-    let wrong = [statements(2, 1), statements(1, 1)].concat();
+    let wrong = [statements(2, 1), statements(2, 1)].concat();
     assert_eq!(log.append(&wrong).unwrap_err().kind(), Kind::Data);
     assert_eq!((log.checkpoint(), log.look(LiveFiles::next)), (before, 2));
     log.append(&statements(2, 1)).unwrap();

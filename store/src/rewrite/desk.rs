@@ -43,7 +43,13 @@ impl Desk<'_> {
     /// As [`run`]. A job of which nothing was committed is dropped then, unless it must be done; any other goes on when
     /// somebody calls [`Self::resume`], at the latest with the next start.
     pub(crate) fn rewrite(&self, job: &Rewrite) -> Result<Rewritten, Error> {
-        self.resume()?;
+        match self.resume() {
+            Err(error) if error.kind() == Kind::Stop => return Err(error),
+            // One that cannot be done must not keep all others from it.
+            Err(error) => tracing::error!(%error, "a job on tables stays, and is tried again"),
+            Ok(()) => {}
+        }
+        self.check_apart(job)?;
         if job.files().values().all(Vec::is_empty) {
             return Ok(Rewritten::default());
         }
@@ -52,16 +58,35 @@ impl Desk<'_> {
         self.finish(id, job)
     }
 
-    /// Goes on with jobs that were begun and are not over.
+    /// Goes on with jobs that were begun and are not over: with all of them, also where one fails.
     ///
     /// # Errors
-    /// As [`Self::rewrite`].
+    /// As [`Self::rewrite`]: the first.
     pub(crate) fn resume(&self) -> Result<(), Error> {
+        let mut first_error = None;
         for job in self.runtime.block_on(self.ledger.jobs())? {
-            if let Some(what) = parse(&job)? {
-                let done = self.finish(job.id, &what)?;
-                tracing::info!(kind = what.kind.name(), files = done.files_removed(), "a job on tables is over");
+            let Some(what) = parse(&job)? else { continue };
+            match self.finish(job.id, &what) {
+                Err(error) if error.kind() == Kind::Stop => return Err(error),
+                Err(error) => first_error = first_error.or(Some(error)),
+                Ok(done) => {
+                    tracing::info!(kind = what.kind.name(), files = done.files_removed(), "a job on tables is over");
+                }
             }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Two jobs that name the same file would each take the other's work for its own.
+    fn check_apart(&self, job: &Rewrite) -> Result<(), Error> {
+        let taken = self.files_of_jobs()?;
+        let is_taken = |(purpose, stream): (&str, &str), path: &String| {
+            taken.contains(&(purpose.to_owned(), stream.to_owned(), path.clone()))
+        };
+        let mut files = job.files().into_iter();
+        if files.any(|(table, paths)| paths.into_iter().any(|path| is_taken(table, path))) {
+            let why = "an earlier job has to be done with them first";
+            return Err(Error::new(Kind::Retry, "files were not made anew", why, "the log says what keeps it"));
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ pub(crate) enum Fate {
     Gone,
     /// Those of these subjects go, as the table calls them (32 hex digits).
     Without(Vec<String>),
-    /// All stay, with nothing in these columns.
+    /// All stay, without these columns.
     Nulled(Vec<String>),
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use candor_wire::row::Rows;
@@ -12,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Kind as ErrorKind;
 use crate::flush::write_tables;
+use crate::table::Spared;
 use crate::table::commit::LiveFile;
 use crate::table::lookup::open;
 use crate::table::testing::{DAY, NOON, PURPOSE, STREAM, frame, rows, text};
@@ -161,7 +164,9 @@ fn a_nulled_column_is_empty_and_the_others_are_as_they_were() {
     assert_eq!((done.rows_removed(), done.files_added()), (0, 1));
     let file = live(data.path()).remove(0);
     let batch = open(&table(data.path()), &file).unwrap().build().unwrap().next().unwrap().unwrap();
-    assert_eq!(batch.column_by_name("word").unwrap().null_count(), 2);
+    assert!(batch.column_by_name("word").is_none());
+    assert!(!has_values(&table(data.path()), &file, "word").unwrap());
+    assert!(has_values(&table(data.path()), &file, "n").unwrap());
     assert_eq!(batch.column_by_name("n").unwrap().null_count(), 0);
 }
 
@@ -186,4 +191,114 @@ fn whoever_replaces_what_is_not_there_or_adds_what_is_is_sent_back() {
     delta.replace(&table, &paths[..1], std::slice::from_ref(&new)).unwrap();
     refused(&paths[..1], &[]);
     assert_eq!(live(data.path()).len(), 2);
+}
+
+/// Every byte under a folder: of files as they are, and of Parquet files page by page as decompressed.
+fn bytes_under(folder: &Path, each: &mut dyn FnMut(&Path, &[u8])) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes_under(&path, each);
+            continue;
+        }
+        each(&path, &std::fs::read(&path).unwrap());
+        if path.extension().is_some_and(|extension| extension == "parquet") {
+            let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+            for group in 0..reader.num_row_groups() {
+                let group = reader.get_row_group(group).unwrap();
+                for column in 0..group.num_columns() {
+                    for page in group.get_column_page_reader(column).unwrap() {
+                        each(&path, page.unwrap().buffer());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn found(folder: &Path, value: &str) -> usize {
+    let mut hits = 0;
+    bytes_under(folder, &mut |_, bytes| {
+        hits += usize::from(bytes.windows(value.len()).any(|window| window == value.as_bytes()));
+    });
+    hits
+}
+
+#[test]
+fn no_byte_of_what_only_the_removed_rows_had_is_left() {
+    let data = tempfile::tempdir().unwrap();
+    let gone = format!("{:032x}", 0xdead_beef_u32);
+    for lsn in 1..=4 {
+        let subjects = [gone.as_str(), "00000000000000000000000000000001"];
+        let words = text(&[Some("only-hers-4711"), Some("everybody")]);
+        write_tables(data.path(), &[frame(lsn, NOON, "p0", rows(&subjects, &[("word", words)]))], lsn).unwrap();
+    }
+    // The scan finds what is there.
+    assert!(found(data.path(), "only-hers-4711") > 0 && found(data.path(), &gone) > 0);
+    go(data.path(), &job(data.path(), Kind::Erase, Fate::Without(vec![gone.clone()])));
+    assert_eq!((found(data.path(), "only-hers-4711"), found(data.path(), &gone)), (0, 0));
+    assert!(found(data.path(), "everybody") > 0);
+}
+
+/// A log that fails so often, and counts what it was told of files without a successor.
+#[derive(Debug)]
+struct Failing {
+    sealed: AtomicUsize,
+    finished: AtomicUsize,
+}
+
+impl Failing {
+    fn next(counter: &AtomicUsize) -> Result<(), Error> {
+        match counter.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            left => {
+                counter.store(left - 1, Ordering::Relaxed);
+                Err(Error::new(ErrorKind::Retry, "the log was not written", "as asked", "again"))
+            }
+        }
+    }
+}
+
+impl Seal for Failing {
+    fn sealed(&self, _: &Change) -> Result<(), Error> {
+        Self::next(&self.sealed)
+    }
+
+    fn finished(&self, _: &Rewrite, _: &[Change]) -> Result<(), Error> {
+        Self::next(&self.finished)
+    }
+}
+
+/// What the log does not know yet stays on disk, also through the sweep of a start, and is told the same again.
+#[test]
+fn old_files_go_after_the_log_and_not_before() {
+    let data = tempfile::tempdir().unwrap();
+    for (lsn, day) in (1..).zip([0, 0, 1]) {
+        write_tables(data.path(), &[frame(lsn, NOON + day * DAY, "p0", numbered(&[1, 2], 0))], lsn).unwrap();
+    }
+    let (mut all, table) = (infos(data.path()), table(data.path()));
+    let (old, kept): (Vec<_>, Vec<_>) = all.drain(..).partition(|file| file.received_date == 20_484);
+    let part = |files: &[FileInfo], fate| TableRewrite::of(&table, files.to_vec(), fate);
+    let tables = vec![part(&old, Fate::Gone), part(&kept, Fate::Nulled(vec!["n".to_owned()]))];
+    let job = Rewrite { kind: Kind::Expire, tables };
+    let spared: Spared = job
+        .files()
+        .into_iter()
+        .flat_map(|((purpose, stream), paths)| {
+            paths.into_iter().map(move |path| (purpose.to_owned(), stream.to_owned(), path.clone()))
+        })
+        .collect();
+    let seal = Failing { sealed: 2.into(), finished: 2.into() };
+    let there = |files: &[FileInfo]| files.iter().all(|file| table.folder.join(&file.path).exists());
+    for _ in 0..4 {
+        assert_eq!(run(data.path(), &job, &seal, &|| true).unwrap_err().kind(), ErrorKind::Retry);
+        assert!(!is_untouched(data.path(), &job).unwrap());
+        crate::table::sweep_now(data.path(), &spared).unwrap();
+        assert!(there(&old));
+    }
+    let done = run(data.path(), &job, &seal, &|| true).unwrap();
+    assert_eq!((done.changes[0].gone.len(), done.changes[0].rows_gone), (2, 4));
+    assert_eq!((done.changes[1].replaced.len(), done.changes[1].added.len(), done.rows_removed()), (1, 1, 4));
+    assert!(old.iter().chain(&kept).all(|file| !table.folder.join(&file.path).exists()));
+    assert_eq!(held(data.path()).values().sum::<u64>(), 2);
 }

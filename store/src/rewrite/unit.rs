@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use ::parquet::arrow::ProjectionMask;
 use arrow_array::cast::AsArray;
-use arrow_array::{BooleanArray, RecordBatch, new_null_array};
+use arrow_array::{Array, BooleanArray, RecordBatch, new_null_array};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 
@@ -54,6 +55,26 @@ pub(super) fn write(table: &TablePath, files: &[FileInfo], fate: &Fate) -> Resul
     parquet::write(table, &group).map(Some)
 }
 
+/// Whether a column of a file has a value in any row.
+///
+/// # Errors
+/// `Data` if the file cannot be read.
+pub(crate) fn has_values(table: &TablePath, file: &LiveFile, column: &str) -> Result<bool, Error> {
+    let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
+    let builder = open(table, file)?;
+    let Some(at) = builder.schema().fields().iter().position(|field| field.name() == column) else {
+        return Ok(false);
+    };
+    let mask = ProjectionMask::roots(builder.parquet_schema(), [at]);
+    for rows in builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|why| failed(&why))? {
+        let rows = rows.map_err(|why| failed(&why))?;
+        if rows.columns().iter().any(|values| values.null_count() < values.len()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What stays of rows.
 enum Kept<'a> {
     All,
@@ -87,12 +108,9 @@ impl<'a> Kept<'a> {
             }
             Self::Nulled(names) => {
                 let schema = rows.schema();
-                let nulled = |field: &Arc<Field>| names.contains(field.name());
-                let columns = schema.fields().iter().zip(rows.columns()).map(|(field, values)| match nulled(field) {
-                    true => new_null_array(field.data_type(), rows.num_rows()),
-                    false => Arc::clone(values),
-                });
-                RecordBatch::try_new(Arc::clone(&schema), columns.collect())
+                // A column that a file lacks is null there, and nobody has to look into it again.
+                let others = schema.fields().iter().enumerate().filter(|(_, field)| !names.contains(field.name()));
+                rows.project(&others.map(|(at, _)| at).collect::<Vec<_>>())
             }
         }
     }

@@ -9,7 +9,7 @@ use candor_wire::merkle::{Frontier, Hash};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::about::{About, footer, guarded, open, read, said};
 use crate::error::Error;
@@ -69,14 +69,14 @@ pub(super) fn leaves(path: &Path, mut each: impl FnMut(Entry, Hash)) -> Result<R
         for rows in reader(file, footer)? {
             sealer.push(&rows.map_err(said)?).map_err(said)?;
         }
-        let sealed = sealer.finish().map_err(said)?;
-        let root = file_root(&about.salt, sealed.subjects, &tree.root());
-        Ok(Recomputed { about, rows: sealed.rows, subjects: sealed.subjects, root })
+        let done = sealer.finish().map_err(said)?;
+        let root = file_root(&about.salt, done.subjects, &tree.root());
+        Ok(Recomputed { about, rows: done.rows, subjects: done.subjects, root })
     })
 }
 
 fn reader(file: File, footer: ParquetMetaData) -> Result<ParquetRecordBatchReader, String> {
-    let most = footer.row_groups().iter().map(|group| group.num_rows()).max().unwrap_or(0);
+    let most = footer.row_groups().iter().map(RowGroupMetaData::num_rows).max().unwrap_or(0);
     if most > MOST_GROUP_ROWS || footer.file_metadata().schema_descr().num_columns() > MOST_COLUMNS {
         return Err("it is larger than files are".to_owned());
     }

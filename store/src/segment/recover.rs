@@ -43,6 +43,21 @@ pub(crate) fn count_set_aside(data: &Path) -> u64 {
     entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().ends_with(storage::UNFINISHED)).count() as u64
 }
 
+/// Whether more follows the valid prefix of a segment than a write that a crash may have cut short.
+pub(crate) fn is_damaged(path: &Path, newest: bool) -> Result<bool, Error> {
+    Ok(match inspect(path)?.tail {
+        Tail::Empty => false,
+        Tail::Torn => !newest,
+        Tail::Damaged => true,
+    })
+}
+
+/// Bytes of a segment that say anything: its frames, where nothing follows them but the zeros of preallocation.
+pub(crate) fn used(path: &Path) -> Result<u64, Error> {
+    let found = inspect(path)?;
+    Ok(if found.tail == Tail::Empty { found.valid } else { found.len })
+}
+
 /// What follows the valid prefix of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tail {

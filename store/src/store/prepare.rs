@@ -32,7 +32,7 @@ pub(super) async fn keep_documents(data: &Path, ledger: &Ledger, plan: &Plan, no
 
 /// Sets fail points from `FAILPOINTS`, as `name=action;name=action`.
 #[cfg(feature = "failpoints")]
-pub(super) fn arm_failpoints() {
+pub(crate) fn arm_failpoints() {
     let text = std::env::var("FAILPOINTS").unwrap_or_default();
     for (name, action) in text.split(';').filter_map(|point| point.split_once('=')) {
         if let Err(error) = fail::cfg(name.trim(), action.trim()) {

@@ -75,7 +75,7 @@ impl Store {
         };
         let Some((receipt, reply)) = told else { return Ok(None) };
         Gauges::add(&self.shared.gauges.repeats, 1);
-        receipts::sign_again(key, receipt).map(|receipt| Some((reply, receipt)))
+        receipts::sign_again(&key, receipt).map(|receipt| Some((reply, receipt)))
     }
 
     /// Receipts of a subject's durable batches from number `from` on, `most` of them, in order.
@@ -94,7 +94,7 @@ impl Store {
         found.dedup_by_key(|receipt| receipt.batch);
         found.truncate(most);
         let jsons: Vec<String> = found.iter().map(receipt_json).collect::<Result<_, _>>()?;
-        let proofs = receipts::sign(key, jsons.iter().map(String::as_str));
+        let proofs = receipts::sign(&key, jsons.iter().map(String::as_str));
         Ok(found.into_iter().zip(proofs).map(|(receipt, proof)| SignedReceipt { receipt, proof }).collect())
     }
 
@@ -108,7 +108,7 @@ impl Store {
     /// The public half of the key that signs receipts, if there is one.
     #[must_use]
     pub fn receipt_key(&self) -> Option<PublicKey> {
-        self.shared.receipt_key.as_ref().map(SubjectKey::public)
+        self.shared.receipt_key().map(|key| key.public())
     }
 
     /// Records a statement that its subject signed; returns after its fdatasync, when it is in force.
@@ -197,8 +197,8 @@ impl Store {
         self.ledger.keep_nonce(nonce).await
     }
 
-    fn key_of_receipts(&self) -> Result<&SubjectKey, Error> {
-        self.shared.receipt_key.as_ref().ok_or_else(|| {
+    fn key_of_receipts(&self) -> Result<Arc<SubjectKey>, Error> {
+        self.shared.receipt_key().ok_or_else(|| {
             Error::new(
                 Kind::Data,
                 "the key ring has no key that signs receipts",

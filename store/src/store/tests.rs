@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 
+use candor_policy::batch::Evidence;
 use candor_policy::catalogue::Signal;
 use candor_policy::consent::ConsentState;
 use candor_policy::reason::Reason;
@@ -10,6 +11,7 @@ use candor_wire::statement::Notice;
 
 use super::fixture;
 use super::*;
+use crate::expire::{ExpireOptions, ExpireReport};
 use crate::segment::frame::Frame;
 use crate::segment::read_all;
 
@@ -238,5 +240,74 @@ async fn a_second_store_on_the_folder_is_refused() {
     let settings = Settings { data: world.folder.path().to_path_buf(), ..Settings::default() };
     let second = Store::open(settings, Arc::clone(&world.plan), Arc::<TestClock>::clone(&world.clock)).await;
     assert_eq!(second.unwrap_err().kind(), Kind::Retry);
+    store.close().await.unwrap();
+}
+
+const DAY: i64 = 86_400_000_000;
+
+impl World {
+    fn set_day(&self, start: i64, days: i64) {
+        self.clock.0.store(start + days * DAY, Ordering::Relaxed);
+    }
+
+    /// Stores rows that are received now, and seals them.
+    async fn store_now(&self, store: &Store, first: i64) {
+        let received_at = self.clock.now();
+        let evidence = Evidence { source: Arc::from("devices"), received_at, gpc: false, certified: None };
+        let keys = store.keys();
+        let admitted = fixture::received(&["a"], 3, first).admit(evidence, &keys);
+        let snapshot = store.consent(admitted.subjects());
+        let digest = store.batch_digest("devices", Signal::Logs, &first.to_be_bytes());
+        store.append(self.plan.clear(admitted, &snapshot, &keys), digest, told(0)).await.unwrap();
+        store.flush().await.unwrap();
+    }
+}
+
+/// Rows of each purpose that retention removed.
+fn removed(report: &ExpireReport) -> (u64, u64) {
+    let of = |purpose: &str| report.expired.iter().filter(|one| one.purpose == purpose).map(|one| one.rows).sum();
+    (of("analytics"), of("diagnostics"))
+}
+
+/// Clocks that are wrong by ten years, ahead and behind, and a slow walk to the days on which rows go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_is_never_early_whatever_the_clock_says() {
+    let world = World::new();
+    let start = world.clock.now();
+    let store = world.open().await;
+    let mut consent = request("a", ConsentState::Given);
+    consent.purposes.insert("diagnostics".to_owned(), ConsentState::Given);
+    store.record_consent(consent, "backend").await.unwrap();
+    world.store_now(&store, 0).await;
+    let expire = || store.expire(ExpireOptions::default());
+    assert_eq!(removed(&expire().await.unwrap()), (0, 0));
+
+    for years in [10, -10] {
+        world.set_day(start, years * 365);
+        let report = expire().await.unwrap();
+        assert!(report.doubt.is_some() && report.expired.is_empty(), "{report:?}");
+        // Devices do not wait for the clock: these rows have a wrong date.
+        world.store_now(&store, years).await;
+        assert_eq!(removed(&expire().await.unwrap()), (0, 0));
+    }
+    for days in (1..30).step_by(4) {
+        world.set_day(start, days);
+        let report = expire().await.unwrap();
+        assert!(report.doubt.is_none() && report.expired.is_empty(), "day {days}: {report:?}");
+    }
+    // 30 days: those of the first day, and those that a clock behind had called ten years old.
+    world.set_day(start, 30);
+    let planned = store.expire(ExpireOptions { dry_run: true, ..ExpireOptions::default() }).await.unwrap();
+    assert_eq!(removed(&planned), (0, 6));
+    assert_eq!(removed(&expire().await.unwrap()), (0, 6));
+    assert_eq!(removed(&expire().await.unwrap()), (0, 0));
+    assert_eq!((store.figures().expired_rows, store.figures().clock_doubted), (6, 0));
+
+    // Off for a year: nothing, until somebody says that it is so.
+    world.set_day(start, 400);
+    assert_eq!(removed(&expire().await.unwrap()), (0, 0));
+    assert_eq!(store.figures().clock_doubted, 1);
+    let trusted = ExpireOptions { trust_clock: true, ..ExpireOptions::default() };
+    assert_eq!(removed(&store.expire(trusted).await.unwrap()), (6, 0));
     store.close().await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Work on sealed files: of a running store, and of a folder that no service has.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::runtime::Handle;
 
@@ -8,6 +9,7 @@ use super::Store;
 use crate::clock::Clock;
 use crate::compact::{self, CompactOptions, CompactReport};
 use crate::error::Error;
+use crate::expire::{self, ExpireOptions, ExpireReport};
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
 use crate::lock::Lock;
@@ -27,6 +29,14 @@ impl Store {
     pub async fn compact(&self, options: CompactOptions) -> Result<CompactReport, Error> {
         compact(&self.shared, options).await
     }
+
+    /// Removes what was kept as long as its purpose says, and values of fields that expired, or says which.
+    ///
+    /// # Errors
+    /// As the tables' writers give them.
+    pub async fn expire(&self, options: ExpireOptions) -> Result<ExpireReport, Error> {
+        expire(&self.shared, options, 0).await
+    }
 }
 
 /// [`Store::compact`] of a data folder that no service has open.
@@ -40,6 +50,43 @@ pub async fn compact_folder(
 ) -> Result<CompactReport, Error> {
     let today = day_of(clock.now());
     alone(settings, move |desk| compact::compact(desk, &options, today)).await
+}
+
+/// [`Store::expire`] of a data folder that no service has open.
+///
+/// # Errors
+/// `Retry` if one has; else as [`Store::expire`].
+pub async fn expire_folder(
+    settings: &Settings,
+    clock: &dyn Clock,
+    options: ExpireOptions,
+) -> Result<ExpireReport, Error> {
+    let today = day_of(clock.now());
+    alone(settings, move |desk| expire::expire(desk, options, (today, 0))).await
+}
+
+/// On the thread that writes tables; `alive` as [`expire::expire`] takes it.
+pub(crate) async fn expire(shared: &Arc<Shared>, options: ExpireOptions, alive: i32) -> Result<ExpireReport, Error> {
+    let report = rewrite::on_flusher(shared, move |flusher| {
+        expire::expire(&flusher.desk(), options, (flusher.shared().day(), alive))
+    })
+    .await?;
+    if let Some(doubt) = &report.doubt {
+        tracing::warn!(doubt, day = report.day, "retention does not believe the clock");
+    }
+    if !report.dry_run {
+        let gauges = &shared.gauges;
+        let rows = report.expired.iter().filter(|expired| expired.field.is_none()).map(|expired| expired.rows).sum();
+        let files: u64 = report.expired.iter().map(|expired| expired.files).sum();
+        Gauges::add(&gauges.expired_files, files);
+        Gauges::add(&gauges.expired_rows, rows);
+        gauges.expired_at.store(u64::try_from(shared.second()).unwrap_or(0), Ordering::Relaxed);
+        gauges.clock_doubted.store(u64::from(report.doubt.is_some()), Ordering::Relaxed);
+        if files > 0 {
+            tracing::info!(files, rows, day = report.day, "what was kept long enough is gone");
+        }
+    }
+    Ok(report)
 }
 
 /// On the thread that writes tables.

@@ -6,7 +6,7 @@ use delta_kernel::{KernelError, Snapshot, SnapshotRef};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 
-use crate::error::{Error, Kind, is_full};
+use crate::error::{Error, Kind, is_full, is_missing};
 use crate::table::layout::TablePath;
 use crate::table::object_store::SyncedFiles;
 
@@ -71,6 +71,9 @@ impl Delta {
         let what = format!("{what} {}", table.name());
         if self.files.sync_failed() {
             return Error::new(Kind::Stop, what, why, "check the disk, then start again: nothing acknowledged is lost");
+        }
+        if matches!(why, KernelError::FileNotFound(_)) || is_missing(why) {
+            return Error::new(Kind::Retry, what, why, "its log was cleaned meanwhile: ask again");
         }
         if io_of(why).is_some_and(is_full) {
             return Error::new(Kind::Retry, what, why, "free some disk space: it goes on by itself");

@@ -44,7 +44,7 @@ pub(crate) async fn sweep(data: &Path, spared: Spared) -> Result<Swept, Error> {
 /// Files by purpose, stream and path.
 pub(crate) type Spared = HashSet<(String, String, String)>;
 
-fn sweep_now(data: &Path, spared: &Spared) -> Result<Swept, Error> {
+pub(crate) fn sweep_now(data: &Path, spared: &Spared) -> Result<Swept, Error> {
     let delta = Delta::shared()?;
     let mut swept = Swept::default();
     for table in layout::list(data)? {

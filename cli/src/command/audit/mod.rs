@@ -1,5 +1,6 @@
 //! `candor audit`: what is held, why, and an account of what is not.
 
+pub(super) mod log;
 mod own;
 
 use std::collections::BTreeMap;

@@ -150,6 +150,12 @@ impl LiveFiles {
         self.keys.get(usage).map(|generations| generations.newest)
     }
 
+    /// Whether a generation of a key is gone.
+    #[must_use]
+    pub fn is_destroyed(&self, usage: &str, generation: u64) -> bool {
+        self.keys.get(usage).is_some_and(|generations| generations.destroyed.contains(&generation))
+    }
+
     /// Number of the last epoch whose totals are in the log.
     #[must_use]
     pub fn totals_epoch(&self) -> Option<u64> {

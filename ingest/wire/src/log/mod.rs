@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+pub mod follow;
 pub mod live;
 pub mod note;
 pub mod proof;

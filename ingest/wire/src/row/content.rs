@@ -158,7 +158,7 @@ impl<'a> Cells<'a> {
                     out.push(b'?');
                     write_bits(&there, out);
                     let places = || there.set_indices().map(|place| rows.start + place);
-                    self.write_some(places, out);
+                    self.write_some(count, places, out);
                 }
                 return;
             }
@@ -182,7 +182,7 @@ impl<'a> Cells<'a> {
             }
             Self::I32(numbers) => all_equal(&numbers[rows.clone()], |number| *number),
             Self::I64(numbers) => all_equal(&numbers[rows.clone()], |number| *number),
-            Self::F64(numbers) => all_equal(&numbers[rows.clone()], bits),
+            Self::F64(numbers) => all_equal(&numbers[rows.clone()], |value| bits(*value)),
             Self::Text { offsets, bytes } => same_bytes(offsets, bytes, rows),
             Self::List { offsets, bytes } => same_bytes(offsets, bytes, rows),
         }
@@ -194,7 +194,7 @@ impl<'a> Cells<'a> {
             Self::Bool(bits) => out.push(u8::from(bits.value(row))),
             Self::I32(numbers) => out.extend_from_slice(&i64::from(numbers[row]).to_be_bytes()),
             Self::I64(numbers) => out.extend_from_slice(&numbers[row].to_be_bytes()),
-            Self::F64(numbers) => out.extend_from_slice(&bits(&numbers[row]).to_be_bytes()),
+            Self::F64(numbers) => out.extend_from_slice(&bits(numbers[row]).to_be_bytes()),
             Self::Text { offsets, bytes } => {
                 let text = bytes_of(offsets, bytes, row);
                 out.extend_from_slice(&(text.len() as u32).to_be_bytes());
@@ -206,31 +206,30 @@ impl<'a> Cells<'a> {
 
     /// Values of rows that stand together, none of them null.
     fn write_all(&self, rows: Range<usize>, out: &mut Vec<u8>) {
+        let count = rows.len();
         match self {
-            Self::Bool(bits) => pack(|| rows.clone().map(|row| i64::from(bits.value(row))), out),
-            Self::I32(numbers) => pack(|| numbers[rows.clone()].iter().map(|number| i64::from(*number)), out),
-            Self::I64(numbers) => pack(|| numbers[rows.clone()].iter().copied(), out),
-            Self::F64(numbers) => {
-                numbers[rows].iter().for_each(|value| out.extend_from_slice(&bits(value).to_be_bytes()))
-            }
+            Self::Bool(bits) => pack(count, || rows.clone().map(|row| i64::from(bits.value(row))), out),
+            Self::I32(numbers) => pack(count, || numbers[rows.clone()].iter().map(|number| i64::from(*number)), out),
+            Self::I64(numbers) => pack(count, || numbers[rows.clone()].iter().copied(), out),
+            Self::F64(numbers) => write::<8>(count, numbers[rows].iter().copied().map(bits), out),
             Self::Text { offsets, bytes } => write_bytes(offsets, bytes, rows, out),
             Self::List { offsets, bytes } => write_bytes(offsets, bytes, rows, out),
         }
     }
 
     /// Values of the rows that have one.
-    fn write_some<I: Iterator<Item = usize>>(&self, rows: impl Fn() -> I, out: &mut Vec<u8>) {
+    fn write_some<I: Iterator<Item = usize>>(&self, count: usize, rows: impl Fn() -> I, out: &mut Vec<u8>) {
         let (offsets, bytes): (&[i32], &[u8]) = match self {
-            Self::Bool(bits) => return pack(|| rows().map(|row| i64::from(bits.value(row))), out),
-            Self::I32(numbers) => return pack(|| rows().map(|row| i64::from(numbers[row])), out),
-            Self::I64(numbers) => return pack(|| rows().map(|row| numbers[row]), out),
+            Self::Bool(bits) => return pack(count, || rows().map(|row| i64::from(bits.value(row))), out),
+            Self::I32(numbers) => return pack(count, || rows().map(|row| i64::from(numbers[row])), out),
+            Self::I64(numbers) => return pack(count, || rows().map(|row| numbers[row]), out),
             Self::F64(numbers) => {
-                return rows().for_each(|row| out.extend_from_slice(&bits(&numbers[row]).to_be_bytes()));
+                return write::<8>(count, rows().map(|row| bits(numbers[row])), out);
             }
             Self::Text { offsets, bytes } => (offsets, bytes),
             Self::List { offsets, bytes } => (offsets, bytes),
         };
-        pack(|| rows().map(|row| i64::from(offsets[row + 1] - offsets[row])), out);
+        pack(count, || rows().map(|row| i64::from(offsets[row + 1] - offsets[row])), out);
         rows().for_each(|row| out.extend_from_slice(bytes_of(offsets, bytes, row)));
     }
 }
@@ -239,7 +238,7 @@ fn head(name: &str, tag: u8) -> Vec<u8> {
     [&(name.len() as u32).to_be_bytes(), name.as_bytes(), &[tag]].concat()
 }
 
-fn bits(value: &f64) -> u64 {
+fn bits(value: f64) -> u64 {
     if value.is_nan() { NAN } else { value.to_bits() }
 }
 
@@ -261,7 +260,7 @@ fn same_bytes(offsets: &[i32], bytes: &[u8], rows: &Range<usize>) -> bool {
 /// The lengths, then the bytes.
 fn write_bytes(offsets: &[i32], bytes: &[u8], rows: Range<usize>, out: &mut Vec<u8>) {
     let ends = &offsets[rows.start..=rows.end];
-    pack(|| ends.windows(2).map(|pair| i64::from(pair[1] - pair[0])), out);
+    pack(rows.len(), || ends.windows(2).map(|pair| i64::from(pair[1] - pair[0])), out);
     out.extend_from_slice(&bytes[offsets[rows.start] as usize..offsets[rows.end] as usize]);
 }
 
@@ -273,20 +272,29 @@ fn write_bits(bits: &BooleanBuffer, out: &mut Vec<u8>) {
 }
 
 /// Numbers as the smallest of them, and what each is more than that, in as many bytes as the largest needs.
-fn pack<I: Iterator<Item = i64>>(numbers: impl Fn() -> I, out: &mut Vec<u8>) {
+fn pack<I: Iterator<Item = i64>>(count: usize, numbers: impl Fn() -> I, out: &mut Vec<u8>) {
     let (low, high) = numbers().fold((i64::MAX, i64::MIN), |(low, high), number| (low.min(number), high.max(number)));
     let more = numbers().map(|number| number.wrapping_sub(low) as u64);
     out.extend_from_slice(&low.to_be_bytes());
     match high.wrapping_sub(low) as u64 {
         0 => out.push(0),
-        1..=0xff => write_packed::<1>(more, out),
-        0x100..=0xffff => write_packed::<2>(more, out),
-        0x1_0000..=0xffff_ffff => write_packed::<4>(more, out),
-        _ => write_packed::<8>(more, out),
+        1..=0xff => write_packed::<1>(count, more, out),
+        0x100..=0xffff => write_packed::<2>(count, more, out),
+        0x1_0000..=0xffff_ffff => write_packed::<4>(count, more, out),
+        _ => write_packed::<8>(count, more, out),
     }
 }
 
-fn write_packed<const WIDTH: usize>(numbers: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+fn write_packed<const WIDTH: usize>(count: usize, numbers: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
     out.push(WIDTH as u8);
-    numbers.for_each(|number| out.extend_from_slice(&number.to_be_bytes()[8 - WIDTH..]));
+    write::<WIDTH>(count, numbers, out);
+}
+
+/// The low bytes of each.
+fn write<const WIDTH: usize>(count: usize, numbers: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + count * WIDTH, 0);
+    for (place, number) in out[start..].as_chunks_mut::<WIDTH>().0.iter_mut().zip(numbers) {
+        place.copy_from_slice(&number.to_be_bytes()[8 - WIDTH..]);
+    }
 }

@@ -1,35 +1,20 @@
-//! `candor store`: work on the files that a service keeps.
+//! `candor store compact|expire`: work on the files that a service keeps.
 
 use candor_store::clock::SystemClock;
 use candor_store::compact::{CompactOptions, CompactReport};
+use candor_store::expire::{ExpireOptions, ExpireReport};
 use candor_store::store::upkeep;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::args::{Compact, Store, StorePlace};
+use crate::args::{Compact, Expire, StorePlace};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::render::{Report, counted};
 use crate::service;
-use crate::settings::{Flags, Settings};
+use crate::settings::Settings;
 
-pub(crate) async fn run(command: &Store, settings: &Settings) -> Result<Exit, Failure> {
-    match command {
-        Store::Compact(args) => compact(args, settings).await,
-    }
-}
-
-impl Store {
-    /// Its flags that are settings.
-    pub(crate) fn flags(&self, flags: Flags) -> Flags {
-        let place = match self {
-            Self::Compact(args) => &args.place,
-        };
-        flags.path("data", place.data.as_deref()).service(&place.service)
-    }
-}
-
-async fn compact(args: &Compact, settings: &Settings) -> Result<Exit, Failure> {
+pub(super) async fn compact(args: &Compact, settings: &Settings) -> Result<Exit, Failure> {
     let options = CompactOptions { table: args.table.clone(), dry_run: args.dry_run };
     let progress = Progress::start("compacting");
     let done: CompactReport = if is_alone(&args.place, settings) {
@@ -57,6 +42,42 @@ async fn compact(args: &Compact, settings: &Settings) -> Result<Exit, Failure> {
         report.text("there is nothing to compact\n".to_owned());
     } else {
         report.note(format!("{from} {verb} {to}"));
+    }
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, Failure> {
+    let options = ExpireOptions { dry_run: args.dry_run, trust_clock: args.trust_clock };
+    let progress = Progress::start("expiring");
+    let done: ExpireReport = if is_alone(&args.place, settings) {
+        upkeep::expire_folder(&settings.store, &SystemClock, options).await?
+    } else {
+        ask(settings, "/v1/expire", &options).await?
+    };
+    drop(progress);
+    let mut report = Report::new("store.expire")
+        .column("purpose", "purpose")
+        .column("stream", "stream")
+        .column("received_date", "received")
+        .column("field", "field")
+        .number("files", "files")
+        .number("rows", "rows");
+    for expired in &done.expired {
+        let names = [json!(expired.purpose), json!(expired.stream), json!(expired.received_date), json!(expired.field)];
+        report.row(names.into_iter().chain([json!(expired.files), json!(expired.rows)]).collect());
+    }
+    report.fact("dry_run", done.dry_run);
+    report.fact("day", done.day.clone());
+    report.fact("doubt", done.doubt.clone());
+    let doubt = done.doubt.as_ref().map(|doubt| format!("it went by {}: {doubt} with --trust-clock", done.day));
+    if done.expired.is_empty() && doubt.is_none() {
+        report.text(format!("nothing was kept too long by {}\n", done.day));
+    } else {
+        report.note(if done.dry_run { "nothing was removed: this is what would go" } else { "this is gone" });
+    }
+    if let Some(doubt) = doubt {
+        report.note(doubt);
     }
     report.print(&settings.answer)?;
     Ok(Exit::Done)

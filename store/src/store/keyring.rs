@@ -1,0 +1,49 @@
+//! The keys of a running store: what callers and appender use is swapped whole when one changes.
+
+use std::sync::{Arc, PoisonError};
+
+use candor_policy::keys::Keys;
+use candor_wire::succession::Succession;
+
+use super::Store;
+use crate::error::Error;
+use crate::keys::change::{Change, Changed, record_key_events};
+use crate::shared::lock;
+use crate::view::blocking;
+
+impl Store {
+    /// The keys for admission and clearing.
+    #[must_use]
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How each receipt key of before was followed by the next, oldest first.
+    #[must_use]
+    pub fn successions(&self) -> Vec<Succession> {
+        lock(&self.ring).successions().to_vec()
+    }
+
+    /// Changes a key. What is under way meanwhile is finished with the keys that it began with.
+    ///
+    /// # Errors
+    /// `Request` if it cannot be changed so, or the ring is kept elsewhere; otherwise as files are written.
+    pub async fn change_key(&self, change: Change) -> Result<Changed, Error> {
+        let (ring, shared) = (Arc::clone(&self.ring), Arc::clone(&self.shared));
+        let (named, now, log) = (self.named.clone(), self.shared.clock.now(), self.log());
+        let (changed, keys) = blocking(move || {
+            // Held through the write: two changes come one after the other.
+            let mut ring = lock(&ring);
+            let events = ring.change_kept(&shared.settings, &change, &named, now)?;
+            // The log is copied by backups, which take the same turn.
+            let _turn = shared.turn.take();
+            log.set_signers(ring.log_signers(log.origin())?);
+            record_key_events(&log, ring.history())?;
+            shared.set_receipt_key(ring.receipts());
+            Ok((Changed { events, keys: ring.lines() }, ring.keys()))
+        })
+        .await?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(changed)
+    }
+}
