@@ -340,6 +340,13 @@ fn what_a_backup_brings_back_is_erased_again() {
             }
         }
         assert!(!scan(&world, &canaries).is_empty() || restored == ["ledger.db"], "the backup brought nothing back");
+        if restored.len() > 3 {
+            // As where the lines that a backup lacks were added to it, and nothing says what they were applied to.
+            let path = world.data().join("tombstones.jsonl");
+            let lines = std::fs::read_to_string(&path).unwrap();
+            let lines: String = lines.split_inclusive('\n').filter(|line| line.contains("tombstone")).collect();
+            std::fs::write(path, lines).unwrap();
+        }
         let service = world.serve();
         send(&service, GOES, GOES_FROM + 100, 4);
         run(&service);

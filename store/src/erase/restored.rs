@@ -42,11 +42,11 @@ pub(crate) struct Found {
 pub(crate) async fn look(data: &Path, ledger: &Ledger) -> Result<Found, Error> {
     let file = TombstoneFile::of(data);
     let lines = file.read()?;
-    let (mut of_file, mut applied): (Vec<Tombstone>, Option<BTreeMap<String, u64>>) = (Vec::new(), None);
+    let (mut of_file, mut applied, mut since): (Vec<Tombstone>, BTreeMap<String, u64>, usize) = Default::default();
     for line in lines {
         match line {
             Line::Tombstone(tombstone) => of_file.push(tombstone),
-            Line::Applied(versions) => applied = Some(versions),
+            Line::Applied(versions) => (applied, since) = (versions, of_file.len()),
         }
     }
     let of_ledger = ledger.tombstones().await?;
@@ -55,7 +55,10 @@ pub(crate) async fn look(data: &Path, ledger: &Ledger) -> Result<Found, Error> {
     let lacks: Vec<Tombstone> = of_file.iter().filter(|one| !in_ledger.contains(&one.id)).cloned().collect();
     let missing = of_ledger.iter().filter(|one| !in_file.contains(&one.id)).cloned().map(Line::Tombstone);
     file.append(&missing.collect::<Vec<_>>())?;
-    let older = tables_older_than(data, applied.as_ref())?;
+    let open = ledger.open_tombstones().await?;
+    // Whoever asked and is not in a pass yet has an erasure that is open; of any other tombstone nobody knows what it was applied to.
+    let is_any_unknown = of_file[since..].iter().any(|one| !open.contains(&one.id));
+    let older = tables_older_than(data, &applied, is_any_unknown)?;
     if !older.is_empty() {
         let what = serde_json::to_string(&older).map_err(|why| fault(&why))?;
         ledger.begin_job(RESTORED, &what, "found").await?;
@@ -183,14 +186,16 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
     flusher.desk().runtime.block_on(flusher.desk().ledger.truncate_wal())
 }
 
-/// Tables that are older than the last time that all tombstones were applied to them.
-fn tables_older_than(data: &Path, applied: Option<&BTreeMap<String, u64>>) -> Result<BTreeSet<String>, Error> {
-    let Some(applied) = applied else { return Ok(BTreeSet::new()) };
+/// Tables that are older than the last time that all tombstones were applied to them; or all.
+fn tables_older_than(data: &Path, applied: &BTreeMap<String, u64>, all: bool) -> Result<BTreeSet<String>, Error> {
     let mut versions = BTreeMap::new();
     for table in layout::list(data)? {
         if let Some(version) = Delta::shared()?.version(&table)? {
             versions.insert(table.name(), version);
         }
+    }
+    if all {
+        return Ok(versions.into_keys().collect());
     }
     let is_older = |(table, applied): &(&String, &u64)| versions.get(*table).is_none_or(|version| version < *applied);
     Ok(applied.iter().filter(is_older).map(|(table, _)| table.clone()).collect())

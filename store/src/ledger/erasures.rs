@@ -1,5 +1,7 @@
 //! The ledger of erasures: what was asked for and how far it is; tombstones; and taking a subject's own rows out.
 
+use std::collections::HashSet;
+
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_wire::receipt::Receipt;
@@ -48,8 +50,7 @@ pub(crate) struct Kept {
     pub(crate) is_again: bool,
 }
 
-const COLUMNS: &str =
-    "id, ledger_id, scope, requested_at, deadline, state, done_at, certificate, entry, again";
+const COLUMNS: &str = "id, ledger_id, scope, requested_at, deadline, state, done_at, certificate, entry, again";
 
 impl State {
     const fn name(self) -> &'static str {
@@ -110,6 +111,16 @@ impl Ledger {
         self.erasures("SELECT {} FROM erasures WHERE state = 'open' ORDER BY requested_at, id", None).await
     }
 
+    /// Ids of the tombstones whose erasures are open, hex.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) async fn open_tombstones(&self) -> Result<HashSet<String>, Error> {
+        let select = "SELECT lower(hex(tombstone)) FROM erasures WHERE state = 'open'";
+        let ids: Vec<String> = sqlx::query_scalar(select).fetch_all(self.pool()).await.map_err(unreadable)?;
+        Ok(ids.into_iter().collect())
+    }
+
     async fn erasures(&self, select: &str, id: Option<&TombstoneId>) -> Result<Vec<Kept>, Error> {
         let select = sqlx::AssertSqlSafe(select.replace("{}", COLUMNS));
         let mut query = sqlx::query(select);
@@ -135,12 +146,7 @@ impl Ledger {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(crate) async fn keep_certificate(
-        &self,
-        id: &[u8; 16],
-        certificate: &str,
-        done_at: i64,
-    ) -> Result<(), Error> {
+    pub(crate) async fn keep_certificate(&self, id: &[u8; 16], certificate: &str, done_at: i64) -> Result<(), Error> {
         sqlx::query("UPDATE erasures SET certificate = ?, done_at = ? WHERE id = ?")
             .bind(certificate)
             .bind(done_at)
