@@ -160,8 +160,8 @@ impl Desk {
         })
     }
 
-    pub(super) fn file(&self) -> Result<MutexGuard<'_, TombstoneFile>, Error> {
-        Ok(lock(&self.file))
+    pub(super) fn file(&self) -> MutexGuard<'_, TombstoneFile> {
+        lock(&self.file)
     }
 
     async fn begin(&self, subject: LedgerId, id: &[u8; 32], scope: &Scope, json: String) -> Result<Kept, Error> {
@@ -182,7 +182,7 @@ impl Desk {
         self.ledger.begin_erasure(&kept, id, tombstone.as_ref()).await?;
         fail::fail_point!("erase::after_request", |_| std::process::abort());
         if let Some(tombstone) = tombstone {
-            self.file()?.append(&[super::tombstones::Line::Tombstone(tombstone)])?;
+            self.file().append(&[super::tombstones::Line::Tombstone(tombstone)])?;
         }
         fail::fail_point!("erase::after_tombstone", |_| std::process::abort());
         Ok(kept)

@@ -265,7 +265,7 @@ impl Desk {
                 versions.insert(table.name(), version);
             }
         }
-        self.file()?.append(&[Line::Applied(versions)])
+        self.file().append(&[Line::Applied(versions)])
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
     let data = &flusher.shared().settings.data;
     let wanted: BTreeSet<String> = serde_json::from_str(&job.what).map_err(|why| fault(&why))?;
     let mut names = HashSet::new();
-    for line in desk.file()?.read()? {
+    for line in desk.file().read()? {
         if let Line::Tombstone(tombstone) = line {
             names.extend(tombstone.names);
         }

@@ -24,6 +24,11 @@ const NAME: &[u8] = b"candor/tombstone/name/v1";
 /// What the HMAC that gives the nonce of a certificate begins with.
 const NONCE: &[u8] = b"candor/certificate/nonce/v1";
 
+/// More than the tombstones of a hundred million subjects.
+const MOST_BYTES: u64 = 64 << 30;
+/// No line is longer.
+const LAST_LINE_BYTES: u64 = 4 << 20;
+
 /// HMAC of a ledger id under the tombstone key.
 pub(crate) type TombstoneId = [u8; 32];
 
@@ -77,7 +82,9 @@ impl TombstoneKey {
 
     fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.0);
-        parts.iter().for_each(|part| context.update(part));
+        for part in parts {
+            context.update(part);
+        }
         let mut tag = [0; 32];
         tag.copy_from_slice(context.sign().as_ref());
         tag
@@ -134,11 +141,14 @@ impl TombstoneFile {
     ///
     /// # Errors
     /// `Data` if another line makes no sense.
+    #[expect(clippy::disallowed_methods, reason = "capped by `take`")]
     pub(crate) fn read(&self) -> Result<Vec<Line>, Error> {
         let mut text = Vec::new();
         match File::open(&self.path) {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            opened => opened.and_then(|mut file| file.read_to_end(&mut text)).map_err(|why| self.failed(&why))?,
+            opened => {
+                opened.and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text)).map_err(|why| self.failed(&why))?
+            }
         };
         let whole = whole(&text);
         let lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -167,12 +177,20 @@ impl TombstoneFile {
         Ok(())
     }
 
+    /// Writes behind the last whole line, and syncs.
+    #[expect(clippy::disallowed_methods, reason = "capped by `take`")]
     fn write(&self, text: &[u8]) -> std::io::Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
+        let looked_at = file.metadata()?.len().saturating_sub(LAST_LINE_BYTES);
         let mut before = Vec::new();
-        file.read_to_end(&mut before)?;
-        let whole = whole(&before) as u64;
+        file.seek(SeekFrom::Start(looked_at))?;
+        (&file).take(LAST_LINE_BYTES).read_to_end(&mut before)?;
+        let in_view = whole(&before) as u64;
+        if in_view == 0 && looked_at > 0 {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "its last line is too long to be one"));
+        }
+        let whole = looked_at + in_view;
         file.set_len(whole)?;
         file.seek(SeekFrom::Start(whole))?;
         file.write_all(text)?;
