@@ -17,6 +17,7 @@ mod consent;
 mod core;
 mod crash;
 mod doors;
+mod erasure;
 mod explain;
 mod fleet_of_devices;
 mod flow;

@@ -18,7 +18,7 @@ const PARAMETERS: [&str; 8] = ["app", "ping", "version", "level", "first", "seco
 const SUBJECT_ALONE: &[&str] = &["whoever signs"];
 
 /// Method, path, and the roles that reach it; none: everybody. Written by hand: it is the declaration read by a person.
-const CELLS: [(&str, &str, &[&str]); 36] = [
+const CELLS: [(&str, &str, &[&str]); 39] = [
     ("POST", "/v1/logs", &["device"]),
     ("POST", "/v1/metrics", &["device"]),
     ("POST", "/v1/traces", &["device"]),
@@ -31,6 +31,9 @@ const CELLS: [(&str, &str, &[&str]); 36] = [
     ("PUT", PING, &["device"]),
     ("POST", "/v1/consent", &["officer", "operator"]),
     ("GET", "/v1/subject", &["operator"]),
+    ("POST", "/v1/subject/erasure", &["operator"]),
+    ("GET", "/v1/subject/erasure", &["operator"]),
+    ("POST", "/v1/erasures", &["operator"]),
     ("GET", "/v1/subject/head", SUBJECT_ALONE),
     ("GET", "/v1/subject/receipts", SUBJECT_ALONE),
     ("GET", "/v1/keys", &[]),

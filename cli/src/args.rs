@@ -8,6 +8,7 @@ use crate::render::Format;
 
 mod agent;
 pub(crate) mod audit;
+mod erasure;
 mod key;
 mod operations;
 mod store;
@@ -15,6 +16,7 @@ mod store;
 pub(crate) use agent::{
     Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
 };
+pub(crate) use erasure::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
 pub(crate) use key::{Key, KeyPlace};
 pub(crate) use operations::{Completions, Config, Doctor, Man, Top};
 pub(crate) use store::{Backup, Compact, Expire, Restore, Store, StorePlace};
@@ -98,6 +100,9 @@ pub(crate) enum Command {
     /// See what is held, and account for what is not
     #[command(subcommand, arg_required_else_help = true)]
     Audit(Audit),
+    /// Have erased what is held about a subject, for good, and hold the certificate
+    #[command(subcommand, arg_required_else_help = true)]
+    Erasure(Erasure),
     /// Be a device: an identity of its own, consent, events, receipts
     #[command(subcommand, arg_required_else_help = true)]
     Agent(Agent),

@@ -10,6 +10,7 @@ mod connection;
 pub mod credential;
 pub mod doctor;
 mod encoding;
+mod erasure;
 pub mod error;
 pub mod exposition;
 pub mod fleet;

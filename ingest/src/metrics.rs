@@ -71,7 +71,7 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 21] = [
+const STORE: [(&str, &str, FigureOf); 24] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
@@ -85,6 +85,9 @@ const STORE: [(&str, &str, FigureOf); 21] = [
     ("candor_store_lsn", "Highest log sequence number appended", |f| f.lsn),
     ("candor_store_flushed_lsn", "Highest log sequence number in tables", |f| f.flushed_lsn),
     ("candor_store_subjects", "Subjects with a consent statement", |f| f.subjects),
+    ("candor_erasures_open", "Erasures that were asked for and are not done", |f| f.erasures_open),
+    ("candor_erasures_done", "Erasures that are done", |f| f.erasures_done),
+    ("candor_erasures_overdue", "Erasures that are not done and should be", |f| f.erasures_overdue),
     ("candor_store_flush_failures", "Flushes that failed since the start", |f| f.flush_failures),
     ("candor_store_unsealed_files", "Live files without an entry in the log, because they cannot be read", |f| {
         f.unsealed_files

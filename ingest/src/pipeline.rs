@@ -77,6 +77,7 @@ pub(crate) async fn take_in(service: &Arc<Service>, source: &Arc<Source>, incomi
             SignedAppended::Stored { reply, counts, receipt } => (reply, counts, Some(receipt)),
             SignedAppended::Repeat { reply, receipt } => return Ok(repeated(service, source, (reply, Some(receipt)))),
             SignedAppended::TooFar => return Err(too_far()),
+            SignedAppended::Erased => return Err(crate::signer::closed()),
         },
     };
     service.metrics.stored(&source.name, &counts, undeclared);

@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, Router, on};
 use candor_policy::catalogue::Signal;
+use candor_wire::erasure::ErasureRequest;
 use candor_wire::record::ConsentRecord;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -25,7 +26,7 @@ use crate::role::{Access, Role};
 use crate::service::Service;
 use crate::signer::Signer;
 use crate::source::Source;
-use crate::{log, openapi, operations, path, protocol, published, subject, upkeep};
+use crate::{erasure, log, openapi, operations, path, protocol, published, subject, upkeep};
 
 /// One path and method. A route without a declaration of who may call it does not build.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send 
 type Handler = for<'a> fn(Call<'a>) -> Answer<'a>;
 
 /// The whole list.
-pub static ROUTES: [Route; 36] = [
+pub static ROUTES: [Route; 39] = [
     otlp(protocol::otlp::LOGS, &LOGS, |call| Box::pin(protocol::otlp::export(call, Signal::Logs))),
     otlp(protocol::otlp::METRICS, &METRICS, |call| Box::pin(protocol::otlp::export(call, Signal::Metrics))),
     otlp(protocol::otlp::TRACES, &TRACES, |call| Box::pin(protocol::otlp::export(call, Signal::Traces))),
@@ -235,6 +236,48 @@ pub static ROUTES: [Route; 36] = [
             answer: Content::Json(of::<subject::Subject>),
         },
         handler: |call| Box::pin(subject::all(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: erasure::PATH,
+        access: Access::Subject(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        about: About {
+            summary: "Have erased what is held about the subject that signed, or that Candor-Subject names for an operator",
+            request: Some(Content::Json(of::<ErasureRequest>)),
+            answer: Content::Json(of::<erasure::Status>),
+        },
+        handler: |call| Box::pin(erasure::request(call)),
+    },
+    Route {
+        method: Method::GET,
+        path: erasure::PATH,
+        access: Access::Subject(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Request,
+        about: About {
+            summary: "How far the erasures of a subject are, with the certificates of those that are done",
+            request: None,
+            answer: Content::Json(of::<erasure::Erasures>),
+        },
+        handler: |call| Box::pin(erasure::show(call)),
+    },
+    Route {
+        method: Method::POST,
+        path: erasure::RUN,
+        access: Access::Roles(&[Role::Operator]),
+        token: TokenIn::Bearer,
+        errors: Errors::Json,
+        deadline: Deadline::Work,
+        about: About {
+            summary: "Do every erasure that is open, now",
+            request: None,
+            answer: Content::Json(of::<erasure::Passed>),
+        },
+        handler: |call| Box::pin(erasure::run(call)),
     },
     own(subject::HEAD, ("Where a subject's device goes on", Content::Json(of::<subject::Head>)), |call| {
         Box::pin(subject::head(call))
@@ -482,9 +525,9 @@ mod tests {
                 Access::Roles(roles) | Access::RolesOrSigned(roles) => {
                     assert!(!roles.is_empty(), "{} is for nobody", route.path);
                 }
-                Access::Public | Access::Subject(_) => {
-                    assert_eq!(route.method, Method::GET, "{} changes something", route.path);
-                }
+                Access::Public => assert_eq!(route.method, Method::GET, "{} changes something", route.path),
+                // What a subject may change is its own, and an operator names it.
+                Access::Subject(roles) => assert!(route.method == Method::GET || roles == [Role::Operator]),
             }
         }
     }

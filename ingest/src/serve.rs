@@ -149,8 +149,10 @@ pub(crate) async fn open(
 /// Records the fleet folder's statements of subjects who have none yet: what a subject said later always stands.
 async fn apply(service: &Service, consents: Vec<ConsentRequest>) -> Result<(), Error> {
     let keys = service.store.keys();
-    let is_new =
-        |request: &ConsentRequest| service.store.consent(&[keys.ledger_id(&request.subject)]).of(0).sequence() == 0;
+    let is_new = |request: &ConsentRequest| {
+        let subject = keys.ledger_id(&request.subject);
+        service.store.consent(&[subject]).of(0).sequence() == 0 && !service.store.is_erased(&subject)
+    };
     let mut applied = 0;
     for mut run in consent::in_runs(consents) {
         run.retain(is_new);

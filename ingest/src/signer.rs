@@ -81,8 +81,7 @@ impl Signer {
         let is_repeat = number < seen.next && !seen.missing.contains(&number);
         // What was stored before the key was closed has its receipt, for a device whose answer was lost.
         if !is_repeat && service.store.consent(&[self.ledger]).of(0).closed() {
-            let mend = "the holder closed this key: nothing is stored for it any more; use the key of the next epoch";
-            return Err(Refusal::because(Reason::KeyClosed, mend));
+            return Err(closed());
         }
         let batch = SignedBatch {
             subject: self.ledger,
@@ -99,6 +98,12 @@ impl Signer {
     pub(crate) fn check(&self, sent: &Sent) -> Result<(), Refusal> {
         check_body(self.digest.as_ref().unwrap_or(&EMPTY), sent)
     }
+}
+
+/// Refuses what comes for a key that is closed.
+pub(crate) fn closed() -> Refusal {
+    let mend = "the holder closed this key: nothing is stored for it any more; use the key of the next epoch";
+    Refusal::because(Reason::KeyClosed, mend)
 }
 
 /// Holds a body against the digest that was signed.

@@ -213,12 +213,12 @@ impl Readings {
 }
 
 /// Whether anything was ever recorded of who signed.
-fn is_known(service: &Service, signer: &Signer) -> bool {
+pub(crate) fn is_known(service: &Service, signer: &Signer) -> bool {
     let said: bool = service.store.consent(&[signer.ledger]).of(0).sequence() > 0;
     said || service.store.batches_of(&signer.ledger).next > 1
 }
 
-fn unknown() -> Refusal {
+pub(crate) fn unknown() -> Refusal {
     Refusal::because(Reason::SubjectUnknown, "nothing was recorded of this subject")
 }
 
@@ -235,7 +235,7 @@ fn record(service: &Service, statements: &[Statement]) -> Result<Option<ConsentR
 }
 
 /// The subject that an operator names.
-fn named(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(crate) fn named(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(&signature::SUBJECT).iter();
     let value = values.next().filter(|_| values.next().is_none());
     let value = value.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());

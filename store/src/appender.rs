@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::batches::Place;
 use crate::closed::ClosedSegment;
-use crate::consent::{Changes, SubjectKey, Verdict, subject_of};
+use crate::consent::{Changes, SubjectKey, Verdict, erased, is_erased, key_of, subject_of};
 use crate::error::{Error, Kind};
 use crate::queue::{BatchAnswer, BatchJob, Job, Numbered, Order, StatementAnswer, StatementJob, Taken};
 use crate::receipts::{self, Told};
@@ -55,6 +55,8 @@ struct Group {
     /// The newest states among `statements`.
     states: HashMap<SubjectKey, SubjectConsent, foldhash::fast::FixedState>,
     superseded: Vec<oneshot::Sender<StatementAnswer>>,
+    /// Subjects of whom nothing is taken any more.
+    closings: Vec<(SubjectKey, oneshot::Sender<()>)>,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,7 @@ impl Appender {
             match job {
                 Job::Batch(batch) => self.batch(batch),
                 Job::Statement(statement) => self.statement(*statement),
+                Job::Close { subject, answer } => self.close_subject(&subject, answer),
                 Job::Rotate(answer) => {
                     self.commit();
                     self.close_segment();
@@ -124,6 +127,9 @@ impl Appender {
 
     fn batch(&mut self, job: BatchJob) {
         if let Order::Numbered(numbered) = &job.order {
+            if is_erased(&self.state_of(&numbered.subject, &numbered.key)) {
+                return drop(job.answer.send(BatchAnswer::Erased));
+            }
             match self.shared.batches.place(&numbered.key, numbered.draft.batch) {
                 Place::New => {}
                 Place::Seen => return self.group.seen.push(job.answer),
@@ -187,8 +193,7 @@ impl Appender {
             let _ = job.answer.send(StatementAnswer::Refused(no_subject()));
             return;
         };
-        let in_group = self.group.states.get(&job.key).copied();
-        let current = in_group.unwrap_or_else(|| self.shared.consent.of(&job.key));
+        let current = self.state_of(&subject, &job.key);
         if current != job.base {
             self.group.superseded.push(job.answer);
             return;
@@ -205,6 +210,23 @@ impl Appender {
                 let _ = job.answer.send(StatementAnswer::Refused(error));
             }
         }
+    }
+
+    /// The subject's state for whatever comes next in the queue.
+    fn state_of(&self, subject: &LedgerId, key: &SubjectKey) -> SubjectConsent {
+        let in_group = self.group.states.get(key).copied();
+        in_group.unwrap_or_else(|| self.shared.consent.of_subject(subject))
+    }
+
+    /// From here on nothing of the subject is taken. What makes that last is not a frame, and is durable already.
+    fn close_subject(&mut self, subject: &LedgerId, answer: oneshot::Sender<()>) {
+        let key = key_of(subject);
+        // The tombstone is in memory by now: what was in force before is in the map, or nothing was.
+        let before = self.group.states.get(&key).copied().unwrap_or_else(|| self.shared.consent.of(&key));
+        let day = self.shared.day();
+        self.changes.note(&self.shared.purposes, key, (&before, &erased()), day);
+        self.group.states.insert(key, erased());
+        self.group.closings.push((key, answer));
     }
 
     /// Writes a frame; it is durable after the next [`Self::commit`].
@@ -241,7 +263,7 @@ impl Appender {
             fail::fail_point!("segment::after_sync", |_| std::process::abort());
             self.count(&group);
         }
-        self.put_in_force(group.statements);
+        self.put_in_force(group.statements, group.closings);
         for batch in group.batches {
             batch.claim.keep(batch.reply);
             let _ = batch.answer.send(BatchAnswer::Durable(None));
@@ -255,12 +277,18 @@ impl Appender {
         }
     }
 
-    fn put_in_force(&self, statements: Vec<WrittenStatement>) {
+    fn put_in_force(&self, statements: Vec<WrittenStatement>, closings: Vec<(SubjectKey, oneshot::Sender<()>)>) {
         for written in &statements {
             self.shared.recent.push(written.subject, written.lsn, written.statement.clone());
             self.shared.consent.set(written.key, written.state);
         }
+        for (key, _) in &closings {
+            self.shared.consent.set(*key, erased());
+        }
         self.shared.consent.publish(self.changes.generation());
+        for (_, answer) in closings {
+            let _ = answer.send(());
+        }
         for written in statements {
             let _ = written.answer.send(StatementAnswer::Durable);
         }

@@ -131,6 +131,11 @@ impl Batches {
         change(shard.entry(key).or_default());
     }
 
+    /// Forgets a subject.
+    pub(crate) fn forget(&self, key: &SubjectKey) {
+        self.shard(key).lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
     fn shard(&self, key: &SubjectKey) -> &Mutex<Shard> {
         &self.shards[usize::from(key[15]) % SHARDS]
     }

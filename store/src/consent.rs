@@ -12,6 +12,8 @@ use candor_wire::statement::Statement;
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 
+use crate::erase::tombstones::Tombstones;
+
 /// The first half of a ledger id: an HMAC, so that half of it is still as good as unique, and spread evenly.
 pub(crate) type SubjectKey = [u8; 16];
 
@@ -28,13 +30,16 @@ pub(crate) struct ConsentMap {
     hasher: foldhash::fast::RandomState,
     generation: AtomicU64,
     subjects: AtomicU64,
+    /// Subjects of whom nothing is stored ever again: no state of theirs needs to be there.
+    pub(crate) tombstones: Tombstones,
 }
 
 impl ConsentMap {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect();
         let hasher = foldhash::fast::RandomState::default();
-        Self { shards, hasher, generation: AtomicU64::new(0), subjects: AtomicU64::new(0) }
+        let (generation, subjects, tombstones) = (AtomicU64::new(0), AtomicU64::new(0), Tombstones::default());
+        Self { shards, hasher, generation, subjects, tombstones }
     }
 
     /// States of these subjects, at a generation read before them.
@@ -44,7 +49,22 @@ impl ConsentMap {
         for some in subjects.chunks(LOOKED_UP) {
             self.look_up(some, &mut states);
         }
+        if self.tombstones.any() {
+            for (subject, state) in subjects.iter().zip(&mut states) {
+                *state = self.or_erased(subject, *state);
+            }
+        }
         ConsentSnapshot::new(generation, states)
+    }
+
+    /// State of one subject: closed for good if it was erased.
+    pub(crate) fn of_subject(&self, subject: &LedgerId) -> SubjectConsent {
+        self.or_erased(subject, self.of(&key_of(subject)))
+    }
+
+    fn or_erased(&self, subject: &LedgerId, state: SubjectConsent) -> SubjectConsent {
+        let unknown = state.sequence() == 0 && !state.closed();
+        if unknown && self.tombstones.holds(subject) { erased() } else { state }
     }
 
     /// Takes the locks of all shards that are needed, then finds where entries are, then reads them. In a large fleet each
@@ -126,6 +146,16 @@ pub(crate) fn key_of(subject: &LedgerId) -> SubjectKey {
     let mut key = [0; 16];
     key.copy_from_slice(&subject.as_bytes()[..16]);
     key
+}
+
+/// The state of a subject that was erased: no statement, and closed.
+pub(crate) fn erased() -> SubjectConsent {
+    SubjectConsent::default().with_closed(true)
+}
+
+/// Whether a state is that of a subject that was erased: whoever closes a key itself makes a statement.
+pub(crate) const fn is_erased(state: &SubjectConsent) -> bool {
+    state.closed() && state.sequence() == 0
 }
 
 /// Ledger id of a statement, or none if it is not one.

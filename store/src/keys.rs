@@ -14,6 +14,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
+use crate::erase::tombstones::TombstoneKey;
 use crate::error::{Error, Kind};
 use crate::settings::Settings;
 use crate::storage;
@@ -196,6 +197,16 @@ impl KeyRing {
     /// The Ed25519 key that signs receipts; none in a ring that is kept elsewhere and has none.
     pub(crate) fn receipts(&self) -> Option<SubjectKey> {
         SubjectKey::of_seed(&self.document.receipts.as_ref()?.secret.0).ok()
+    }
+
+    /// The key of tombstones.
+    pub(crate) fn tombstones(&self) -> TombstoneKey {
+        TombstoneKey::new(&self.document.tombstone.secret.0)
+    }
+
+    /// The log's newest key, which signs certificates.
+    pub(crate) fn log_key(&self) -> Option<SubjectKey> {
+        SubjectKey::of_seed(&newest_first(&self.document.log).first()?.secret.0).ok()
     }
 
     /// What signs the log of this origin: its newest key first.

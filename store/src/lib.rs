@@ -11,6 +11,7 @@ pub mod compact;
 mod consent;
 pub mod doctor;
 mod epochs;
+pub mod erase;
 pub mod error;
 pub mod expire;
 pub mod flush;

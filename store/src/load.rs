@@ -10,7 +10,7 @@ use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
 
 use crate::closed::ClosedSegment;
-use crate::consent::{key_of, subject_of};
+use crate::consent::{erased, key_of, subject_of};
 use crate::error::{Error, Kind};
 use crate::flusher::digest_of;
 use crate::ledger::Ledger;
@@ -23,10 +23,10 @@ use crate::segment::recover::{count_set_aside, recover};
 use crate::shared::{Gauges, Shared};
 
 /// Fills the memory of a store that has just been made and mends its segments, which then wait for the flusher.
-/// Gives the lsn of the next frame.
-pub(crate) async fn load(shared: &Shared, ledger: &Ledger) -> Result<u64, Error> {
+/// A ledger that is older than tombstones may speak of subjects that were erased.
+pub(crate) async fn load(shared: &Shared, ledger: &Ledger, is_older: bool) -> Result<Loaded, Error> {
     let released = ledger.released_lsn().await?;
-    ledger.each_newest_statement(|statement| put_in_force(shared, &statement).map(drop)).await?;
+    ledger.each_newest_statement(|statement| put_in_force(shared, &statement, is_older).map(drop)).await?;
     let enter = |digest, received_at| shared.repeats.release([(digest, received_at)]);
     ledger.each_repeat_since(shared.horizon(), enter).await?;
     ledger
@@ -43,19 +43,30 @@ pub(crate) async fn load(shared: &Shared, ledger: &Ledger) -> Result<u64, Error>
         .await?;
     ledger.each_nonce(shared.second(), |nonce| shared.nonces.remember(nonce)).await?;
     let recovered = recover(&shared.settings.data)?;
+    let mut erased = Vec::new();
     for path in &recovered.segments {
-        shared.closed.push(replay(shared, path, released)?);
+        shared.closed.push(replay(shared, path, released, &mut erased)?);
     }
     let next_lsn = recovered.next_lsn.max(released + 1);
     let gauges = &shared.gauges;
     gauges.lsn.store(next_lsn - 1, Ordering::Relaxed);
     gauges.flushed_lsn.store(released, Ordering::Relaxed);
     gauges.set_aside.store(count_set_aside(&shared.settings.data), Ordering::Relaxed);
-    Ok(next_lsn)
+    Ok(Loaded { next_lsn, erased })
+}
+
+/// What a start found.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// Of the next frame.
+    pub(crate) next_lsn: u64,
+    /// Subjects that were erased and that frames speak of.
+    pub(crate) erased: Vec<LedgerId>,
 }
 
 /// Applies the frames that the ledger does not have.
-fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, Error> {
+fn replay(shared: &Shared, path: &Path, released: u64, erased: &mut Vec<LedgerId>) -> Result<ClosedSegment, Error> {
+    let mut seen = |subject: LedgerId| erased.extend(Some(subject).filter(|one| shared.consent.tombstones.holds(one)));
     let mut reader = SegmentReader::open(path).map_err(|error| error.into_error(path))?;
     let mut segment = ClosedSegment { path: path.to_path_buf(), last_lsn: 0, rows: 0, opened: Instant::now() };
     while let Some(frame) = reader.next().map_err(|error| reader.failed(&error))? {
@@ -68,11 +79,15 @@ fn replay(shared: &Shared, path: &Path, released: u64) -> Result<ClosedSegment, 
                 segment.rows += header.tables.iter().map(|table| table.rows).sum::<u64>();
                 match receipt {
                     None => shared.repeats.hold(digest_of(&header)?, header.reply),
-                    Some(receipt) => hold_numbered(shared, frame.lsn, *header, &receipt)?,
+                    Some(receipt) => {
+                        seen(subject_of_receipt(&receipt)?);
+                        hold_numbered(shared, frame.lsn, *header, &receipt)?;
+                    }
                 }
             }
             Account::Statement(statement) => {
-                let subject = put_in_force(shared, &statement)?;
+                let subject = put_in_force(shared, &statement, true)?;
+                seen(subject);
                 shared.recent.push(subject, frame.lsn, *statement);
             }
         }
@@ -116,7 +131,7 @@ pub(crate) fn nonce_of(header: &BatchHeader) -> Option<NonceUse> {
     Some(NonceUse { id, expires: nonce.expires })
 }
 
-fn put_in_force(shared: &Shared, statement: &Statement) -> Result<LedgerId, Error> {
+fn put_in_force(shared: &Shared, statement: &Statement, may_be_erased: bool) -> Result<LedgerId, Error> {
     let subject = subject_of(statement).ok_or_else(|| {
         Error::new(
             Kind::Data,
@@ -125,6 +140,10 @@ fn put_in_force(shared: &Shared, statement: &Statement) -> Result<LedgerId, Erro
             "restore ledger.db from a backup",
         )
     })?;
+    if may_be_erased && shared.consent.tombstones.holds(&subject) {
+        shared.consent.set(key_of(&subject), erased());
+        return Ok(subject);
+    }
     let (key, state) = (key_of(&subject), shared.purposes.compact(statement));
     let before = shared.consent.of(&key);
     // Of two statements of one number, what both permit is in force.

@@ -23,6 +23,8 @@ pub(crate) enum Job {
     Batch(BatchJob),
     /// Append a consent statement.
     Statement(Box<StatementJob>),
+    /// Take nothing of a subject any more, from here on.
+    Close { subject: LedgerId, answer: oneshot::Sender<()> },
     /// Close the open segment; the answer is the highest lsn that is durable.
     Rotate(oneshot::Sender<u64>),
 }
@@ -67,6 +69,8 @@ pub(crate) enum BatchAnswer {
     TooFar,
     /// Rows of these (subject number, purpose number) must go first; the batch is then as new as `generation`.
     Withdrawn { order: Order, withdrawn: Vec<(u32, u16)>, generation: u64 },
+    /// Its subject was erased: nothing is stored of it any more.
+    Erased,
     /// It cannot be appended now.
     Refused(Error),
 }
@@ -196,7 +200,7 @@ impl Job {
         match self {
             Self::Batch(batch) => frame_len(&batch.encoded),
             Self::Statement(statement) => frame_len(&statement.encoded),
-            Self::Rotate(_) => 0,
+            Self::Close { .. } | Self::Rotate(_) => 0,
         }
     }
 }

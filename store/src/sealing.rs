@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use candor_policy::hex;
-use candor_wire::log::entry::{Entry, Expired, Sealed, Sha256Hex};
+use candor_wire::log::entry::{Entry, Erased, Expired, Sealed, Sha256Hex};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use ring::digest::{Context, SHA256};
 
@@ -164,11 +164,19 @@ impl Seal for Sealer {
 
     fn finished(&self, job: &Rewrite, changes: &[Change]) -> Result<(), Error> {
         let mut entries = Vec::new();
-        // What compaction makes is all in `sealed` entries; an erasure's entry names its certificates, and is made with them.
-        if job.kind == JobKind::Expire {
-            for (change, wanted) in changes.iter().zip(&job.tables) {
-                let fields: &[String] = if let Fate::Nulled(fields) = &wanted.fate { fields } else { &[] };
-                entries.extend(self.expired(change, fields)?);
+        for (change, wanted) in changes.iter().zip(&job.tables) {
+            match job.kind {
+                // What it makes is all in `sealed` entries.
+                JobKind::Compact => {}
+                JobKind::Expire => {
+                    let fields: &[String] = if let Fate::Nulled(fields) = &wanted.fate { fields } else { &[] };
+                    entries.extend(self.expired(change, fields)?);
+                }
+                // Its certificates come later, when nothing is left anywhere.
+                JobKind::Erase => entries.extend(self.gone(change).into_iter().map(|gone| {
+                    let (certificates, replaced) = (Vec::new(), Vec::new());
+                    Entry::Erased(Erased { certificates, files: gone.entries, replaced, removed: gone.rows })
+                })),
             }
         }
         self.log.append(&entries).map(|_| ())
@@ -213,11 +221,12 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
         .map(|paths| serde_json::from_str(&paths).map_err(|_| damaged(&name, &"it does not say what it replaces")))
         .transpose()?;
     let table = file.table.name();
-    let mut replaces: Vec<u64> = Vec::new();
-    for path in before.iter().flatten() {
-        let entry = log.look(|files| files.entry_of(&table, path));
-        replaces.push(entry.ok_or_else(|| damaged(&name, &"it replaces a file that was never sealed"))?);
-    }
+    let replaces = before.iter().flatten().map(|path| {
+        log.look(|files| files.entry_of(&table, path))
+            .ok_or_else(|| damaged(&name, &"it replaces a file that was never sealed"))
+    });
+    let mut replaces: Vec<u64> = replaces.collect::<Result<_, _>>()?;
+    // They come in the order of paths, which are random.
     replaces.sort_unstable();
     Ok(Sealed {
         path: file.path.clone(),
@@ -236,7 +245,7 @@ fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
 }
 
 /// SHA-256 of a file, and its bytes.
-fn digest(file: &mut File) -> std::io::Result<(Sha256Hex, u64)> {
+pub(crate) fn digest(file: &mut File) -> std::io::Result<(Sha256Hex, u64)> {
     let (mut context, mut piece, mut size) = (Context::new(&SHA256), vec![0; PIECE], 0);
     loop {
         let read = file.read(&mut piece)?;

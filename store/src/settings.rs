@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use candor_wire::erasure::PlaceState;
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`crate::store::Store`].
@@ -34,6 +35,39 @@ pub struct Settings {
     pub expire_hours: u64,
     /// The log.
     pub log: LogSettings,
+    /// Erasure.
+    pub erasure: ErasureSettings,
+}
+
+/// Settings of [`crate::erase`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ErasureSettings {
+    /// Days within which an erasure has to be done.
+    pub days: u32,
+    /// Minutes between two passes, each of which does everything that is open.
+    pub every_minutes: u64,
+    /// Places that are not in the service's hands, and what becomes of data there: certificates say it.
+    pub place: Vec<OtherPlace>,
+}
+
+/// A place that is not in the service's hands: replicas, versions of a bucket, backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherPlace {
+    /// Its name, for people.
+    pub name: String,
+    /// `due` where data goes by itself, `outside` where nobody here can say.
+    pub state: PlaceState,
+    /// Days after which it has gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+}
+
+impl Default for ErasureSettings {
+    fn default() -> Self {
+        Self { days: 30, every_minutes: 15, place: Vec::new() }
+    }
 }
 
 /// Settings of [`crate::log::Log`].
@@ -78,6 +112,7 @@ impl Default for Settings {
             compact_hours: 1,
             expire_hours: 24,
             log: LogSettings::default(),
+            erasure: ErasureSettings::default(),
         }
     }
 }

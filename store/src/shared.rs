@@ -8,17 +8,20 @@ use candor_policy::subject::LedgerId;
 use candor_wire::identity::SubjectKey;
 use candor_wire::statement::Statement;
 use hashbrown::HashMap;
+use tokio::sync::oneshot;
 
 use crate::batches::Batches;
 use crate::clock::Clock;
 use crate::closed::ClosedSegments;
 use crate::consent::{ConsentMap, Purposes};
+use crate::erase::tombstones::{TombstoneId, TombstoneKey, Tombstones};
 use crate::error::Error;
 use crate::nonces::Nonces;
-use crate::queue::Queue;
+use crate::queue::{Job, Queue};
 use crate::receipts::RecentReceipts;
 use crate::repeats::Repeats;
 use crate::settings::Settings;
+use crate::store::FlushReport;
 use crate::turn::Turn;
 
 /// The parts; each guards itself.
@@ -42,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) is_copying: AtomicBool,
     pub(crate) closed: ClosedSegments,
     pub(crate) gauges: Gauges,
+    /// Erasures that are open and done.
+    pub(crate) erasures: Mutex<crate::erase::Account>,
     /// Why no segment can be opened, while that is so.
     refusing: Mutex<Option<Error>>,
 }
@@ -88,6 +93,7 @@ impl Shared {
             is_copying: AtomicBool::new(false),
             closed: ClosedSegments::default(),
             gauges: Gauges::default(),
+            erasures: Mutex::default(),
             refusing: Mutex::new(None),
         }
     }
@@ -96,6 +102,23 @@ impl Shared {
     pub(crate) fn with_receipt_key(self, key: Option<SubjectKey>) -> Self {
         self.set_receipt_key(key);
         self
+    }
+
+    /// The same with the tombstones that a start found.
+    pub(crate) fn with_tombstones(mut self, key: TombstoneKey, ids: &[TombstoneId]) -> Self {
+        self.consent.tombstones = Tombstones::new(key);
+        self.consent.tombstones.add(ids.iter().copied());
+        self
+    }
+
+    /// Closes the open segment and waits until everything up to it is in tables.
+    pub(crate) async fn flush(&self) -> Result<FlushReport, Error> {
+        let (answer, told) = oneshot::channel();
+        self.queue.push(Job::Rotate(answer))?;
+        let up_to = told.await.map_err(|_| Error::closed())?;
+        let (answer, told) = oneshot::channel();
+        self.closed.wait_for(up_to, answer);
+        told.await.map_err(|_| Error::closed())?
     }
 
     /// Puts another key in its place.

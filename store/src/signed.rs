@@ -49,6 +49,8 @@ pub enum SignedAppended {
     },
     /// More numbers below it are missing than are kept: lower ones must come first.
     TooFar,
+    /// Its subject was erased: nothing is stored of it any more.
+    Erased,
 }
 
 /// The numbers of a subject's batches.

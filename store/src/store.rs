@@ -12,6 +12,7 @@ use candor_policy::counts::Count;
 use candor_policy::keys::Keys;
 use candor_policy::plan::Plan;
 use candor_policy::subject::LedgerId;
+use candor_wire::erasure::Scope;
 use candor_wire::receipt::SignedReceipt;
 use candor_wire::statement::{ConsentRequest, Statement, StatementError};
 use ring::hmac;
@@ -21,8 +22,9 @@ use tokio::sync::oneshot;
 use crate::appender::Appender;
 use crate::backup::refuse_unfinished;
 use crate::clock::Clock;
-use crate::consent::{Purposes, key_of};
+use crate::consent::{Purposes, is_erased, key_of};
 use crate::epochs::Epochs;
+use crate::erase::{Desk, Erasure, Passed, restored};
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::keys::KeyRing;
@@ -38,7 +40,7 @@ use crate::sealing::Sealer;
 use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
-use crate::shared::{Gauges, Shared};
+use crate::shared::{Gauges, Shared, lock};
 
 mod backup;
 mod encode;
@@ -94,6 +96,7 @@ enum Offered {
     },
     Seen,
     TooFar,
+    Erased,
     /// It lost rows, and is to be encoded anew.
     Again {
         cleared: Box<Cleared>,
@@ -125,6 +128,8 @@ pub struct Store {
     log: Arc<Log>,
     epochs: Arc<Epochs>,
     keeping: tokio::task::JoinHandle<()>,
+    desk: Arc<Desk>,
+    erasing: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
     schedule: Schedule,
     /// The threads hold it as well: the folder stays locked until the last of them is done.
@@ -152,11 +157,14 @@ impl Store {
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         let log = open_log(&settings, &ring, &plan, clock.now())?;
+        let tombstones = restored::look(&data, &ledger).await?;
         let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
-        let shared = Arc::new(shared);
+        let shared = Arc::new(shared.with_tombstones(ring.tombstones(), &tombstones.ids));
         // Tables skip what is not above their `txn`, also where the ledger came from a backup.
-        let next_lsn = load(&shared, &ledger).await?.max(swept.highest_lsn + 1);
+        let loaded = load(&shared, &ledger, tombstones.is_ledger_older).await?;
+        let next_lsn = loaded.next_lsn.max(swept.highest_lsn + 1);
+        restored::erase_again(&shared, &ledger, &ring.tombstones(), &tombstones, loaded.erased).await?;
 
         shared.closed.ask(Box::new(crate::rewrite::resume_at_start));
         let appender = Appender::new(Arc::clone(&shared), next_lsn);
@@ -173,6 +181,10 @@ impl Store {
         let schedule = Schedule::start(&shared);
         let (keys, repeats_key) = (RwLock::new(Arc::new(ring.keys())), ring.repeats());
         let ring = Arc::new(Mutex::new(ring));
+        let (fleet, of_log) = (&plan.catalogue().name, Arc::clone(&log));
+        let desk = Desk::open(Arc::clone(&shared), ledger.clone(), of_log, Arc::clone(&ring), fleet).await?;
+        let desk = Arc::new(desk);
+        let erasing = tokio::spawn(Arc::clone(&desk).rounds());
         Ok(Self {
             shared,
             ledger,
@@ -183,6 +195,8 @@ impl Store {
             log,
             epochs,
             keeping,
+            desk,
+            erasing,
             threads,
             schedule,
             _lock: lock,
@@ -265,7 +279,7 @@ impl Store {
                 Offered::Durable { counts, .. } => return Ok(Appended::Stored { reply, counts }),
                 Offered::Again { cleared: fewer, order: back } => (cleared, order) = (*fewer, back),
                 // Only numbers can be that.
-                Offered::Seen | Offered::TooFar => return Err(Error::closed()),
+                Offered::Seen | Offered::TooFar | Offered::Erased => return Err(Error::closed()),
             }
         }
     }
@@ -278,7 +292,10 @@ impl Store {
         let subject = self.keys().ledger_id(&request.subject);
         loop {
             // In this order: what comes in between is seen by the appender.
-            let base = self.shared.consent.of(&key_of(&subject));
+            let base = self.shared.consent.of_subject(&subject);
+            if is_erased(&base) {
+                return Err(erased_for_good());
+            }
             let previous = self.newest_statement(&subject).await?;
             let statement = self.next_statement(previous.as_ref(), &request, &subject, source)?;
             let state = self.shared.purposes.compact(&statement);
@@ -305,6 +322,36 @@ impl Store {
             // Another statement of the subject came first: build on that one.
             StatementAnswer::Superseded => Ok(false),
         }
+    }
+
+    /// Takes an erasure in. From when this returns, what it covers for good is refused; the rest is done by a later pass.
+    ///
+    /// # Errors
+    /// `Request` for a scope that cannot be; if something cannot be written.
+    pub async fn request_erasure(&self, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
+        self.desk.request(subject, scope).await
+    }
+
+    /// The erasures of a subject, oldest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn erasures(&self, subject: &LedgerId) -> Result<Vec<Erasure>, Error> {
+        self.desk.of(subject).await
+    }
+
+    /// Does every erasure that is open, now.
+    ///
+    /// # Errors
+    /// As tables, ledger and log give them: what was not done is tried again.
+    pub async fn erase_now(&self) -> Result<Passed, Error> {
+        self.desk.run_now().await
+    }
+
+    /// Whether a subject was erased for good: nothing is stored of it ever again.
+    #[must_use]
+    pub fn is_erased(&self, subject: &LedgerId) -> bool {
+        is_erased(&self.shared.consent.of_subject(subject))
     }
 
     /// The subject's statements, oldest first.
@@ -340,12 +387,7 @@ impl Store {
     /// # Errors
     /// As the tables' writers give them; rows then stay in segments and are tried again.
     pub async fn flush(&self) -> Result<FlushReport, Error> {
-        let (answer, told) = oneshot::channel();
-        self.shared.queue.push(Job::Rotate(answer))?;
-        let up_to = told.await.map_err(|_| Error::closed())?;
-        let (answer, told) = oneshot::channel();
-        self.shared.closed.wait_for(up_to, answer);
-        let report = told.await.map_err(|_| Error::closed())??;
+        let report = self.shared.flush().await?;
         self.epochs.keep().await?;
         Ok(report)
     }
@@ -370,6 +412,7 @@ impl Store {
         // A segment that was opened and has no row yet waits for nothing.
         let since = oldest.or(open.filter(|_| pending_rows > 0));
         let repeats = self.shared.repeats.figures();
+        let (erasures, now) = (lock(&self.shared.erasures).clone(), self.shared.clock.now());
         Figures {
             frames: gauges.frames.load(Ordering::Relaxed),
             syncs: gauges.syncs.load(Ordering::Relaxed),
@@ -385,6 +428,9 @@ impl Store {
             flushed_lsn: gauges.flushed_lsn.load(Ordering::Relaxed),
             subjects: self.shared.consent.subjects(),
             flush_failures: gauges.flush_failures.load(Ordering::Relaxed),
+            erasures_open: erasures.open.len() as u64,
+            erasures_done: erasures.done,
+            erasures_overdue: erasures.open.iter().filter(|deadline| **deadline < now).count() as u64,
             unsealed_files: gauges.unsealed.load(Ordering::Relaxed),
             log_size: self.log.size(),
             compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
@@ -424,6 +470,7 @@ impl Store {
             BatchAnswer::Durable(receipt) => Ok(Offered::Durable { counts: cleared.counts().to_vec(), receipt }),
             BatchAnswer::Seen => Ok(Offered::Seen),
             BatchAnswer::TooFar => Ok(Offered::TooFar),
+            BatchAnswer::Erased => Ok(Offered::Erased),
             BatchAnswer::Refused(error) => Err(error),
             BatchAnswer::Withdrawn { order, withdrawn, generation } => {
                 let cleared = cleared.without(&withdrawn, generation).map_err(|error| not_filtered(&error))?;
@@ -458,6 +505,7 @@ impl Store {
 
     fn stop(&self) {
         self.keeping.abort();
+        self.erasing.abort();
         self.schedule.stop();
         self.shared.queue.close();
         self.shared.closed.stop();
@@ -522,6 +570,12 @@ pub struct Figures {
     pub subjects: u64,
     /// Flushes that failed since start.
     pub flush_failures: u64,
+    /// Erasures that are not done.
+    pub erasures_open: u64,
+    /// Erasures that are.
+    pub erasures_done: u64,
+    /// Erasures that are not done and should be.
+    pub erasures_overdue: u64,
     /// Files that compaction put together since start.
     pub compacted_files: u64,
     /// Files that retention removed or emptied of a field since start.
@@ -561,6 +615,11 @@ fn spawn(name: &str, lock: Arc<Lock>, work: impl FnOnce() + Send + 'static) -> R
         .name(name.to_owned())
         .spawn(guarded)
         .map_err(|error| Error::new(Kind::Retry, "cannot start a thread", error, "raise the limit of processes"))
+}
+
+fn erased_for_good() -> Error {
+    let mend = "a person who comes back needs another value to be known by";
+    Error::new(Kind::Request, "nothing is recorded of this subject any more", "it was erased", mend)
 }
 
 fn not_filtered(error: &dyn std::fmt::Display) -> Error {

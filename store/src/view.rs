@@ -18,6 +18,7 @@ use crate::access::{Only, Under};
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 use crate::ledger::{self, Ledger};
+use crate::log::removed::removed_rows;
 use crate::segment::codec::receipt_json;
 use crate::segment::frame::{BatchFrame, Frame};
 use crate::table::commit::{LiveFile, TableSnapshot};
@@ -125,6 +126,9 @@ pub struct Total {
     /// Rows of it found in tables and segments. Tables do not know sources: none where several feed one table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<u64>,
+    /// Rows of it that erasure or retention took out of tables, as the log says; none where `found` is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<u64>,
 }
 
 /// Rows of one table, counted.
@@ -138,6 +142,8 @@ pub struct TableRows {
     pub sealed: u64,
     /// Rows in segments that are in no file yet.
     pub pending: u64,
+    /// Rows that were in files and are in none any more, as the log says.
+    pub removed: u64,
 }
 
 impl View {
@@ -269,19 +275,18 @@ impl View {
 
     async fn totals_now(&self) -> Result<Vec<Total>, Error> {
         let rows = self.rows_now().await?;
-        let found = |count: &Count| {
+        let table_of = |count: &Count| {
             let of_table = |other: &Count| other.stream == count.stream && other.purpose == count.purpose;
             let stream = count.stream.as_deref()?;
             if self.totals.iter().filter(|(_, other)| of_table(other)).count() > 1 {
                 return None;
             }
             let table = rows.iter().find(|table| table.purpose == count.purpose && table.stream == stream);
-            Some(table.map_or(0, |table| table.sealed + table.pending))
+            Some(table.map_or((0, 0), |table| (table.sealed + table.pending, table.removed)))
         };
-        let total = |(source, count): &(String, Count)| Total {
-            source: source.clone(),
-            count: count.clone(),
-            found: found(count),
+        let total = |(source, count): &(String, Count)| {
+            let (found, removed) = table_of(count).unzip();
+            Total { source: source.clone(), count: count.clone(), found, removed }
         };
         Ok(self.totals.iter().map(total).collect())
     }
@@ -303,15 +308,19 @@ impl View {
         let tables: Vec<_> = self.tables.iter().map(|table| (table.path.clone(), table.files.clone())).collect();
         let work = self.work();
         work.begin(tables.iter().map(|(_, files)| files.len() as u64).sum());
-        let sealed = blocking(move || {
+        let data = self.data.clone();
+        let (sealed, removed) = blocking(move || {
+            // Before the files are counted: what goes meanwhile is missed in both, not in one.
+            let removed = removed_rows(&data)?;
             let count = |(path, files): &(TablePath, Vec<LiveFile>)| lookup::count_rows(path, files, &work);
-            tables.iter().map(count).collect::<Result<Vec<u64>, Error>>()
+            Ok((tables.iter().map(count).collect::<Result<Vec<u64>, Error>>()?, removed))
         })
         .await?;
         let counted = |(table, sealed): (&TableView, u64)| TableRows {
             purpose: table.path.purpose.clone(),
             stream: table.path.stream.clone(),
             sealed,
+            removed: removed.get(&table.path.name()).copied().unwrap_or(0),
             pending: table.pending.iter().map(|pending| pending.rows.num_rows() as u64).sum(),
         };
         Ok(self.tables.iter().zip(sealed).map(counted).collect())

@@ -361,6 +361,40 @@ def totals():
     }
 
 
+def erasure():
+    service = Ed25519PrivateKey.from_private_bytes(bytes([8]) * 32)
+    ledger, nonce = bytes([5]) * 32, bytes([6]) * 32
+    certificate = {
+        "deadline": 1_797_969_600_000_000,
+        "done_at": 1_795_377_700_000_000,
+        "files": [
+            {"new": "02" * 32, "old": "01" * 32, "removed": 3, "table": "analytics/phone.app"},
+            {"old": "01" * 32, "removed": 4, "table": "diagnostics/phone.app"},
+        ],
+        "fleet": FLEET,
+        "id": bytes(range(16)).hex(),
+        "kind": "certificate",
+        "places": [
+            {"place": "tables", "state": "done"},
+            {"place": "backups", "state": "due", "until": 1_797_969_600_000_000},
+        ],
+        "requested_at": 1_795_377_600_000_000,
+        "rows": 7,
+        "scope": "all",
+        "subject": sha(b"candor/certificate/v1" + nonce + ledger).hex(),
+    }
+    text = jcs(certificate)
+    tag = lambda *parts: hmac.new(bytes([3]) * 32, b"".join(parts), hashlib.sha256).digest()
+    return {
+        "certificate": text,
+        "digest": sha(text.encode()).hex(),
+        "signature": url(service.sign(b"candor/certificate/v1\n" + text.encode())),
+        "tombstone": tag(ledger).hex(),
+        "name": tag(b"candor/tombstone/name/v1", b"1a58945753576fbd6a7b921bb387d542")[:16].hex(),
+        "nonce": tag(b"candor/certificate/nonce/v1", bytes(range(16)), ledger).hex(),
+    }
+
+
 def root_of(leaves):
     if len(leaves) < 2:
         return leaves[0] if leaves else sha(b"")
@@ -436,6 +470,7 @@ def main():
         "sealed": sealed(),
         "receipts": receipts(identity(0)["subject"], encoded["hash"]),
         "totals": totals(),
+        "erasure": erasure(),
         "log": log(),
     }
     print(json.dumps(vectors, indent=2, ensure_ascii=False))

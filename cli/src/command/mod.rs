@@ -8,6 +8,7 @@ mod config;
 mod consent;
 mod demo;
 mod doctor;
+mod erasure;
 mod flush;
 mod key;
 mod man;
@@ -49,6 +50,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings) -> Result<Exit, 
         Command::Audit(Audit::Export(args)) => audit::export(args, settings).await,
         Command::Audit(Audit::Verify(args)) => audit::verify(args, settings).await,
         Command::Audit(Audit::Sign(args)) => audit::sign(args, settings).await,
+        Command::Erasure(command) => erasure::run(command, settings).await,
         Command::Store(command) => store::run(command, settings).await,
         Command::Audit(Audit::Log(command)) => audit::log::run(command, settings).await,
         Command::Key(command) => key::run(command, settings).await,
@@ -102,6 +104,7 @@ impl Command {
                 flags.path("data", log.data.data.as_deref()).address(&log.address)
             }
             Self::Agent(command) => command.flags(flags),
+            Self::Erasure(command) => command.flags(flags),
             Self::Store(command) => command.flags(flags),
             Self::Key(command) => command.flags(flags),
             Self::Flush(args) => flags.service(&args.service),

@@ -81,7 +81,13 @@ async fn withdraw(service: &Service, source: &Source, sent: Sent) -> Result<(), 
         glean::subject(&plain.bytes, &key, &limits.decode()).map_err(Refusal::from)
     });
     let subject = subject.await??.ok_or_else(nobody)?;
-    service.store.record_consent(withdrawal(subject, service.plan.policy()), &source.name).await?;
+    // Of whoever was erased there is nothing left to withdraw.
+    if service.store.is_erased(&service.store.keys().ledger_id(&subject)) {
+        return Ok(());
+    }
+    let policy = service.plan.policy();
+    let names = policy.purposes.iter().map(|purpose| purpose.name.clone()).collect();
+    service.store.record_consent(withdrawal(subject, names, policy), &source.name).await?;
     service.metrics.consented(&source.name);
     Ok(())
 }
@@ -90,14 +96,14 @@ fn nobody() -> Refusal {
     Refusal::malformed("a deletion-request must hold the attribute that `subject` of its source in sources.toml names")
 }
 
-/// The statement that withdraws every purpose. The ping says nothing of a notice: it is the one in force.
-fn withdrawal(subject: String, policy: &Policy) -> ConsentRequest {
+/// The statement that withdraws purposes. Nobody says anything of a notice: it is the one in force.
+pub(crate) fn withdrawal(subject: String, purposes: Vec<String>, policy: &Policy) -> ConsentRequest {
     let version = policy.notice.as_deref().unwrap_or_default().chars().filter(|c| !c.is_control());
     let version: String = version.take(MAX_NOTICE_CHARS).collect();
     let version = if version.is_empty() { "none".to_owned() } else { version };
     ConsentRequest {
         subject,
-        purposes: policy.purposes.iter().map(|purpose| (purpose.name.clone(), ConsentState::Withdrawn)).collect(),
+        purposes: purposes.into_iter().map(|name| (name, ConsentState::Withdrawn)).collect(),
         // BCP 47 for a language that nobody determined.
         notice: Notice { version, language: "und".to_owned() },
         age_from: None,

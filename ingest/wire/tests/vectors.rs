@@ -14,6 +14,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use candor_policy::consent::ConsentState::{Given, Refused};
 use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_wire::erasure::{Certificate, CertificateKind, ErasedFile, Place, PlaceState, Scope, subject_digest};
 use candor_wire::identity::{Seed, SubjectKey};
 use candor_wire::leaf::{self, FileProof, Sealer, Secret, content_of, file_root, salted};
 use candor_wire::log::checkpoint::Checkpoint;
@@ -347,6 +349,39 @@ fn totals() {
     says(section, &format!("`{}`", hex::encode(&opened.digest().unwrap())));
     let hash = *candor_policy::digest::Digest::of_bytes(b"a statement").as_bytes();
     says(section, &format!("`{}`", hex::encode(&consent_leaf(&[5; 16], &hash))));
+}
+
+#[test]
+fn erasure() {
+    let section = "Erasure";
+    let (ledger, nonce) = (LedgerId::from_bytes([5; 32]), [6; 32]);
+    let file = |table: &str, new, removed| {
+        let (table, old) = (table.to_owned(), Sha256Hex([1; 32]));
+        ErasedFile { table, old, new, removed }
+    };
+    let until = 1_797_969_600_000_000;
+    let certificate = Certificate {
+        deadline: until,
+        done_at: 1_795_377_700_000_000,
+        files: vec![file("analytics/phone.app", Some(Sha256Hex([2; 32])), 3), file("diagnostics/phone.app", None, 4)],
+        fleet: "acme-fleet".to_owned(),
+        id: "000102030405060708090a0b0c0d0e0f".to_owned(),
+        kind: CertificateKind::Certificate,
+        places: vec![
+            Place { place: "tables".to_owned(), state: PlaceState::Done, until: None },
+            Place { place: "backups".to_owned(), state: PlaceState::Due, until: Some(until) },
+        ],
+        requested_at: 1_795_377_600_000_000,
+        rows: 7,
+        scope: Scope::All,
+        subject: subject_digest(&nonce, &ledger),
+    };
+    says(section, &String::from_utf8(certificate.encode().unwrap()).unwrap());
+    says(section, &format!("`{}`", certificate.digest().unwrap()));
+    let key = SubjectKey::of_seed(&[8; 32]).unwrap();
+    let signed = certificate.sign(nonce, &key).unwrap();
+    says(section, &format!("`{}`", signed.signature));
+    signed.check(&key.public(), &ledger).unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The ledger's schema, as an ordered list: what has run is never edited, a change is a new entry.
 
 /// `PRAGMA user_version` counts how many have run.
-pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS, DAYS];
+pub(crate) const MIGRATIONS: &[&str] = &[FIRST, NUMBERED, EPOCHS, JOBS, DAYS, ERASURES];
 
 const FIRST: &str = "
 CREATE TABLE watermark (
@@ -134,5 +134,30 @@ CREATE TABLE believed (
 CREATE TABLE late_days (
     received_date INTEGER PRIMARY KEY,
     day           INTEGER NOT NULL
+) STRICT;
+";
+
+const ERASURES: &str = "
+-- What subjects asked to have erased. ledger_id: while it is not over. again: it was done before, and a backup brought something back.
+CREATE TABLE erasures (
+    id           BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    tombstone    BLOB    NOT NULL CHECK (length(tombstone) = 32),
+    ledger_id    BLOB,
+    scope        TEXT    NOT NULL,
+    requested_at INTEGER NOT NULL,
+    deadline     INTEGER NOT NULL,
+    state        TEXT    NOT NULL CHECK (state IN ('open', 'cleaning', 'done')),
+    done_at      INTEGER,
+    certificate  TEXT,
+    entry        INTEGER,
+    again        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX erasures_by_tombstone ON erasures (tombstone);
+CREATE INDEX erasures_by_state ON erasures (state);
+
+-- Subjects of whom nothing is ever stored again. line: as in tombstones.jsonl.
+CREATE TABLE tombstones (
+    id   BLOB NOT NULL UNIQUE CHECK (length(id) = 32),
+    line TEXT NOT NULL
 ) STRICT;
 ";

@@ -4,6 +4,7 @@ mod copy;
 mod days;
 mod documents;
 mod epochs;
+pub(crate) mod erasures;
 pub(crate) mod jobs;
 mod migrations;
 mod numbered;

@@ -48,7 +48,9 @@ impl Ledger {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // What is deleted is overwritten, not merely forgotten.
-            .pragma("secure_delete", "ON");
+            .pragma("secure_delete", "ON")
+            // Nothing is written outside the data folder.
+            .pragma("temp_store", "MEMORY");
         let ledger = Self { pool: connect(path, options).await?, read_only: false };
         ledger.migrate().await?;
         // SQLite does not sync the folder for a new file in WAL mode.

@@ -20,6 +20,7 @@ use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 
 mod files;
+pub(crate) mod removed;
 pub(crate) mod replay;
 pub(crate) mod start;
 #[cfg(test)]

@@ -53,6 +53,7 @@ impl Store {
                     return Ok(SignedAppended::Repeat { reply, receipt: Box::new(receipt) });
                 }
                 Offered::TooFar => return Ok(SignedAppended::TooFar),
+                Offered::Erased => return Ok(SignedAppended::Erased),
                 Offered::Again { cleared: fewer, .. } => cleared = *fewer,
             }
         }
@@ -138,7 +139,7 @@ impl Store {
             Statement::from_signed(statement, self.shared.clock.now(), source).map_err(super::not_a_statement)?;
         loop {
             // In this order: what comes in between is seen by the appender.
-            let base = self.shared.consent.of(&key_of(&subject));
+            let base = self.shared.consent.of_subject(&subject);
             let history = if base.sequence() == 0 { Vec::new() } else { self.consent_history(&subject).await? };
             let hashes: Vec<(i64, String)> = history.iter().map(hash_of).collect::<Result<_, Error>>()?;
             if let Some(known) = hashes.iter().position(|(_, known)| *known == hash) {
@@ -178,7 +179,7 @@ impl Store {
     /// # Errors
     /// If the ledger cannot be read.
     pub async fn consent_at(&self, subject: &LedgerId, sequence: i64) -> Result<ConsentAt, Error> {
-        let now = self.shared.consent.of(&key_of(subject));
+        let now = self.shared.consent.of_subject(subject);
         if sequence > now.sequence() {
             return Ok(ConsentAt::Missing);
         }

@@ -58,6 +58,14 @@ impl Delta {
         snapshot.map(Some).map_err(|why| self.failed("cannot read the log of table", table, &why))
     }
 
+    /// Number of the newest version of a table; none if it was never created.
+    ///
+    /// # Errors
+    /// `Data` if its log cannot be read.
+    pub(crate) fn version(&self, table: &TablePath) -> Result<Option<u64>, Error> {
+        Ok(self.snapshot(table)?.map(|snapshot| snapshot.version()))
+    }
+
     /// An error of the library, with what the caller can do about it.
     pub(crate) fn failed(&self, what: &str, table: &TablePath, why: &KernelError) -> Error {
         let what = format!("{what} {}", table.name());

@@ -1,8 +1,10 @@
 //! One subject's rows in a table's files: by bloom filter first, then by the subject column alone.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{RecordBatch, Scalar, StringArray};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
@@ -74,6 +76,59 @@ pub(crate) fn rows_of(
     Ok(found)
 }
 
+/// How many rows a file has of each of some subjects that it has rows of. Many cost hardly more than one.
+///
+/// # Errors
+/// As [`rows_of`].
+pub(crate) fn count_of(
+    table: &TablePath,
+    file: &LiveFile,
+    subjects: &HashSet<&str>,
+) -> Result<BTreeMap<String, u64>, Error> {
+    let builder = open(table, file)?;
+    let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
+    let (groups, some) = candidates_of(&builder, subjects).map_err(|why| failed(&why))?;
+    let mut counts = BTreeMap::new();
+    if some.is_empty() {
+        return Ok(counts);
+    }
+    let mask = ProjectionMask::columns(builder.parquet_schema(), [layout::SUBJECT]);
+    let reader = builder.with_row_groups(groups).with_projection(mask).build().map_err(|why| failed(&why))?;
+    for rows in reader {
+        let rows = rows.map_err(|why| failed(&why))?;
+        let Some(column) = rows.columns().first().and_then(|column| column.as_string_opt::<i32>()) else { continue };
+        for subject in column.iter().flatten().filter(|subject| some.contains(subject)) {
+            match counts.get_mut(subject) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(subject.to_owned(), 1)),
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// Every subject of a file, one after the other; one with several rows in a row is told once.
+///
+/// # Errors
+/// As [`rows_of`].
+pub(crate) fn each_subject(table: &TablePath, file: &LiveFile, mut each: impl FnMut(&str)) -> Result<(), Error> {
+    let builder = open(table, file)?;
+    let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), [layout::SUBJECT]);
+    let mut last = String::new();
+    for rows in builder.with_projection(mask).build().map_err(|why| failed(&why))? {
+        let rows = rows.map_err(|why| failed(&why))?;
+        let Some(column) = rows.columns().first().and_then(|column| column.as_string_opt::<i32>()) else { continue };
+        for subject in column.iter().flatten() {
+            if subject != last {
+                each(subject);
+                subject.clone_into(&mut last);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Rows in the files, as their footers count them.
 ///
 /// # Errors
@@ -115,6 +170,31 @@ fn candidates(builder: &ParquetRecordBatchReaderBuilder<File>, subject: &str) ->
         }
     }
     Ok(groups)
+}
+
+/// The row groups that may hold one of some subjects, and those of them that may be there.
+fn candidates_of<'a>(
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    subjects: &HashSet<&'a str>,
+) -> Result<(Vec<usize>, HashSet<&'a str>), ParquetError> {
+    let columns = builder.parquet_schema().columns();
+    let (mut groups, mut some) = (Vec::new(), HashSet::new());
+    let Some(column) = columns.iter().position(|column| column.name() == layout::SUBJECT) else {
+        return Ok((groups, some));
+    };
+    for group in 0..builder.metadata().num_row_groups() {
+        let filter = builder.get_row_group_column_bloom_filter(group, column)?;
+        let before = groups.len();
+        for subject in subjects {
+            if filter.as_ref().is_none_or(|filter| filter.check(*subject)) {
+                some.insert(*subject);
+                if groups.len() == before {
+                    groups.push(group);
+                }
+            }
+        }
+    }
+    Ok((groups, some))
 }
 
 /// A value of a file's own metadata.

@@ -118,8 +118,9 @@ pub(crate) fn totals_report(totals: &[Total], mismatches: &[String]) -> Report {
         .number("dropped", "dropped")
         .column("reasons", "dropped because")
         .number("found", "found")
-        .detail("balances");
-    for Total { source, count, found } in totals {
+        .detail("balances")
+        .detail("removed");
+    for Total { source, count, found, removed } in totals {
         let dropped: u64 = count.dropped.values().sum();
         report.row(vec![
             json!(source),
@@ -131,6 +132,7 @@ pub(crate) fn totals_report(totals: &[Total], mismatches: &[String]) -> Report {
             Value::Object(by_size(count.dropped.iter().map(|(reason, n)| (reason.name(), *n)))),
             json!(found),
             json!(count.balances()),
+            json!(removed),
         ]);
     }
     let sum = |of: fn(&Total) -> u64| totals.iter().map(of).sum::<u64>();
@@ -172,13 +174,15 @@ pub(crate) fn mismatches(totals: &[Total], tables: &[TableRows]) -> Vec<String> 
     }
     let mut found: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for table in tables {
-        found.insert((&table.purpose, &table.stream), table.sealed + table.pending);
+        found.insert((&table.purpose, &table.stream), table.sealed + table.pending + table.removed);
         stored.entry((&table.purpose, &table.stream)).or_default();
     }
     for ((purpose, stream), stored) in &stored {
         let found = found.get(&(*purpose, *stream)).copied().unwrap_or(0);
         if *stored != found {
-            wrong.push(format!("{purpose}/{stream}: the account says {stored} rows are stored, {found} are there"));
+            wrong.push(format!(
+                "{purpose}/{stream}: the account says {stored} rows are stored, {found} are there or were removed"
+            ));
         }
     }
     wrong
@@ -251,11 +255,11 @@ mod tests {
     fn total(source: &str, stored: u64, offered: u64) -> Total {
         let dropped = BTreeMap::from([(Reason::NoConsent, 3), (Reason::NoRule, 4)]);
         let count = Count { stream: Some("s".to_owned()), purpose: "p".to_owned(), offered, stored, dropped };
-        Total { source: source.to_owned(), count, found: None }
+        Total { source: source.to_owned(), count, found: None, removed: None }
     }
 
     fn table(sealed: u64, pending: u64) -> TableRows {
-        TableRows { purpose: "p".to_owned(), stream: "s".to_owned(), sealed, pending }
+        TableRows { purpose: "p".to_owned(), stream: "s".to_owned(), sealed, pending, removed: 0 }
     }
 
     #[test]

@@ -1,0 +1,251 @@
+//! `candor erasure`: asking for it, and what it leaves in one's hands.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use candor_agent::erasure::{self, Erasures, OfEpoch};
+use candor_agent::error::Error;
+use candor_agent::identity::Identity;
+use candor_agent::rim::{SystemClock as DeviceClock, SystemEntropy, Transport};
+use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_store::clock::SystemClock;
+use candor_store::erase::Progress as Stage;
+use candor_store::store::Store;
+use candor_wire::erasure::{ErasureRequest as Document, Scope};
+use candor_wire::signature;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::args::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
+use crate::command::agent::asking;
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::render::{Report, counted, printable};
+use crate::service;
+use crate::settings::{Flags, Settings};
+
+const PATH: &str = "/v1/subject/erasure";
+
+/// Runs a command of erasures.
+pub(crate) async fn run(command: &Erasure, settings: &Settings) -> Result<Exit, Failure> {
+    match command {
+        Erasure::Request(args) => request(args, settings).await,
+        Erasure::Status(args) => status(args, settings).await,
+        Erasure::Run(_) => pass(settings).await,
+    }
+}
+
+impl Erasure {
+    /// Its flags that are settings.
+    pub(crate) fn flags(&self, flags: Flags) -> Flags {
+        let of = match self {
+            Self::Run(args) => return flags.service(&args.service),
+            Self::Request(args) => &args.of,
+            Self::Status(args) => &args.of,
+        };
+        flags
+            .path("data", of.data.as_deref())
+            .path("identity", of.identity.as_deref())
+            .path("fleet", of.fleet.fleet.as_deref())
+            .service(&of.service)
+    }
+}
+
+async fn request(args: &ErasureRequest, settings: &Settings) -> Result<Exit, Failure> {
+    let scope = scope(args)?;
+    let _progress = Progress::start("asking");
+    let found = match subject(&args.of, settings)? {
+        Who::Holder(identity) => {
+            let rim = (Arc::new(DeviceClock) as _, Arc::new(SystemEntropy) as _);
+            erasure::request(&identity, rim, &mut asking(settings)?, &scope).await?
+        }
+        Who::Named(value) if args.of.data.is_some() => in_folder(&value, Some(scope), settings).await?,
+        Who::Named(value) => {
+            let body = serde_json::to_vec(&Document { scope }).map_err(|_| Failure::usage("the scope is no JSON"))?;
+            let answer = named(Method::POST, &value, body.into(), settings).await?;
+            let erasure = serde_json::from_slice(&answer).map_err(|_| Failure::from(Error::Answer("an erasure")))?;
+            vec![OfEpoch { epoch: 0, erasures: vec![erasure] }]
+        }
+    };
+    let mut report = report("erasure.request", &found);
+    report.note(match found.len() {
+        0 => "the service knows nothing of this subject".to_owned(),
+        _ => "asked for: what it covers for good is refused from now on".to_owned(),
+    });
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+async fn status(args: &ErasureStatus, settings: &Settings) -> Result<Exit, Failure> {
+    let _progress = Progress::start("asking");
+    let unverified = |error: Error| match error {
+        Error::Answer(_) => Failure { exit: Exit::VerificationFailed, ..Failure::from(error) },
+        other => other.into(),
+    };
+    let found = match subject(&args.of, settings)? {
+        Who::Holder(identity) => {
+            let rim = (Arc::new(DeviceClock) as _, Arc::new(SystemEntropy) as _);
+            erasure::status(&identity, rim, &mut asking(settings)?).await.map_err(unverified)?
+        }
+        Who::Named(value) if args.of.data.is_some() => in_folder(&value, None, settings).await?,
+        Who::Named(value) => {
+            let answer = named(Method::GET, &value, Bytes::new(), settings).await?;
+            let answer: Erasures =
+                serde_json::from_slice(&answer).map_err(|_| Failure::from(Error::Answer("erasures")))?;
+            let id = hex::decode(&answer.subject).and_then(|id| id.try_into().ok()).map(LedgerId::from_bytes);
+            let holds = id.is_some_and(|id| answer.erasures.iter().all(|one| erasure::holds(one, &id)));
+            if !holds {
+                return Err(unverified(Error::Answer("certificates of this subject")));
+            }
+            vec![OfEpoch { epoch: 0, erasures: answer.erasures }]
+        }
+    };
+    let mut report = report("erasure.status", &found);
+    if let Some(folder) = &args.certificates {
+        let written = write(folder, &found)?;
+        report.note(format!("{} in {}", counted(written, "certificate"), folder.display()));
+    }
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+/// What `POST /v1/erasures` answers.
+#[derive(Deserialize)]
+struct Passed {
+    erasures: u64,
+    files: u64,
+    rows: u64,
+}
+
+async fn pass(settings: &Settings) -> Result<Exit, Failure> {
+    let mut client = service::client(settings)?;
+    let progress = Progress::start("erasing");
+    let answer = service::post(&mut client, "/v1/erasures", String::new()).await?;
+    drop(progress);
+    let done: Passed = serde_json::from_value(answer).map_err(|_| Error::Answer("a report of erasures"))?;
+    let mut report =
+        Report::new("erasure.run").number("erasures", "erasures").number("files", "files").number("rows", "rows");
+    report.row(vec![json!(done.erasures), json!(done.files), json!(done.rows)]);
+    report.print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
+enum Who {
+    Holder(Identity),
+    Named(String),
+}
+
+fn subject(of: &ErasureOf, settings: &Settings) -> Result<Who, Failure> {
+    if let Some(subject) = &of.subject {
+        return Ok(Who::Named(service::or_stdin(subject, "subject")?));
+    }
+    let path = settings.identity.as_deref().ok_or_else(|| Failure::usage("no identity is named"))?;
+    Ok(Who::Holder(Identity::read(path)?))
+}
+
+fn scope(args: &ErasureRequest) -> Result<Scope, Failure> {
+    let scope = if args.all {
+        Scope::All
+    } else if args.purpose.is_empty() {
+        Scope::Received { from: args.from.clone(), to: args.to.clone() }
+    } else {
+        let mut names = args.purpose.clone();
+        names.sort_unstable();
+        names.dedup();
+        Scope::Purposes(names)
+    };
+    scope.check().map_err(|why| Failure::usage(format!("nothing can be erased by this: {why}")))?;
+    Ok(scope)
+}
+
+/// Asks as an operator, for a subject that is named.
+async fn named(method: Method, value: &str, body: Bytes, settings: &Settings) -> Result<Bytes, Failure> {
+    let mut client = service::client(settings)?;
+    let mut subject = HeaderValue::from_bytes(value.as_bytes())
+        .map_err(|_| Failure::usage("the subject fits no header").mend("use --data, beside the service"))?;
+    subject.set_sensitive(true);
+    let request = Request::builder().method(method).uri(format!("{}{PATH}", client.base()));
+    let request = request.header(&signature::SUBJECT, subject).header(CONTENT_TYPE, "application/json").body(body);
+    let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
+    service::answer(client.exchange(request).await?)
+}
+
+/// The same in a folder that no service uses; what is asked for is done at once.
+async fn in_folder(value: &str, scope: Option<Scope>, settings: &Settings) -> Result<Vec<OfEpoch>, Failure> {
+    let fleet = super::serve::load(settings)?;
+    let store = Store::open(settings.store.clone(), Arc::clone(&fleet.plan), Arc::new(SystemClock)).await?;
+    let subject = store.keys().ledger_id(value);
+    let outcome = async {
+        if let Some(scope) = scope {
+            store.request_erasure(subject, scope).await?;
+            store.erase_now().await?;
+        }
+        store.erasures(&subject).await
+    };
+    let outcome = outcome.await;
+    // Whatever came of it, the lock is given back and what was written is sealed.
+    store.close().await?;
+    let erasures = outcome?.into_iter().map(|one| erasure::Erasure {
+        id: one.id,
+        state: if one.progress == Stage::Done { "done" } else { "open" }.to_owned(),
+        scope: one.scope,
+        requested_at: one.requested_at,
+        deadline: one.deadline,
+        done_at: one.done_at,
+        certificate: one.certificate,
+        entry: one.entry,
+    });
+    Ok(vec![OfEpoch { epoch: 0, erasures: erasures.collect() }])
+}
+
+fn report(kind: &'static str, found: &[OfEpoch]) -> Report {
+    let mut report = Report::new(kind)
+        .number("epoch", "epoch")
+        .column("id", "id")
+        .column("state", "state")
+        .column("scope", "what")
+        .column("requested_at", "asked for")
+        .column("deadline", "until")
+        .column("done_at", "done")
+        .number("rows", "rows")
+        .number("entry", "log entry")
+        .detail("certificate");
+    let time = |micros: i64| jiff::Timestamp::from_microsecond(micros).map(|time| time.to_string()).ok();
+    for of_epoch in found {
+        for one in &of_epoch.erasures {
+            report.row(vec![
+                json!(of_epoch.epoch),
+                json!(one.id),
+                json!(printable(&one.state)),
+                json!(one.scope),
+                json!(time(one.requested_at)),
+                json!(time(one.deadline)),
+                json!(one.done_at.and_then(time)),
+                json!(one.certificate.as_ref().map(|signed| signed.certificate.rows)),
+                json!(one.entry),
+                json!(one.certificate),
+            ]);
+        }
+    }
+    report
+}
+
+/// Writes certificates as they are hashed and signed; how many.
+fn write(folder: &Path, found: &[OfEpoch]) -> Result<usize, Failure> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, format!("a certificate cannot be written into {}: {why}", folder.display()))
+    };
+    std::fs::create_dir_all(folder).map_err(|why| failed(&why))?;
+    let mut written = 0;
+    for signed in found.iter().flat_map(|of| &of.erasures).filter_map(|one| one.certificate.as_ref()) {
+        let text = signed.encode().map_err(|why| failed(&why))?;
+        // The id was checked with the rest: 32 hex digits.
+        std::fs::write(folder.join(format!("{}.json", signed.certificate.id)), text).map_err(|why| failed(&why))?;
+        written += 1;
+    }
+    Ok(written)
+}

@@ -1,0 +1,288 @@
+//! A pass: everything that is open is erased together, on the thread that writes tables. Each step is durable before the next and
+//! harmless to repeat; what a crash broke off goes on with the next pass, at the latest with the next start.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_wire::erasure::{Certificate, CertificateKind, ErasedFile, Place, PlaceState, Scope, subject_digest};
+use candor_wire::log::entry::{Entry, Erased, Sha256Hex};
+
+use super::desk::Desk;
+use super::plan::{self, Held, Pass, Wanted};
+use crate::consent::key_of;
+use crate::error::{Error, Kind};
+use crate::flusher::Flusher;
+use crate::ledger::erasures::Kept;
+use crate::segment::SET_ASIDE;
+use crate::shared::lock;
+use crate::table::engine::Delta;
+use crate::table::layout;
+
+use super::tombstones::Line;
+
+/// What the ledger calls a job of this room.
+const PASS: &str = "erase";
+/// Its files may be written anew, or not.
+const PLANNED: &str = "planned";
+/// Certificates of one entry of the log: it stays well under 64 KiB.
+const CERTIFICATES_NAMED: usize = 800;
+/// Numbers of successors that one entry names.
+const SUCCESSORS_NAMED: usize = 3_000;
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Erasures that are done.
+    pub erasures: u64,
+    /// Files that are gone.
+    pub files: u64,
+    /// Rows that are gone.
+    pub rows: u64,
+}
+
+/// Does what is open. Only on the flusher's thread, after everything that was acknowledged for the subjects is in tables.
+///
+/// # Errors
+/// As tables, ledger and log give them; the next pass goes on.
+pub(super) fn run(flusher: &Flusher, desk: &Desk) -> Result<Passed, Error> {
+    flusher.desk().resume()?;
+    let mut done = Passed::default();
+    for job in flusher.desk().runtime.block_on(flusher.desk().ledger.jobs())? {
+        if job.kind == PASS {
+            let pass: Pass = serde_json::from_str(&job.what).map_err(|why| unreadable(&why))?;
+            finish(flusher, desk, job.id, &pass, &mut done)?;
+        }
+    }
+    let open = flusher.desk().runtime.block_on(flusher.desk().ledger.open_erasures())?;
+    if !open.is_empty() {
+        let pass = planned(flusher, desk, &open)?;
+        let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
+        let id = flusher.desk().runtime.block_on(flusher.desk().ledger.begin_job(PASS, &what, PLANNED))?;
+        fail::fail_point!("erase::after_plan", |_| std::process::abort());
+        finish(flusher, desk, id, &pass, &mut done)?;
+    }
+    flusher.desk().runtime.block_on(flusher.desk().ledger.finish_erasures())?;
+    fail::fail_point!("erase::after_clean", |_| std::process::abort());
+    Ok(done)
+}
+
+fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<Pass, Error> {
+    let mut wanted = Vec::with_capacity(open.len());
+    for (at, kept) in open.iter().enumerate() {
+        let Some(subject) = &kept.subject else { continue };
+        wanted.push(Wanted { at, scope: scope_of(kept)?, subjects: plan::ids_of(&lock(&desk.ring), subject) });
+    }
+    let ids = open.iter().map(|kept| hex::encode(&kept.id)).collect();
+    plan::plan(&flusher.shared().settings.data, &desk.log, ids, &wanted)
+}
+
+fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Passed) -> Result<(), Error> {
+    let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
+    let rewritten = flusher.desk().rewrite(&pass.rewrite)?;
+    fail::fail_point!("erase::after_rewrite", |_| std::process::abort());
+    let open: Vec<Kept> = runtime.block_on(ledger.open_erasures())?;
+    let of_pass: Vec<(usize, &Kept)> = open
+        .iter()
+        .filter_map(|kept| Some((pass.erasures.iter().position(|id| *id == hex::encode(&kept.id))?, kept)))
+        .collect();
+    forget_subjects(flusher, &of_pass)?;
+    fail::fail_point!("erase::after_ledger", |_| std::process::abort());
+    desk.applied(&flusher.shared().settings.data)?;
+    let successors = successors(desk, pass)?;
+    let digests = certificates(flusher, desk, pass, &of_pass, &successors)?;
+    fail::fail_point!("erase::after_certificates", |_| std::process::abort());
+    let entry = logged(desk, pass, digests, &successors)?;
+    fail::fail_point!("erase::after_log", |_| std::process::abort());
+    let ids: Vec<[u8; 16]> = of_pass.iter().map(|(_, kept)| kept.id).collect();
+    runtime.block_on(ledger.end_erasures(&ids, entry, job, flusher.shared().clock.now()))?;
+    fail::fail_point!("erase::after_end", |_| std::process::abort());
+    done.erasures += ids.len() as u64;
+    done.files += rewritten.files_removed();
+    done.rows += pass.held.iter().map(|held| held.rows).sum::<u64>();
+    Ok(())
+}
+
+/// Takes subjects of whom nothing may stay out of the ledger, and out of memory.
+fn forget_subjects(flusher: &Flusher, erasures: &[(usize, &Kept)]) -> Result<(), Error> {
+    let mut subjects: Vec<LedgerId> = Vec::new();
+    for (_, kept) in erasures {
+        if scope_of(kept)? == Scope::All {
+            subjects.extend(kept.subject);
+        }
+    }
+    flusher.desk().runtime.block_on(flusher.desk().ledger.erase_subjects(&subjects))?;
+    for subject in &subjects {
+        flusher.shared().batches.forget(&key_of(subject));
+    }
+    Ok(())
+}
+
+/// Makes the certificates that are not made yet, and keeps them; the digests of all.
+fn certificates(
+    flusher: &Flusher,
+    desk: &Desk,
+    pass: &Pass,
+    erasures: &[(usize, &Kept)],
+    successors: &HashMap<u64, Successor>,
+) -> Result<Vec<Sha256Hex>, Error> {
+    let now = flusher.shared().clock.now();
+    let set_aside = layout_has_files(&flusher.shared().settings.data.join(SET_ASIDE));
+    let mut digests = Vec::new();
+    for (at, kept) in erasures.iter().filter(|(_, kept)| !kept.is_again) {
+        let Some(subject) = &kept.subject else { continue };
+        let nonce = desk.key.nonce(&kept.id, subject);
+        let certificate = match &kept.certificate {
+            Some(json) => Certificate::decode(json.as_bytes()).map_err(|why| unsound(&why))?,
+            None => Certificate {
+                deadline: kept.deadline,
+                done_at: now,
+                files: files(desk, pass, *at, successors),
+                fleet: desk.fleet.clone(),
+                id: hex::encode(&kept.id),
+                kind: CertificateKind::Certificate,
+                places: places(desk, kept, set_aside, now)?,
+                requested_at: kept.requested_at,
+                rows: pass.held.iter().filter(|held| held.erasure == *at).map(|held| held.rows).sum(),
+                scope: scope_of(kept)?,
+                subject: subject_digest(&nonce, subject),
+            },
+        };
+        digests.push(certificate.digest().map_err(|why| unsound(&why))?);
+        if kept.certificate.is_none() {
+            let json = certificate.encode().map_err(|why| unsound(&why))?;
+            let json = String::from_utf8(json).map_err(|why| unsound(&why))?;
+            let keep = flusher.desk().ledger.keep_certificate(&kept.id, &json, now);
+            flusher.desk().runtime.block_on(keep)?;
+        }
+    }
+    digests.sort_unstable();
+    Ok(digests)
+}
+
+/// The files that held rows of an erasure, with those in their place.
+fn files(desk: &Desk, pass: &Pass, at: usize, successors: &HashMap<u64, Successor>) -> Vec<ErasedFile> {
+    let mut files: BTreeMap<(String, Sha256Hex), ErasedFile> = BTreeMap::new();
+    for held in pass.held.iter().filter(|held| held.erasure == at) {
+        let new = entry_of(desk, held).and_then(|entry| successors.get(&entry)).map(|successor| successor.file);
+        let fresh = ErasedFile { table: held.table.clone(), old: held.file, new, removed: 0 };
+        files.entry((held.table.clone(), held.file)).or_insert(fresh).removed += held.rows;
+    }
+    files.into_values().collect()
+}
+
+/// The file in the place of another.
+#[derive(Clone, Copy)]
+struct Successor {
+    /// Number of its entry.
+    entry: u64,
+    file: Sha256Hex,
+    /// Rows that it does not have any more.
+    removed: u64,
+}
+
+/// Entry of a file that held rows → what took its place since the pass began, as the log says.
+fn successors(desk: &Desk, pass: &Pass) -> Result<HashMap<u64, Successor>, Error> {
+    let mut successors = HashMap::new();
+    for (entry, said) in (pass.log_size..).zip(desk.log.entries(pass.log_size..desk.log.size())?) {
+        if let Entry::Sealed(sealed) = said {
+            let successor = Successor { entry, file: sealed.file, removed: sealed.removed.unwrap_or(0) };
+            successors.extend(sealed.replaces.into_iter().map(|old| (old, successor)));
+        }
+    }
+    Ok(successors)
+}
+
+/// Number of the entry of a file that held rows.
+fn entry_of(desk: &Desk, held: &Held) -> Option<u64> {
+    desk.log.look(|files| files.entry_of(&held.table, &held.path))
+}
+
+/// What became of it place by place.
+fn places(desk: &Desk, kept: &Kept, set_aside: bool, now: i64) -> Result<Vec<Place>, Error> {
+    const DAY: i64 = 86_400_000_000;
+    let done = |name: &str| Place { place: name.to_owned(), state: PlaceState::Done, until: None };
+    let mut places = vec![done("tables"), done("log of the tables"), done("segments")];
+    if scope_of(kept)? == Scope::All {
+        places.push(done("ledger"));
+    }
+    if set_aside {
+        places.push(Place { place: "damaged segments".to_owned(), state: PlaceState::Due, until: None });
+    }
+    for place in &desk.settings.place {
+        let until = place.days.map(|days| now.saturating_add(i64::from(days).saturating_mul(DAY)));
+        places.push(Place { place: place.name.clone(), state: place.state, until });
+    }
+    Ok(places)
+}
+
+/// Puts the certificates into the log, once; the number of the last entry that names some.
+fn logged(
+    desk: &Desk,
+    pass: &Pass,
+    mut digests: Vec<Sha256Hex>,
+    successors: &HashMap<u64, Successor>,
+) -> Result<Option<u64>, Error> {
+    let of_held = pass.held.iter().filter_map(|held| successors.get(&entry_of(desk, held)?));
+    let mut successors: Vec<(u64, u64)> = of_held.map(|successor| (successor.entry, successor.removed)).collect();
+    successors.sort_unstable();
+    successors.dedup();
+    let mut last = None;
+    // What a crash kept from being noted is there all the same.
+    for (number, said) in (pass.log_size..).zip(desk.log.entries(pass.log_size..desk.log.size())?) {
+        if let Entry::Erased(known) = said {
+            if digests.iter().any(|digest| known.certificates.contains(digest)) {
+                last = Some(number);
+            }
+            digests.retain(|digest| !known.certificates.contains(digest));
+            successors.retain(|(entry, _)| !known.replaced.contains(entry));
+        }
+    }
+    let mut entries = Vec::new();
+    while !digests.is_empty() || !successors.is_empty() {
+        let certificates: Vec<Sha256Hex> = digests.drain(..digests.len().min(CERTIFICATES_NAMED)).collect();
+        let replaced: Vec<(u64, u64)> = successors.drain(..successors.len().min(SUCCESSORS_NAMED)).collect();
+        entries.push(Entry::Erased(Erased {
+            certificates,
+            files: Vec::new(),
+            removed: replaced.iter().map(|(_, removed)| removed).sum(),
+            replaced: replaced.into_iter().map(|(entry, _)| entry).collect(),
+        }));
+    }
+    let has_certificates = |entry: &Entry| matches!(entry, Entry::Erased(erased) if !erased.certificates.is_empty());
+    let named = entries.iter().filter(|entry| has_certificates(entry)).count() as u64;
+    let numbers = desk.log.append(&entries)?;
+    // Certificates come first, so that the entries that name some are the first ones.
+    Ok(if named > 0 { Some(numbers.start + named - 1) } else { last })
+}
+
+impl Desk {
+    /// Notes up to which versions of the tables every tombstone is applied: one that comes back with a backup is older.
+    pub(super) fn applied(&self, data: &std::path::Path) -> Result<(), Error> {
+        let mut versions = BTreeMap::new();
+        for table in layout::list(data)? {
+            if let Some(version) = Delta::shared()?.version(&table)? {
+                versions.insert(table.name(), version);
+            }
+        }
+        self.file().append(&[Line::Applied(versions)])
+    }
+}
+
+pub(super) fn scope_of(kept: &Kept) -> Result<Scope, Error> {
+    serde_json::from_str(&kept.scope).map_err(|why| unreadable(&why))
+}
+
+fn layout_has_files(folder: &std::path::Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// The place alone: serde's text may quote what it read.
+fn unreadable(why: &serde_json::Error) -> Error {
+    let why = format!("it ends to make sense at column {}", why.column());
+    Error::new(Kind::Data, "an erasure cannot be read", why, "use the version of candor that began it")
+}
+
+pub(super) fn unsound(why: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Data, "a certificate of erasure cannot be made", why, "report this: it is a fault")
+}
