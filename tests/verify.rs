@@ -56,7 +56,8 @@ fn verdicts(answer: &Value, check: &str) -> Vec<String> {
 /// Text of the lines that failed.
 fn failures(answer: &Value) -> String {
     let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("{answer}"));
-    rows.iter().filter(|row| row["verdict"] == "failed").map(|row| format!("{row}\n")).collect()
+    let failed = rows.iter().filter(|row| row["verdict"] == "failed").map(Value::to_string);
+    failed.collect::<Vec<_>>().join("\n")
 }
 
 fn entries(data: &Path) -> Vec<Vec<u8>> {
@@ -110,9 +111,9 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy(&entry.path(), &target)
+            copy(&entry.path(), &target);
         } else {
-            _ = std::fs::copy(entry.path(), target).unwrap()
+            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
@@ -221,9 +222,9 @@ fn every_byte_of_a_file_a_tile_and_a_checkpoint_counts() {
     for path in [path, note.clone(), tiles(&data.join("log/tile")).pop().unwrap()] {
         let whole = std::fs::read(&path).unwrap();
         for at in [0, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
-            let mut changed = whole.clone();
-            changed[at] ^= 1;
-            std::fs::write(&path, changed).unwrap();
+            let mut bent = whole.clone();
+            bent[at] ^= 1;
+            std::fs::write(&path, bent).unwrap();
             let output = world.candor(&["audit", "verify", "--all", "--data", &folder]);
             let code = output.status.code();
             assert!(code != Some(0), "byte {at} of {}: {code:?}", path.display());
@@ -246,9 +247,9 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
     for path in tiles(&bundle) {
         let whole = std::fs::read(&path).unwrap();
         for at in [0, whole.len() / 2, whole.len() - 1] {
-            let mut changed = whole.clone();
-            changed[at] ^= 1;
-            std::fs::write(&path, changed).unwrap();
+            let mut bent = whole.clone();
+            bent[at] ^= 1;
+            std::fs::write(&path, bent).unwrap();
             let answer = audit(&world, &["verify", folder], 4);
             assert_eq!(verdicts(&answer, "bundle"), ["failed"], "{answer}");
             named += 1;

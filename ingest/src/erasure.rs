@@ -24,6 +24,7 @@ const DAY: i64 = 86_400_000_000;
 
 /// What `GET /v1/subject/erasure` answers.
 #[derive(Serialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "it is the name in the answer")]
 pub(crate) struct Erasures {
     /// Version of this form.
     schema_version: u32,

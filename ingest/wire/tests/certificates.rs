@@ -1,4 +1,5 @@
 //! Certificates of erasure: what is read is what was written, and no byte can be changed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests stop where a test would")]
 
 use candor_policy::subject::LedgerId;
 use candor_wire::erasure::{
@@ -126,8 +127,7 @@ fn requests_are_read_as_the_page_says() {
     assert_eq!(read(r#"{"scope":"all"}"#).as_ref(), Some(&scopes[0]));
     assert_eq!(read(r#"{"scope":{"purposes":["analytics","marketing"]}}"#).as_ref(), Some(&scopes[1]));
     assert_eq!(read(r#"{"scope":{"received":{"from":"2026-01-01","to":"2026-01-31"}}}"#).as_ref(), Some(&scopes[2]));
-    for wrong in [r#"{"scope":"some"}"#, r#"{}"#, r#"{"scope":"all","also":1}"#, r#"{"scope":{"received":{"at":"x"}}}"#]
-    {
+    for wrong in [r#"{"scope":"some"}"#, r"{}", r#"{"scope":"all","also":1}"#, r#"{"scope":{"received":{"at":"x"}}}"#] {
         assert_eq!(read(wrong), None, "{wrong}");
     }
 }
