@@ -2,6 +2,7 @@
 //! identities, signed requests, receipts and the rows that they are about.
 
 pub mod cloudevents;
+pub mod erasure;
 mod event;
 pub mod glean;
 pub mod identified;
