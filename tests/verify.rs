@@ -56,7 +56,7 @@ fn verdicts(answer: &Value, check: &str) -> Vec<String> {
 /// Text of the lines that failed.
 fn failures(answer: &Value) -> String {
     let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("{answer}"));
-    rows.iter().filter(|row| row["verdict"] == "failed").map(|row| format!("{row}\n")).collect()
+    rows.iter().filter(|row| row["verdict"] == "failed").map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn entries(data: &Path) -> Vec<Vec<u8>> {
@@ -110,9 +110,9 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy(&entry.path(), &target)
+            copy(&entry.path(), &target);
         } else {
-            _ = std::fs::copy(entry.path(), target).unwrap()
+            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
@@ -218,17 +218,17 @@ fn every_byte_of_a_file_a_tile_and_a_checkpoint_counts() {
     });
     // And the command itself, a few of each.
     let folder = data.to_str().unwrap().to_owned();
-    for path in [path, note.clone(), tiles(&data.join("log/tile")).pop().unwrap()] {
-        let whole = std::fs::read(&path).unwrap();
-        for at in [0, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
-            let mut changed = whole.clone();
-            changed[at] ^= 1;
-            std::fs::write(&path, changed).unwrap();
+    for changed_file in [path, note.clone(), tiles(&data.join("log/tile")).pop().unwrap()] {
+        let before = std::fs::read(&changed_file).unwrap();
+        for at in [0, before.len() / 3, before.len() / 2, before.len() - 1] {
+            let mut bent = before.clone();
+            bent[at] ^= 1;
+            std::fs::write(&changed_file, bent).unwrap();
             let output = world.candor(&["audit", "verify", "--all", "--data", &folder]);
             let code = output.status.code();
-            assert!(code != Some(0), "byte {at} of {}: {code:?}", path.display());
+            assert!(code != Some(0), "byte {at} of {}: {code:?}", changed_file.display());
         }
-        std::fs::write(&path, whole).unwrap();
+        std::fs::write(&changed_file, before).unwrap();
     }
     audit(&world, &["verify", "--all", "--data", &folder], 0);
     figure(&format!("verify: {changes} changes of one byte, each found"));

@@ -1,14 +1,16 @@
 //! Certificates of erasure: signed by the log, in the log, and the files that they name are gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use candor_policy::subject::LedgerId;
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, SubjectEvidence};
 use super::line::{Check, Lines};
 use super::log::Log;
 use crate::erasure::{Certificate, ErasureError, PlaceState, SignedCertificate};
 use crate::log::entry::{Entry, Sha256Hex};
+use crate::log::note::VerifierKey;
 
 /// Certificates that hold, by the subject whom they are about.
 pub(super) type Certified = BTreeMap<LedgerId, Vec<Certificate>>;
@@ -18,8 +20,12 @@ pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> Certif
     if evidence.certificates.is_empty() {
         return certified;
     }
-    let subjects: BTreeSet<LedgerId> =
-        evidence.holders.iter().copied().chain(evidence.subjects.iter().filter_map(|one| one.ledger_id())).collect();
+    let subjects: BTreeSet<LedgerId> = evidence
+        .holders
+        .iter()
+        .copied()
+        .chain(evidence.subjects.iter().filter_map(SubjectEvidence::ledger_id))
+        .collect();
     for bytes in &evidence.certificates {
         match SignedCertificate::decode(bytes) {
             Err(why) => lines.failed(Check::Certificate, None, why.to_string()),
@@ -28,7 +34,7 @@ pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> Certif
                 match holds(evidence, log, &subjects, &signed) {
                     Err(why) => lines.failed(Check::Certificate, about, why),
                     Ok(None) => {
-                        lines.unchecked(Check::Certificate, about, "nobody says whom it is about: name a subject")
+                        lines.unchecked(Check::Certificate, about, "nobody says whom it is about: name a subject");
                     }
                     Ok(Some(subject)) => {
                         let certificate = signed.certificate;
@@ -49,7 +55,7 @@ fn holds(
     subjects: &BTreeSet<LedgerId>,
     signed: &SignedCertificate,
 ) -> Result<Option<LedgerId>, String> {
-    let key = evidence.trust.log.iter().map(|key| key.public()).find(|key| *key == signed.key);
+    let key = evidence.trust.log.iter().map(VerifierKey::public).find(|key| *key == signed.key);
     let key = key.ok_or_else(|| ErasureError::OtherKey.to_string())?;
     // Any subject tells whether the signature holds.
     let someone = LedgerId::from_bytes([0; 32]);
@@ -104,7 +110,7 @@ fn said(certificate: &Certificate) -> String {
     for (word, state) in [("done", PlaceState::Done), ("due", PlaceState::Due), ("outside", PlaceState::Outside)] {
         let places = in_state(state);
         if !places.is_empty() {
-            said.push_str(&format!("; {word}: {}", places.join(", ")));
+            let _ = write!(said, "; {word}: {}", places.join(", "));
         }
     }
     if certificate.done_at > certificate.deadline {
