@@ -56,8 +56,7 @@ fn verdicts(answer: &Value, check: &str) -> Vec<String> {
 /// Text of the lines that failed.
 fn failures(answer: &Value) -> String {
     let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("{answer}"));
-    let failed = rows.iter().filter(|row| row["verdict"] == "failed").map(Value::to_string);
-    failed.collect::<Vec<_>>().join("\n")
+    rows.iter().filter(|row| row["verdict"] == "failed").map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn entries(data: &Path) -> Vec<Vec<u8>> {
@@ -219,17 +218,17 @@ fn every_byte_of_a_file_a_tile_and_a_checkpoint_counts() {
     });
     // And the command itself, a few of each.
     let folder = data.to_str().unwrap().to_owned();
-    for path in [path, note.clone(), tiles(&data.join("log/tile")).pop().unwrap()] {
-        let whole = std::fs::read(&path).unwrap();
-        for at in [0, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
-            let mut bent = whole.clone();
+    for changed_file in [path, note.clone(), tiles(&data.join("log/tile")).pop().unwrap()] {
+        let before = std::fs::read(&changed_file).unwrap();
+        for at in [0, before.len() / 3, before.len() / 2, before.len() - 1] {
+            let mut bent = before.clone();
             bent[at] ^= 1;
-            std::fs::write(&path, bent).unwrap();
+            std::fs::write(&changed_file, bent).unwrap();
             let output = world.candor(&["audit", "verify", "--all", "--data", &folder]);
             let code = output.status.code();
-            assert!(code != Some(0), "byte {at} of {}: {code:?}", path.display());
+            assert!(code != Some(0), "byte {at} of {}: {code:?}", changed_file.display());
         }
-        std::fs::write(&path, whole).unwrap();
+        std::fs::write(&changed_file, before).unwrap();
     }
     audit(&world, &["verify", "--all", "--data", &folder], 0);
     figure(&format!("verify: {changes} changes of one byte, each found"));
@@ -247,9 +246,9 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
     for path in tiles(&bundle) {
         let whole = std::fs::read(&path).unwrap();
         for at in [0, whole.len() / 2, whole.len() - 1] {
-            let mut bent = whole.clone();
-            bent[at] ^= 1;
-            std::fs::write(&path, bent).unwrap();
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            std::fs::write(&path, changed).unwrap();
             let answer = audit(&world, &["verify", folder], 4);
             assert_eq!(verdicts(&answer, "bundle"), ["failed"], "{answer}");
             named += 1;

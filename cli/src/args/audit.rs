@@ -77,6 +77,9 @@ pub(crate) struct AuditVerify {
     /// Statement that an auditor signed (`candor audit sign`)
     #[arg(long, value_name = "FILE")]
     pub(crate) audit: Vec<PathBuf>,
+    /// Certificate of erasure that was handed out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) data: DataArg,
     #[command(flatten)]

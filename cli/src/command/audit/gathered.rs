@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candor_policy::subject::LedgerId;
 use candor_wire::identity::PublicKey;
 use candor_wire::log::note::VerifierKey;
 use candor_wire::merkle::Hash;
@@ -26,6 +27,10 @@ pub(super) struct Gathered {
     pub(super) audits: Vec<Vec<u8>>,
     /// What opens small cells of totals.
     pub(super) opened: Vec<Opened>,
+    /// Certificates of erasure.
+    pub(super) certificates: Vec<Vec<u8>>,
+    /// Ids of whoever asks.
+    pub(super) holders: Vec<LedgerId>,
     /// Who it is about.
     pub(super) subjects: Vec<Told>,
 }
@@ -87,6 +92,8 @@ impl Gathered {
             documents: self.documents,
             audits: self.audits,
             opened: self.opened,
+            certificates: self.certificates,
+            holders: self.holders,
             subjects,
         })
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use candor_agent::identity::Identity;
+use candor_policy::subject::LedgerId;
 use candor_wire::log::checkpoint::SignedCheckpoint;
 use candor_wire::log::note::VerifierKey;
 use candor_wire::verify::{self, Check, Line, Outcome, Verdict};
@@ -17,6 +18,9 @@ use crate::progress::Progress;
 use crate::render::{Report, Text, Tone, Width, counted, grid, printable};
 use crate::service;
 use crate::settings::Settings;
+
+/// Epochs beyond those that a service knows whose certificates are looked for.
+const EPOCHS_AROUND: u64 = 64;
 
 /// Checks, and tells what came of it.
 pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Exit, Failure> {
@@ -36,10 +40,17 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
     };
     let (is_bundle, note) = (args.bundle.is_some(), gathered.checkpoint.clone());
     let mut gathered = gathered;
-    for path in &args.audit {
+    let read = |path: &Path| {
         let failed = |why| Failure::new(Exit::CouldNotVerify, format!("{} cannot be read: {why}", path.display()));
-        gathered.audits.push(std::fs::read(path).map_err(failed)?);
+        std::fs::read(path).map_err(failed)
+    };
+    for path in &args.audit {
+        gathered.audits.push(read(path)?);
     }
+    for path in &args.certificate {
+        gathered.certificates.push(read(path)?.trim_ascii_end().to_vec());
+    }
+    gathered.holders = holders(settings, &gathered)?;
     let mut known = known(args);
     let keys = if known.log.is_empty() { gathered.shown_keys() } else { known.log.clone() };
     let kept = Kept::open()?;
@@ -132,6 +143,17 @@ async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Resul
 fn known(args: &AuditVerify) -> Known {
     let (log, witnesses, auditors) = (args.vkey.clone(), args.witness.clone(), args.auditor.clone());
     Known { log, witnesses, auditors, kept: None }
+}
+
+/// Ids under which a service knew the holder of an identity: of an epoch that was erased it says nothing any more.
+fn holders(settings: &Settings, gathered: &Gathered) -> Result<Vec<LedgerId>, Failure> {
+    let Some(path) = settings.identity.as_deref().filter(|_| !gathered.certificates.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let identity = Identity::read(path)?;
+    let last = gathered.subjects.iter().filter_map(|told| told.epoch).max().unwrap_or(0) + EPOCHS_AROUND;
+    let id = |epoch| Ok(LedgerId::of_certified(&identity.public(epoch)?.subject_id()));
+    (0..last).map(id).collect()
 }
 
 /// The largest checkpoint that was kept of a log, by any of its keys.

@@ -133,6 +133,12 @@ impl VerifierKey {
         self.algorithm
     }
 
+    /// The key itself.
+    #[must_use]
+    pub const fn public(&self) -> PublicKey {
+        self.key
+    }
+
     /// Whether its holder signed a message that is no note.
     #[must_use]
     pub fn signed(&self, message: &[u8], signature: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candor_policy::subject::SubjectId;
+use candor_policy::subject::{LedgerId, SubjectId};
 
 use crate::identity::PublicKey;
 use crate::log::note::VerifierKey;
@@ -30,6 +30,10 @@ pub struct Evidence {
     pub audits: Vec<Vec<u8>>,
     /// What opens the small cells of epochs, for auditors.
     pub opened: Vec<Opened>,
+    /// Certificates of erasure, as JSON.
+    pub certificates: Vec<Vec<u8>>,
+    /// Ids of whoever checks, of whom the service may know nothing any more.
+    pub holders: Vec<LedgerId>,
     /// Whom it is about; nobody where the log alone is checked.
     pub subjects: Vec<SubjectEvidence>,
 }
@@ -74,6 +78,14 @@ impl SubjectEvidence {
         match &self.key {
             Some(key) => vec![key.subject_id()],
             None => self.answer.ids.iter().map(|id| SubjectId::from_bytes(id.0)).collect(),
+        }
+    }
+
+    /// Its id in the ledger.
+    pub(super) fn ledger_id(&self) -> Option<LedgerId> {
+        match &self.key {
+            Some(key) => Some(LedgerId::of_certified(&key.subject_id())),
+            None => Some(LedgerId::from_bytes(candor_policy::hex::decode(&self.answer.subject)?.try_into().ok()?)),
         }
     }
 

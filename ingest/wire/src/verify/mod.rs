@@ -6,6 +6,7 @@
 mod answer;
 mod audit;
 mod bundle;
+mod certificates;
 mod consents;
 mod documents;
 mod evidence;
@@ -37,12 +38,13 @@ pub fn check(evidence: &Evidence) -> Vec<Line> {
     if let Some(log) = Log::open(evidence, &mut lines) {
         let audited = audit::check(evidence, &log, &mut lines);
         totals::check_opened(evidence, &log, &mut lines);
+        let certified = certificates::check(evidence, &log, &mut lines);
         let documents = documents::check(evidence, &log, &mut lines);
         for subject in &evidence.subjects {
             let view = files::View::new(subject);
             files::check(evidence, &view, &log, &audited, &mut lines);
             rows::check(&view, &log, &documents, &mut lines);
-            receipts::check(evidence, &view, &log, &documents, &mut lines);
+            receipts::check(evidence, &view, &log, (&documents, &certified), &mut lines);
             totals::check(evidence, &view, &log, &mut lines);
             consents::check(&view, &log, &documents, &mut lines);
         }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candor_policy::hex;
 
+use super::certificates::Certified;
 use super::documents::Documents;
 use super::evidence::Evidence;
 use super::files::View;
 use super::line::{Assumption, Check, Lines};
 use super::log::Log;
 use super::rows::ReadRow;
+use crate::erasure::Certificate;
 use crate::identity::PublicKey;
 use crate::log::entry::{Entry, Sealed};
 use crate::receipt::{PurposeReceipt, Receipt, SignedReceipt};
@@ -21,10 +23,17 @@ const DAY: i64 = 86_400_000_000;
 /// Rows of one purpose's batch, in their order.
 type Batches<'a, 'b> = BTreeMap<(&'b str, i64), Vec<&'b ReadRow<'a>>>;
 
-pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, documents: &Documents<'_>, lines: &mut Lines) {
+pub(super) fn check(
+    evidence: &Evidence,
+    view: &View<'_>,
+    log: &Log,
+    (documents, certified): (&Documents<'_>, &Certified),
+    lines: &mut Lines,
+) {
     if view.subject.key.is_none() {
         return lines.not_provable(Check::Receipts, view.subject.name(), Assumption::NoReceipts);
     }
+    let certificates = view.subject.ledger_id().and_then(|id| certified.get(&id)).map_or(&[][..], Vec::as_slice);
     let receipts = signed(evidence, view, log, documents, lines);
     check_complete(view, &receipts, lines);
     let mut rows: Batches<'_, '_> = BTreeMap::new();
@@ -35,7 +44,7 @@ pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, documents: 
         for (purpose, stored) in receipt.purposes.iter().filter(|(_, purpose)| purpose.stored > 0) {
             let number = stored.batch.and_then(|batch| i64::try_from(batch).ok()).unwrap_or(0);
             let found = rows.remove(&(purpose.as_str(), number)).unwrap_or_default();
-            Batch { evidence, view, log, receipt, purpose, stored, found }.check(lines);
+            Batch { evidence, view, log, certificates, receipt, purpose, stored, found }.check(lines);
         }
     }
     for ((purpose, batch), rows) in rows {
@@ -136,6 +145,7 @@ struct Batch<'a, 'b> {
     evidence: &'b Evidence,
     view: &'b View<'a>,
     log: &'b Log,
+    certificates: &'b [Certificate],
     receipt: &'b Receipt,
     purpose: &'b str,
     stored: &'b PurposeReceipt,
@@ -184,6 +194,13 @@ impl Batch<'_, '_> {
     /// Rows are gone: only an entry of the log that took rows of this table and date can have taken them.
     fn missing(&self, found: u64, about: Option<String>, lines: &mut Lines) {
         let missing = self.stored.stored - found;
+        let day = self.receipt.received_at.div_euclid(DAY) as i32;
+        let is_erased = |certificate: &Certificate| {
+            certificate.scope.covers(self.purpose, day) && certificate.requested_at >= self.receipt.received_at
+        };
+        if found == 0 && self.certificates.iter().any(is_erased) {
+            return lines.proved(Check::ReceiptRows, about, "erased, as a certificate says");
+        }
         if self.removed() >= missing {
             return lines.not_provable(Check::ReceiptRows, about, Assumption::TakenByLoggedRemoval);
         }

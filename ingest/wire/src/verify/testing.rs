@@ -334,6 +334,8 @@ impl World {
                 .into(),
             audits: Vec::new(),
             opened: Vec::new(),
+            certificates: Vec::new(),
+            holders: Vec::new(),
             subjects: vec![SubjectEvidence {
                 epoch: Some(0),
                 key: Some(self.me.public()),

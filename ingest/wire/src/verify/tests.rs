@@ -492,3 +492,56 @@ proptest! {
         }
     }
 }
+
+/// A certificate about the world's file of entry 5, which is not live, as the log's key signs it.
+fn certificate(world: &World, subject: &candor_policy::subject::LedgerId) -> crate::erasure::SignedCertificate {
+    use crate::erasure::{Certificate, CertificateKind, ErasedFile, Scope, subject_digest};
+    let certificate = Certificate {
+        deadline: NOW + HOUR,
+        done_at: NOW + 10,
+        files: vec![ErasedFile {
+            table: "analytics/phone.app".to_owned(),
+            old: Sha256Hex([5; 32]),
+            new: Some(Sha256Hex([6; 32])),
+            removed: 1,
+        }],
+        fleet: "acme-fleet".to_owned(),
+        id: "01".repeat(16),
+        kind: CertificateKind::Certificate,
+        places: Vec::new(),
+        requested_at: NOW + 5,
+        rows: 1,
+        scope: Scope::All,
+        subject: subject_digest(&[8; 32], subject),
+    };
+    assert_eq!(world.log.verifier().public(), SubjectKey::of_seed(&[9; 32]).unwrap().public());
+    certificate.sign([8; 32], &SubjectKey::of_seed(&[9; 32]).unwrap()).unwrap()
+}
+
+#[test]
+fn a_certificate_is_signed_logged_and_about_files_that_are_gone() {
+    let mut world = World::new();
+    let me = candor_policy::subject::LedgerId::of_certified(&world.me.subject_id());
+    let signed = certificate(&world, &me);
+    let unlogged = Evidence { certificates: vec![signed.encode().unwrap()], ..world.evidence() };
+    fails(&unlogged, Check::Certificate);
+    world.entries.push(Entry::Erased(crate::log::entry::Erased {
+        certificates: vec![signed.certificate.digest().unwrap()],
+        files: Vec::new(),
+        replaced: vec![6],
+        removed: 0,
+    }));
+    let with = |change: fn(&mut crate::erasure::SignedCertificate)| {
+        let mut signed = signed.clone();
+        change(&mut signed);
+        Evidence { certificates: vec![signed.encode().unwrap()], ..world.evidence() }
+    };
+    let lines = check(&with(|_| ()));
+    assert_eq!(of(&lines, Check::Certificate)[0].verdict, Verdict::Proved, "{}", text(&lines));
+    fails(&with(|signed| signed.certificate.done_at += 1), Check::Certificate);
+    fails(&with(|signed| signed.nonce.0[0] ^= 1), Check::Certificate);
+    fails(&with(|signed| signed.key = stranger()), Check::Certificate);
+    let mut short = with(|_| ());
+    short.certificates[0].pop();
+    fails(&short, Check::Certificate);
+}

@@ -1,0 +1,120 @@
+//! Certificates of erasure: signed by the log, in the log, and the files that they name are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use candor_policy::subject::LedgerId;
+
+use super::evidence::{Evidence, SubjectEvidence};
+use super::line::{Check, Lines};
+use super::log::Log;
+use crate::erasure::{Certificate, ErasureError, PlaceState, SignedCertificate};
+use crate::log::entry::{Entry, Sha256Hex};
+use crate::log::note::VerifierKey;
+
+/// Certificates that hold, by the subject whom they are about.
+pub(super) type Certified = BTreeMap<LedgerId, Vec<Certificate>>;
+
+pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> Certified {
+    let mut certified = Certified::new();
+    if evidence.certificates.is_empty() {
+        return certified;
+    }
+    let subjects: BTreeSet<LedgerId> = evidence
+        .holders
+        .iter()
+        .copied()
+        .chain(evidence.subjects.iter().filter_map(SubjectEvidence::ledger_id))
+        .collect();
+    for bytes in &evidence.certificates {
+        match SignedCertificate::decode(bytes) {
+            Err(why) => lines.failed(Check::Certificate, None, why.to_string()),
+            Ok(signed) => {
+                let about = Some(signed.certificate.id.clone());
+                match holds(evidence, log, &subjects, &signed) {
+                    Err(why) => lines.failed(Check::Certificate, about, why),
+                    Ok(None) => {
+                        lines.unchecked(Check::Certificate, about, "nobody says whom it is about: name a subject");
+                    }
+                    Ok(Some(subject)) => {
+                        let certificate = signed.certificate;
+                        lines.proved(Check::Certificate, about, said(&certificate));
+                        certified.entry(subject).or_default().push(certificate);
+                    }
+                }
+            }
+        }
+    }
+    certified
+}
+
+/// Whom it is about, if somebody who is known; an error for what does not hold.
+fn holds(
+    evidence: &Evidence,
+    log: &Log,
+    subjects: &BTreeSet<LedgerId>,
+    signed: &SignedCertificate,
+) -> Result<Option<LedgerId>, String> {
+    let key = evidence.trust.log.iter().map(VerifierKey::public).find(|key| *key == signed.key);
+    let key = key.ok_or_else(|| ErasureError::OtherKey.to_string())?;
+    // Any subject tells whether the signature holds.
+    let someone = LedgerId::from_bytes([0; 32]);
+    match signed.check(&key, &someone) {
+        Ok(()) | Err(ErasureError::OtherSubject) => {}
+        Err(why) => return Err(why.to_string()),
+    }
+    let digest = signed.certificate.digest().map_err(|why| why.to_string())?;
+    let is_logged =
+        log.entries.iter().any(|entry| matches!(entry, Entry::Erased(erased) if erased.certificates.contains(&digest)));
+    if !is_logged {
+        return Err("no entry of the log names it".to_owned());
+    }
+    check_files(log, &signed.certificate)?;
+    let subject = subjects.iter().find(|subject| signed.check(&key, subject).is_ok());
+    if subject.is_none() && !subjects.is_empty() {
+        return Err(ErasureError::OtherSubject.to_string());
+    }
+    Ok(subject.copied())
+}
+
+/// Each file that it names was sealed and is not live any more; what took its place was sealed too.
+fn check_files(log: &Log, certificate: &Certificate) -> Result<(), String> {
+    let mut sealed: BTreeMap<(&str, Sha256Hex), u64> = BTreeMap::new();
+    for (number, entry) in log.entries.iter().enumerate() {
+        if let Entry::Sealed(file) = entry {
+            sealed.insert((&file.table, file.file), number as u64);
+        }
+    }
+    for file in &certificate.files {
+        let old = sealed.get(&(file.table.as_str(), file.old)).ok_or("it names a file that was never sealed")?;
+        if log.live.live_file(*old).is_some() {
+            return Err("a file that it says is gone is live".to_owned());
+        }
+        if file.new.is_some_and(|new| !sealed.contains_key(&(file.table.as_str(), new))) {
+            return Err("it names a successor that was never sealed".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn said(certificate: &Certificate) -> String {
+    let in_state = |state| {
+        certificate
+            .places
+            .iter()
+            .filter(|place| place.state == state)
+            .map(|place| place.place.as_str())
+            .collect::<Vec<_>>()
+    };
+    let mut said = format!("{} rows of {} files", certificate.rows, certificate.files.len());
+    for (word, state) in [("done", PlaceState::Done), ("due", PlaceState::Due), ("outside", PlaceState::Outside)] {
+        let places = in_state(state);
+        if !places.is_empty() {
+            let _ = write!(said, "; {word}: {}", places.join(", "));
+        }
+    }
+    if certificate.done_at > certificate.deadline {
+        said.push_str("; AFTER ITS DEADLINE");
+    }
+    said
+}
