@@ -137,7 +137,7 @@ fn a_changed_entry_is_refused_by_whoever_reads_it() {
     assert!(said.contains("log"), "{said}");
     std::fs::write(&bundle, bytes).unwrap();
     let entry = world.json(&["audit", "log", "entry", "0"]);
-    assert_eq!((&entry["rows"][0]["kind"], &entry["rows"][0]["entry"]["use"]), (&json!("key"), &json!("log")));
+    assert_eq!((&entry["rows"][0]["kind"], &entry["rows"][0]["entry"]["event"]), (&json!("key"), &json!("created")));
 }
 
 #[test]

@@ -17,11 +17,14 @@ use crate::world::{DEVICE, OFFICER, Service, Start, World, figure, workspace};
 /// Bytes of a body that is too large here.
 const TOO_LARGE: usize = 4_000;
 const LIMITS: [(&str, &str); 2] = [("CANDOR_LIMITS_BODY_BYTES", "2000"), ("CANDOR_LIMITS_BODY_SECONDS", "1")];
+/// The folder that a service may make backups in.
+const BACKUPS: &str = "CANDOR_STORE_BACKUPS";
 const ONE_A_SECOND: [(&str, &str); 2] =
     [("CANDOR_LIMITS_REQUESTS_PER_SECOND", "1"), ("CANDOR_LIMITS_SUBJECT_REQUESTS_PER_SECOND", "1")];
 
 /// Statuses of the document that nothing from outside brings about.
-const UNMET: [(&str, &str); 10] = [
+const UNMET: [(&str, &str); 11] = [
+    ("/v1/erasures", "503"),
     ("/v1/flush", "503"),
     ("/readyz", "503"),
     ("/__heartbeat__", "503"),
@@ -34,6 +37,10 @@ const UNMET: [(&str, &str); 10] = [
     ("/log/tile/{level}/{first}/{second}/{third}/{fourth}", "503"),
 ];
 
+/// What an officer or an operator may send to.
+const OPERATED: [&str; 8] =
+    ["/v1/consent", "/v1/flush", "/v1/compact", "/v1/expire", "/v1/keys", "/v1/backup", "/v1/erasures", ERASURE];
+const ERASURE: &str = "/v1/subject/erasure";
 const GLEAN: &str = "/glean/{token}/submit/{app}/{ping}/{version}/{uuid}";
 
 #[test]
@@ -41,8 +48,12 @@ fn the_document_is_valid_and_real_bodies_fit_it() {
     let Some(python) = python() else { return };
     let (world, busy) = (World::new(), World::new());
     world.sign();
-    let service = world.start(&Start { environment: &LIMITS, ..Start::default() }).unwrap();
-    let slow = busy.start(&Start { environment: &ONE_A_SECOND, ..Start::default() }).unwrap();
+    let backups = world.path("backups").to_str().unwrap().to_owned();
+    let environment = [&LIMITS[..], &[(BACKUPS, &backups)]].concat();
+    let service = world.start(&Start { environment: &environment, ..Start::default() }).unwrap();
+    let backups = busy.path("backups").to_str().unwrap().to_owned();
+    let environment = [&ONE_A_SECOND[..], &[(BACKUPS, &backups)]].concat();
+    let slow = busy.start(&Start { environment: &environment, ..Start::default() }).unwrap();
     let document: Value = serde_json::from_slice(&service.client(None).get("/openapi.json").unwrap().body).unwrap();
     let mut cases = Cases::default();
     for path in ["/v1/policy", "/v1/catalogue", "/v1/schemas/consent-record", "/openapi.json"] {
@@ -157,7 +168,14 @@ fn those_that_sign(service: &Service, busy: &Service, cases: &mut Cases) {
         let far = device.request(service, "POST", path, &headers, b"{}".to_vec());
         cases.answer(path, "POST", &far.send(service, Some(AGENTS)).expect_status(409), Strict::Yes);
     }
-    for path in ["/v1/subject", "/v1/subject/head", "/v1/subject/receipts"] {
+    let stranger = Signer::new(12, 0);
+    let headers = [("content-type", "application/json")];
+    let nobody = stranger.request(service, "POST", ERASURE, &headers, br#"{"scope":"all"}"#.to_vec());
+    cases.answer(ERASURE, "POST", &nobody.send(service, None).expect_status(404), Strict::Yes);
+    let given = br#"{"scope":{"purposes":["analytics"]}}"#.to_vec();
+    let given = device.request(service, "POST", ERASURE, &headers, given);
+    cases.answer(ERASURE, "POST", &given.send(service, None).expect_status(409), Strict::Yes);
+    for path in ["/v1/subject", "/v1/subject/head", "/v1/subject/receipts", ERASURE] {
         let zero = device.request(service, "GET", path, &[("candor-batch", "0")], Vec::new());
         let asked = |token| service.client(token).get(path).unwrap();
         let hurried = (0..20).map(|_| busy.client(None).get(path).unwrap()).find(|answer| answer.status == 429);
@@ -166,7 +184,7 @@ fn those_that_sign(service: &Service, busy: &Service, cases: &mut Cases) {
             zero.send(service, None).expect_status(400),
             asked(None).expect_status(401),
             asked(Some(DEVICE)).expect_status(403),
-            Signer::new(12, 0).get(service, path).expect_status(404),
+            stranger.get(service, path).expect_status(404),
             hurried.expect("one request a second"),
         ] {
             cases.answer(path, "GET", &answer, Strict::Yes);
@@ -186,8 +204,7 @@ fn doors() -> Vec<Door> {
     let ping = json!({ "client_info": { "client_id": "c" }, "ping_info": { "seq": 1 } });
     let messages = json!({ "batch": [{ "type": "track", "event": "e", "userId": "u", "messageId": "m" }] });
     let door = |method, path, media_type, body| {
-        let role =
-            if ["/v1/consent", "/v1/flush", "/v1/compact", "/v1/expire"].contains(&path) { OFFICER } else { DEVICE };
+        let role = if OPERATED.contains(&path) { OFFICER } else { DEVICE };
         // The messages of OTLP have no JSON Schema.
         let strict = if ["/v1/logs", "/v1/metrics", "/v1/traces"].contains(&path) { Strict::No } else { Strict::Yes };
         Door { method, path, role, media_type, body, strict }
@@ -206,6 +223,10 @@ fn doors() -> Vec<Door> {
         door("POST", "/v1/flush", "", Value::Null),
         door("POST", "/v1/compact", "application/json", json!({ "dry_run": true })),
         door("POST", "/v1/expire", "application/json", json!({ "dry_run": true })),
+        door("POST", "/v1/keys", "application/json", json!({ "change": "new", "key": "named/research" })),
+        door("POST", "/v1/backup", "application/json", json!({ "name": "monday" })),
+        door("POST", ERASURE, "application/json", json!({ "scope": "all" })),
+        door("POST", "/v1/erasures", "", Value::Null),
     ]
 }
 
@@ -243,7 +264,10 @@ impl Door {
 
     fn send(&self, service: &Service, token: &str, encoding: &str, body: &[u8]) -> Answer {
         let all = [("content-type", self.media_type), ("content-encoding", encoding)];
-        let headers: Vec<_> = all.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut headers: Vec<_> = all.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        if self.path == ERASURE {
+            headers.push(("candor-subject", "phone-9"));
+        }
         let mut client = service.client(Some(token).filter(|_| self.path != GLEAN));
         client.send(self.method, &self.address(token, body), &headers, body).unwrap()
     }

@@ -13,7 +13,6 @@ use crate::keys::KeyRing;
 use crate::kinds::{self, Found, Kind, RESTORING};
 use crate::ledger::Ledger;
 use crate::lock;
-use crate::log::LogFiles;
 use crate::segment;
 use crate::segment::read::SegmentReader;
 use crate::segment::recover::{count_set_aside, is_damaged};
@@ -65,7 +64,7 @@ async fn look(
     let (of_files, tables) = blocking(move || {
         let files = kinds::list(&folder)?;
         // Before the tables: what is sealed later is in them by then.
-        let (log, sealed) = log::check(&LogFiles::of(&folder), ring.as_ref());
+        let (log, sealed) = log::check(&folder, ring.as_ref());
         let tables = tables::check(&folder, &sealed, busy, &told)?;
         let mut findings = vec![segments(&folder, busy), set_aside(&folder), tables.finding(), log];
         findings.push(documents(&folder, &files, &tables.documents));

@@ -61,11 +61,17 @@ impl Flusher {
         let shared = Arc::clone(&self.shared);
         loop {
             let next = self.shared.closed.next(pause);
-            let _turn = shared.turn.take_after_others();
+            let mut turn = shared.turn.take_after_others();
             match next {
                 Next::Stop => return,
                 Next::Errand(errand) => {
-                    self.wait_for_backup();
+                    // A backup copies files that tables listed a moment ago: nobody removes one until it is through.
+                    while shared.is_copying.load(Ordering::Acquire) && self.flush_waiting() {
+                        // It may need the turn yet.
+                        drop(turn);
+                        std::thread::sleep(LOOK_AT_BACKUP);
+                        turn = shared.turn.take_after_others();
+                    }
                     self.guarded_errand(errand);
                 }
                 Next::Segment(segment) if self.take(&segment) => {
@@ -76,6 +82,7 @@ impl Flusher {
                     pause = Some(pause.map_or(FIRST_PAUSE, |pause: Duration| (pause * 2).min(LONGEST_PAUSE)));
                 }
             }
+            drop(turn);
         }
     }
 
@@ -86,13 +93,6 @@ impl Flusher {
             Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
             // Segments still go into tables, and sealing is tried again with each.
             Err(error) => tracing::error!(%error, "files in tables are not in the log yet"),
-        }
-    }
-
-    /// A backup copies files that tables listed a moment ago: nobody removes one until it is through.
-    fn wait_for_backup(&self) {
-        while self.shared.is_copying.load(Ordering::Acquire) && self.flush_waiting() {
-            std::thread::sleep(LOOK_AT_BACKUP);
         }
     }
 

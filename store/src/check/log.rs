@@ -1,6 +1,7 @@
 //! The log: its checkpoint, that every entry and tile leads to it, and what it says of files.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use candor_wire::log::checkpoint::{Checkpoint, SignedCheckpoint};
 use candor_wire::log::live::LiveFiles;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::keys::KeyRing;
 use crate::log::LogFiles;
 use crate::log::replay::look;
+use crate::recount;
 
 const CHECK: &str = "log";
 
@@ -19,12 +21,14 @@ const CHECK: &str = "log";
 pub(super) type Sealed = BTreeMap<(String, String), Hash>;
 
 /// Reads the log of a folder, and what it says of files.
-pub(super) fn check(files: &LogFiles, ring: Option<&KeyRing>) -> (Finding, Sealed) {
+pub(super) fn check(data: &Path, ring: Option<&KeyRing>) -> (Finding, Sealed) {
+    let files = &LogFiles::of(data);
     let read = || -> Result<Option<(u64, bool, LiveFiles, usize)>, Error> {
         let Some(bytes) = files.checkpoint()? else { return Ok(None) };
         let (checkpoint, signed) = checkpoint(&bytes, ring).map_err(|why| damaged(&why))?;
-        let (live, wrong) = look(files, &checkpoint)?;
-        Ok(Some((checkpoint.size, signed, live, wrong)))
+        let (live, entries) = look(files, &checkpoint)?;
+        let (_, wrong) = recount::tiles(data, &entries)?;
+        Ok(Some((checkpoint.size, signed, live, wrong.len())))
     };
     match read() {
         Err(error) => (Finding::error(CHECK, &error), Sealed::new()),
@@ -35,10 +39,10 @@ pub(super) fn check(files: &LogFiles, ring: Option<&KeyRing>) -> (Finding, Seale
             let finding = match (wrong, signed) {
                 (0, true) => Finding::ok(CHECK, format!("{found}, which is signed by the ring's key")),
                 (0, false) => Finding::ok(CHECK, format!("{found}; its signature is not checked without the key ring")),
-                (wrong, _) => Finding::warn(
+                (wrong, _) => Finding::fail(
                     CHECK,
                     format!("{found}, and {wrong} tiles are not what follows from them"),
-                    "the next start of the service writes them anew; check the disk",
+                    "restore the folder `log` from a backup, and check the disk",
                 ),
             };
             (finding, sealed)

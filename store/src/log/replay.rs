@@ -53,9 +53,9 @@ pub(super) fn replay(disk: &LogFiles, checkpoint: &Checkpoint) -> Result<Writer,
     Ok(Writer { edge, tail, files })
 }
 
-/// The same without changing anything: what the entries say, and how many tiles do not follow from them.
-pub(crate) fn look(disk: &LogFiles, checkpoint: &Checkpoint) -> Result<(LiveFiles, usize), Error> {
-    let (mut edge, mut files, mut wrong) = (Edge::default(), LiveFiles::default(), 0);
+/// The same without changing anything: what the entries say, and their bytes.
+pub(crate) fn look(disk: &LogFiles, checkpoint: &Checkpoint) -> Result<(LiveFiles, Vec<Vec<u8>>), Error> {
+    let (mut edge, mut files, mut all) = (Edge::default(), LiveFiles::default(), Vec::new());
     while let Some(bundle) = Tile::of(What::Entries, edge.size(), checkpoint.size) {
         let entries = disk.bundle(&bundle)?;
         for bytes in &entries {
@@ -63,17 +63,13 @@ pub(crate) fn look(disk: &LogFiles, checkpoint: &Checkpoint) -> Result<(LiveFile
             files.apply(&entry).map_err(|error| refused(error, "the log contradicts itself"))?;
         }
         let leaves: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-        for (tile, hashes) in edge.grow(&leaves).into_iter().filter(|(tile, _)| tile.is_full()) {
-            wrong += usize::from(unlike(disk, &tile, &hashes)?.is_some());
-        }
+        edge.grow(&leaves);
+        all.extend(entries);
     }
     if edge.root() != checkpoint.root {
         return Err(refused("its entries do not lead to the root that its checkpoint has", "the log is damaged"));
     }
-    for (tile, hashes) in partial(&edge) {
-        wrong += usize::from(unlike(disk, &tile, &hashes)?.is_some());
-    }
-    Ok((files, wrong))
+    Ok((files, all))
 }
 
 /// The last tile of each level that is not full.
