@@ -23,7 +23,8 @@ const ONE_A_SECOND: [(&str, &str); 2] =
     [("CANDOR_LIMITS_REQUESTS_PER_SECOND", "1"), ("CANDOR_LIMITS_SUBJECT_REQUESTS_PER_SECOND", "1")];
 
 /// Statuses of the document that nothing from outside brings about.
-const UNMET: [(&str, &str); 11] = [
+const UNMET: [(&str, &str); 12] = [
+    (ERASURE, "503"),
     ("/v1/erasures", "503"),
     ("/v1/flush", "503"),
     ("/readyz", "503"),

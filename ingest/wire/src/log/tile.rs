@@ -118,7 +118,7 @@ impl Tile {
 
     fn is_below_2_to_63(&self) -> bool {
         let level = if let What::Hashes(level) = self.what { level } else { 0 };
-        self.index < 1 << (63 - 8 * (u32::from(level) + 1)).max(1)
+        self.index < 1 << 63_u32.saturating_sub(8 * (u32::from(level) + 1))
     }
 }
 
