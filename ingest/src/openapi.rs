@@ -274,7 +274,10 @@ fn refusals(route: &Route) -> Vec<Kind> {
     }
     match route.access {
         Access::RolesOrSigned(_) => kinds.extend([Kind::Conflict, Kind::Unavailable]),
-        Access::Subject(_) => kinds.extend([Kind::Malformed, Kind::NotFound, Kind::Unavailable]),
+        Access::Subject(_) => {
+            kinds.extend([Kind::Malformed, Kind::NotFound, Kind::Unavailable]);
+            kinds.extend((route.method != Method::GET).then_some(Kind::Conflict));
+        }
         Access::Public | Access::Roles(_) => {}
     }
     if route.method != Method::GET || ["/readyz", "/__heartbeat__"].contains(&route.path) {
