@@ -2,30 +2,24 @@
 //!
 //! That makes a crash between a commit and its entry heal by itself: the next start, or the next flush, finds the file without an entry.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use candor_policy::hex;
 use candor_wire::log::entry::{Entry, Erased, Expired, Sealed, Sha256Hex};
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use ring::digest::{Context, SHA256};
 
 use crate::error::{Error, Kind};
 use crate::log::Log;
 use crate::rewrite::{Change, Fate, Kind as JobKind, Rewrite, Seal};
+use crate::sealed;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
-use crate::table::parquet::metadata;
 
 /// Entries of one append: one checkpoint covers them.
 const AT_ONCE: usize = 256;
 /// Entry numbers in one entry: it stays well under 64 KiB.
 const ENTRIES_NAMED: usize = 3_000;
-/// Bytes read at a time.
-const PIECE: usize = 1 << 16;
 
 /// Puts files into the log, for the one thread that commits to tables.
 #[derive(Debug)]
@@ -70,10 +64,10 @@ impl Sealer {
         for some in missing.chunks(AT_ONCE) {
             let mut entries = Vec::with_capacity(some.len());
             for file in some {
-                match sealed(&self.log, file) {
+                match statement(&self.log, file) {
                     Ok(sealed) => entries.push(Entry::Sealed(sealed)),
-                    // One damaged file must not keep rows of others in segments for ever.
-                    Err(error) if error.kind() == Kind::Data => {
+                    // One file that is damaged, or lost, must not keep rows of others in segments for ever.
+                    Err(error) if error.kind() != Kind::Stop => {
                         tracing::error!(%error, "a file has no entry in the log");
                         unsealable += 1;
                     }
@@ -201,75 +195,34 @@ fn day_after(date: &str) -> Result<String, Error> {
 }
 
 /// What the log will say of a file.
-fn sealed(log: &Log, file: &Committed) -> Result<Sealed, Error> {
+fn statement(log: &Log, file: &Committed) -> Result<Sealed, Error> {
     let place = file.table.folder.join(&file.path);
-    let name = file.table.file_name(&file.path);
-    let io = |why: &std::io::Error| Error::io(format!("cannot read {}", place.display()), why);
-    let mut opened = File::open(&place).map_err(|why| io(&why))?;
-    let (digest, size) = digest(&mut opened).map_err(|why| io(&why))?;
-    let about = ParquetMetaDataReader::new().parse_and_finish(&opened).map_err(|why| damaged(&name, &why))?;
-    let text = |key: &'static str| value(&about, key).ok_or_else(|| damaged(&name, &format_args!("it has no {key}")));
-    let hash = |key| {
-        text(key).and_then(|text| {
-            digest_of_hex(&text).ok_or_else(|| damaged(&name, &format_args!("its {key} is no digest")))
-        })
+    let about = sealed::about(&place)?;
+    let size =
+        std::fs::metadata(&place).map_err(|why| Error::io(format!("cannot read {}", place.display()), &why))?.len();
+    let unsealable = |why: &str| {
+        let what = format!("{} cannot be sealed", file.table.file_name(&file.path));
+        Error::new(Kind::Data, what, why, "restore the file from a backup, or find out who changed it")
     };
-    let number = |key| {
-        text(key).and_then(|text| text.parse().map_err(|_| damaged(&name, &format_args!("its {key} is no number"))))
-    };
-    let before: Option<Vec<String>> = value(&about, metadata::REPLACES)
-        .map(|paths| serde_json::from_str(&paths).map_err(|_| damaged(&name, &"it does not say what it replaces")))
-        .transpose()?;
+    let document = |text: &str| hex::decode(text).and_then(|bytes| bytes.try_into().ok()).map(Sha256Hex);
     let table = file.table.name();
-    let replaces = before.iter().flatten().map(|path| {
-        log.look(|files| files.entry_of(&table, path))
-            .ok_or_else(|| damaged(&name, &"it replaces a file that was never sealed"))
-    });
-    let mut replaces: Vec<u64> = replaces.collect::<Result<_, _>>()?;
+    let replaces = about.replaces.iter().map(|path| log.look(|files| files.entry_of(&table, path)));
+    let replaces = replaces.collect::<Option<Vec<u64>>>();
+    let mut replaces = replaces.ok_or_else(|| unsealable("it replaces a file that was never sealed"))?;
     // They come in the order of paths, which are random.
     replaces.sort_unstable();
     Ok(Sealed {
         path: file.path.clone(),
-        file: digest,
+        file: Sha256Hex(sealed::digest(&place)?),
         size,
-        root: hash(metadata::ROOT)?,
-        rows: number(metadata::ROWS)?,
-        subjects: number(metadata::SUBJECTS)?,
-        received_date: text(metadata::RECEIVED_DATE)?,
-        policy: hash(metadata::POLICY)?,
-        catalogue: hash(metadata::CATALOGUE)?,
+        root: Sha256Hex(about.root),
+        rows: about.rows,
+        subjects: about.subjects,
+        received_date: layout::date_text(about.received_date).ok_or_else(|| unsealable("it has no date of receipt"))?,
+        policy: document(&about.policy).ok_or_else(|| unsealable("its policy is no digest"))?,
+        catalogue: document(&about.catalogue).ok_or_else(|| unsealable("its catalogue is no digest"))?,
+        removed: (!replaces.is_empty()).then_some(about.removed),
         replaces,
-        removed: before.is_some().then(|| number(metadata::REMOVED)).transpose()?,
         table,
     })
-}
-
-/// SHA-256 of a file, and its bytes.
-pub(crate) fn digest(file: &mut File) -> std::io::Result<(Sha256Hex, u64)> {
-    let (mut context, mut piece, mut size) = (Context::new(&SHA256), vec![0; PIECE], 0);
-    loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            break;
-        }
-        context.update(&piece[..read]);
-        size += read as u64;
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    Ok((Sha256Hex(bytes), size))
-}
-
-fn digest_of_hex(text: &str) -> Option<Sha256Hex> {
-    hex::decode(text)?.try_into().ok().map(Sha256Hex)
-}
-
-fn value(about: &ParquetMetaData, key: &str) -> Option<String> {
-    let pairs = about.file_metadata().key_value_metadata()?;
-    pairs.iter().find(|pair| pair.key == key)?.value.clone()
-}
-
-fn damaged(name: &str, why: &dyn std::fmt::Display) -> Error {
-    let what = format!("{name} cannot be sealed");
-    Error::new(Kind::Data, what, why, "restore the file from a backup, or find out who changed it")
 }

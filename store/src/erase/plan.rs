@@ -1,7 +1,6 @@
 //! What a pass is to do: which files hold whom, counted before anything happens. Many erasures share one pass over a file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::File;
 use std::path::Path;
 
 use candor_policy::subject::{LedgerId, SubjectId};
@@ -13,7 +12,7 @@ use crate::error::Error;
 use crate::keys::KeyRing;
 use crate::log::Log;
 use crate::rewrite::{Fate, FileInfo, Kind, Rewrite, TableRewrite, describe};
-use crate::sealing;
+use crate::sealed;
 use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
@@ -128,17 +127,10 @@ impl Found<'_> {
 
     /// SHA-256 of a file: as the log has it, or by reading.
     fn digest(&self, table: &TablePath, file: &LiveFile) -> Result<Sha256Hex, Error> {
-        let sealed = self.log.look(|files| {
+        let known = self.log.look(|files| {
             let entry = files.entry_of(&table.name(), &file.path)?;
             files.live_file(entry).map(|sealed| sealed.file)
         });
-        sealed.map_or_else(|| digest_of(table, &file.path), Ok)
+        known.map_or_else(|| sealed::digest(&table.folder.join(&file.path)).map(Sha256Hex), Ok)
     }
-}
-
-/// SHA-256 of a file of a table.
-fn digest_of(table: &TablePath, path: &str) -> Result<Sha256Hex, Error> {
-    let place = table.folder.join(path);
-    let read = File::open(&place).and_then(|mut file| sealing::digest(&mut file));
-    read.map(|(digest, _)| digest).map_err(|why| Error::io(format!("cannot read {}", place.display()), &why))
 }

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use parquet::file::metadata::ParquetMetaData;
-
 use crate::error::Error;
+use crate::sealed;
 use crate::table::commit::LiveFile;
 use crate::table::layout::TablePath;
-use crate::table::lookup::{open, unreadable, value_of};
-use crate::table::parquet::{ROW_GROUP_ROWS, metadata};
+use crate::table::parquet::ROW_GROUP_ROWS;
 
 /// Rows and bytes that files are packed up to. One that is larger stays alone.
 pub(crate) const TARGET_ROWS: u64 = ROW_GROUP_ROWS as u64;
@@ -40,8 +38,17 @@ pub(crate) struct FileInfo {
 /// # Errors
 /// `Data` if it is not what it should be.
 pub(crate) fn describe(table: &TablePath, file: &LiveFile) -> Result<FileInfo, Error> {
-    let builder = open(table, file)?;
-    info(file, builder.metadata()).map_err(|why| unreadable(table, file, &why))
+    let about = sealed::about(&table.folder.join(&file.path))?;
+    Ok(FileInfo {
+        path: file.path.clone(),
+        received_date: file.received_date,
+        policy: about.policy,
+        catalogue: about.catalogue,
+        rows: about.rows,
+        size: file.size,
+        replaces: about.replaces,
+        removed: about.removed,
+    })
 }
 
 /// Which files become one: of one date, policy and catalogue, in the order of their paths, up to the target.
@@ -62,26 +69,6 @@ pub(crate) fn pack(mut files: Vec<FileInfo>) -> Vec<Vec<FileInfo>> {
 fn fits(unit: &[FileInfo], more: &FileInfo) -> bool {
     let sum = |of: fn(&FileInfo) -> u64| unit.iter().map(of).sum::<u64>() + of(more);
     sum(|file| file.rows) <= TARGET_ROWS && sum(|file| file.size) <= TARGET_BYTES
-}
-
-fn info(file: &LiveFile, about: &ParquetMetaData) -> Result<FileInfo, String> {
-    let value = |key: &str| value_of(about, key);
-    let required = |key: &str| value(key).ok_or_else(|| format!("its metadata have no {key}"));
-    let replaces = value(metadata::REPLACES).map_or(Ok(Vec::new()), |paths| {
-        serde_json::from_str(&paths).map_err(|_| format!("{} is no list of paths", metadata::REPLACES))
-    })?;
-    let removed = value(metadata::REMOVED)
-        .map_or(Ok(0), |rows| rows.parse().map_err(|_| format!("{} is no number", metadata::REMOVED)))?;
-    Ok(FileInfo {
-        path: file.path.clone(),
-        received_date: file.received_date,
-        policy: required(metadata::POLICY)?,
-        catalogue: required(metadata::CATALOGUE)?,
-        rows: u64::try_from(about.file_metadata().num_rows()).map_err(|_| "it has less than no rows")?,
-        size: file.size,
-        replaces,
-        removed,
-    })
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(crate) use job::{Fate, Kind, Rewrite, TableRewrite};
 pub(crate) use unit::has_values;
 
 use crate::error::{self, Error};
+use crate::sealed;
 use crate::storage;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
@@ -73,13 +74,13 @@ pub(crate) fn run(data: &Path, job: &Rewrite, seal: &dyn Seal, between: &dyn Fn(
         let change = change::of(delta, &table, job.kind, wanted)?;
         seal.sealed(&change)?;
         fail::fail_point!("rewrite::after_seal", |_| std::process::abort());
-        unlink(data, &table, &change.replaced)?;
+        unlink(&table, &change.replaced)?;
         done.changes.push(change);
     }
     // What has no successor is on disk until the job's own entry is in the log.
     seal.finished(job, &done.changes)?;
     for change in &done.changes {
-        unlink(data, &change.table, &change.gone)?;
+        unlink(&change.table, &change.gone)?;
     }
     fail::fail_point!("rewrite::after_unlink", |_| std::process::abort());
     for change in &done.changes {
@@ -173,18 +174,15 @@ fn live_paths(delta: &Delta, table: &TablePath) -> Result<BTreeSet<String>, Erro
 }
 
 /// Removes files that no version lists any more, what was derived from them, and folders that they leave empty.
-fn unlink(data: &Path, table: &TablePath, paths: &[String]) -> Result<(), Error> {
+fn unlink(table: &TablePath, paths: &[String]) -> Result<(), Error> {
     let failed = |path: &Path, why: &std::io::Error| Error::io(format!("cannot remove {}", path.display()), why);
-    let leaves = data.join("leaves").join(&table.purpose).join(&table.stream);
+    let leaves = storage::parent(&table.leaves("any"));
     let mut folders = BTreeSet::new();
     for path in paths {
         let file = table.folder.join(path);
         storage::remove_if_there(&file).map_err(|why| failed(&file, &why))?;
         folders.insert(storage::parent(&file));
-        if let Some(stem) = file.file_stem() {
-            let derived = leaves.join(stem).with_extension("leaves");
-            storage::remove_if_there(&derived).map_err(|why| failed(&derived, &why))?;
-        }
+        sealed::remove_leaves(table, path).map_err(|why| failed(&table.leaves(path), &why))?;
     }
     let synced = |folder: &Path| match storage::sync_folder(folder) {
         Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
