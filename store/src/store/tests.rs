@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
 
 use candor_policy::batch::Evidence;
 use candor_policy::catalogue::Signal;
