@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn candor(args: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_candor")).args(args).current_dir(folder).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_candor"));
+    // Checkpoints that it saw are kept there.
+    command.args(args).current_dir(folder).env("XDG_STATE_HOME", folder.join("state")).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -44,6 +46,27 @@ fn the_demo_tells_a_story_and_leaves_a_folder_to_look_into() {
     assert!(held.contains(",account_email_hmac,") && !held.contains("owner.01@example.com"), "{held}");
     assert_eq!(candor(&["policy", "check", "data-fleet"], folder.path()).status.code(), Some(0));
     assert_eq!(candor(&["demo", "--data", "data"], folder.path()).status.code(), Some(2), "it overwrites nothing");
+}
+
+#[test]
+fn after_the_demo_a_subject_is_erased_and_the_folder_still_holds_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = candor(&[args, &["--data", "data", "--json"]].concat(), folder.path());
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert_eq!(candor(&["demo", "--data", "data"], folder.path()).status.code(), Some(0));
+    let whole = ["audit", "verify", "--all"];
+    run(&whole);
+    assert!(run(&["audit", "show", "demo-phone-01"]).contains("\"phone-analytics\""));
+    run(&["erasure", "request", "demo-phone-01", "--all", "--fleet", "data-fleet"]);
+    let status = run(&["erasure", "status", "demo-phone-01", "--fleet", "data-fleet"]);
+    assert!(status.contains("\"done\""), "{status}");
+    assert!(!run(&["audit", "show", "demo-phone-01"]).contains("\"phone-analytics\""));
+    for command in [&whole[..], &["audit", "totals"], &["audit", "totals", "--check"], &["store", "check"]] {
+        run(command);
+    }
 }
 
 #[test]

@@ -238,10 +238,14 @@ async fn account(view: &View) -> Finding {
             let wrong = totals.iter().filter(|total| {
                 let dropped: u64 = total.count.dropped.values().sum();
                 let balanced = total.count.offered == total.count.stored + dropped;
-                !balanced || total.found.is_some_and(|found| found != total.count.stored)
+                let there = total.found.map(|found| found + total.removed.unwrap_or(0));
+                !balanced || there.is_some_and(|there| there != total.count.stored)
             });
             let wrong: Vec<String> = wrong.map(|total| format!("{} {}", total.source, total.count.purpose)).collect();
-            let found = format!("{} lines: offered = stored + dropped, and the rows are there", totals.len());
+            let found = format!(
+                "{} lines: offered = stored + dropped, and the rows are there, or gone as the log says",
+                totals.len()
+            );
             verdict(ACCOUNT, found, &wrong, "`candor audit totals` shows the lines that do not balance")
         }
     }

@@ -200,7 +200,7 @@ impl Story<'_> {
             self.facts.held.iter().filter(|row| row.consent_seq.is_some_and(|n| n >= self.facts.withdrawn)).count();
         format!(
             "\nThen its owner withdrew every consent. Of the {after} events that {DEVICE} sent afterwards, {stored} were stored.\n\
-             (What was stored before stays until it goes by itself; erasing it at once comes in a later version.)\n"
+             (What was stored before stays until its time is over or somebody has it erased: see below.)\n"
         )
     }
 
@@ -246,6 +246,8 @@ impl Story<'_> {
              \x20 D={}  F={}\n\
              \x20 {program} audit show {DEVICE} --data \"$D\"\n\
              \x20 {program} audit totals --data \"$D\"\n\
+             \x20 {program} audit verify --all --data \"$D\"\n\
+             \x20 {program} erasure request {DEVICE} --all --data \"$D\" --fleet \"$F\"\n\
              \x20 {program} audit query 'SELECT event, count(*) FROM analytics.\"phone.app\" GROUP BY event' --data \"$D\"\n\
              \x20 head -1 \"$F/{sample}\" | {program} policy explain --fleet \"$F\" --event - --consent '*=given' --age-from {AGE}\n\
              \x20 {program} serve --fleet \"$F\" --data \"$D\"\n",
