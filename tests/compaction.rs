@@ -61,6 +61,7 @@ fn crash_at(name: &str) -> usize {
     let sent = fill(&service, sent);
     assert!(service.stop().success(), "{name}");
     check(&world, sent, name);
+    world.verify(name);
     no_orphans(&world, name);
     crashes
 }

@@ -60,6 +60,7 @@ fn nothing_acknowledged_is_lost_or_doubled_in_50_kills() {
     service.flush();
     oracle.check(&world, "sealed");
     assert!(service.stop().success());
+    world.verify("after the last kill");
     assert!(sent >= 1_000, "{sent} events in {KILLS} rounds: the load was none");
     figure(&format!("crash: {KILLS} kills, {sent} events acknowledged, 0 lost, 0 doubled"));
 }
@@ -117,6 +118,7 @@ fn crash_at(name: &str) -> usize {
     oracle.check(&world, name);
     assert!(service.stop().success(), "{name}");
     oracle.check(&world, name);
+    world.verify(name);
     crashes
 }
 

@@ -306,6 +306,7 @@ fn crash_at(name: &str) -> usize {
     service.flush();
     assert!(scan(&world, &canaries).is_empty(), "{name}: a late batch was stored");
     assert!(service.stop().success());
+    world.verify(name);
     crashes
 }
 

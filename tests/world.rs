@@ -193,6 +193,15 @@ impl World {
         serde_json::from_slice(&output.stdout).expect("an answer is JSON")
     }
 
+    /// Holds the whole folder against its log (`audit verify --all`): nothing fails, nothing is left unchecked.
+    pub(crate) fn verify(&self, when: &str) {
+        let data = self.data();
+        let output =
+            self.candor(&["audit", "verify", "--all", "--json", "--data", data.to_str().expect("a name in UTF-8")]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{when}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// `audit query`: rows as objects.
     pub(crate) fn query(&self, sql: &str) -> Vec<Map<String, Value>> {
         rows(&self.json(&["audit", "query", sql]))
