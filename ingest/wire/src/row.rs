@@ -12,15 +12,14 @@ use arrow_array::{
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
 
+mod cells;
 mod column;
+mod content;
 mod hash;
 mod order;
 
-pub use hash::{hash_of, hash_of_batches};
-
-mod content;
-
 pub use content::{BLOCK_ROWS, Content};
+pub use hash::{hash_of, hash_of_batches};
 
 /// Columns that are no part of a row's encoding: whose row it is, and a number that is given when it is appended.
 const LEFT_OUT: [&str; 3] = ["subject", "batch", RECEIVED_DATE];

@@ -83,16 +83,16 @@ fn add_column(column: &Column<'_>, rows: usize, order: Option<&[u32]>, hash: &mu
     match column.form() {
         Form::Same => {
             scratch.push(b'=');
-            column.write_same(scratch);
+            column.cells().write_one(column.tag(), 0, scratch);
         }
         Form::All => {
             scratch.push(b'*');
             if let Some(order) = order {
-                write_cells(column, order.iter().map(|row| *row as usize), scratch);
+                column.cells().write_some(rows, || order.iter().map(|row| *row as usize), scratch);
             } else {
-                column.write_all_fixed(scratch);
+                column.cells().write_fixed(0..rows, scratch);
                 hash.update(&*scratch);
-                return hash.update(column.all_bytes());
+                return hash.update(column.cells().bytes(0..rows));
             }
         }
         Form::Some(nulls) => {
@@ -103,13 +103,9 @@ fn add_column(column: &Column<'_>, rows: usize, order: Option<&[u32]>, hash: &mu
                 let bits = (byte * 8..rows.min(byte * 8 + 8)).filter(|place| valid(*place));
                 bits.fold(0_u8, |bits, place| bits | 0x80 >> (place % 8))
             }));
-            write_cells(column, (0..rows).filter(|place| valid(*place)).map(at), scratch);
+            let count = rows - nulls.null_count();
+            column.cells().write_some(count, || (0..rows).filter(|place| valid(*place)).map(at), scratch);
         }
     }
     hash.update(&*scratch);
-}
-
-fn write_cells(column: &Column<'_>, rows: impl Iterator<Item = usize> + Clone, out: &mut Vec<u8>) {
-    column.write_fixed(rows.clone(), out);
-    column.write_bytes(rows, out);
 }
