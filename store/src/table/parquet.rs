@@ -29,8 +29,8 @@ use sorted::{Sorted, ranges};
 
 /// Rows of a row group, at most: also what one flush run takes.
 pub(crate) const ROW_GROUP_ROWS: usize = 262_144;
-/// Rows that are put in order, written and sealed at a time.
-const SLICE_ROWS: usize = 32_768;
+/// Rows that are put in order, written and sealed at a time: so few that what was just written is still near when it is sealed.
+const SLICE_ROWS: usize = 4_096;
 /// Version of this layout.
 pub(crate) const FORMAT: u32 = 2;
 /// How rows of a file are ordered, as its metadata says it.

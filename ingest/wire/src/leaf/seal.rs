@@ -177,9 +177,10 @@ impl<F> std::fmt::Debug for Sealer<F> {
 /// # Errors
 /// If they cannot be part of a sealed file.
 pub fn content_of(rows: &RecordBatch, received_date: i32) -> Result<Vec<u8>, RowError> {
-    let (columns, mut all) = (content(rows, received_date)?, Vec::new());
+    let (columns, mut all, mut scratch) = (content(rows, received_date)?, Vec::new(), Vec::new());
     for start in (0..rows.num_rows()).step_by(BLOCK_ROWS) {
-        columns.write_block(start..rows.num_rows().min(start + BLOCK_ROWS), &mut all);
+        let block = start..rows.num_rows().min(start + BLOCK_ROWS);
+        columns.give_block(block, &mut scratch, |bytes| all.extend_from_slice(bytes));
     }
     Ok(all)
 }
@@ -192,9 +193,7 @@ fn content(rows: &RecordBatch, received_date: i32) -> Result<Content<'_>, RowErr
 
 fn add_blocks(leaf: &mut Leaf, columns: &Content<'_>, start: usize, end: usize, scratch: &mut Vec<u8>) {
     for start in (start..end).step_by(BLOCK_ROWS) {
-        scratch.clear();
-        columns.write_block(start..end.min(start + BLOCK_ROWS), scratch);
-        leaf.update(scratch);
+        columns.give_block(start..end.min(start + BLOCK_ROWS), scratch, |bytes| leaf.update(bytes));
     }
 }
 

@@ -144,7 +144,7 @@ impl<'a> Cells<'a> {
             Self::Doubles(bits) => write::<8>(count, bits[rows].iter().copied(), out),
             Self::Bytes { offsets, .. } => {
                 let ends = &offsets[rows.start..=rows.end];
-                pack(count, || ends.windows(2).map(|pair| i64::from(pair[1] - pair[0])), out);
+                pack_lengths(count, || ends.iter().zip(&ends[1..]).map(|(start, end)| (end - start) as u32), out);
             }
         }
     }
@@ -166,7 +166,7 @@ impl<'a> Cells<'a> {
             Self::Numbers(numbers) => pack(count, || rows().map(|row| numbers[row]), out),
             Self::Doubles(bits) => write::<8>(count, rows().map(|row| bits[row]), out),
             Self::Bytes { offsets, .. } => {
-                pack(count, || rows().map(|row| i64::from(offsets[row + 1] - offsets[row])), out);
+                pack_lengths(count, || rows().map(|row| (offsets[row + 1] - offsets[row]) as u32), out);
                 rows().for_each(|row| out.extend_from_slice(self.bytes(row..row + 1)));
             }
         }
@@ -195,14 +195,25 @@ fn all_equal<T: PartialEq>(values: &[T]) -> bool {
 /// Numbers as the smallest of them, and what each is more than that, in as many bytes as the largest needs.
 fn pack<I: Iterator<Item = i64>>(count: usize, numbers: impl Fn() -> I, out: &mut Vec<u8>) {
     let (low, high) = numbers().fold((i64::MAX, i64::MIN), |(low, high), number| (low.min(number), high.max(number)));
-    let more = numbers().map(|number| number.wrapping_sub(low) as u64);
     out.extend_from_slice(&low.to_be_bytes());
-    match high.wrapping_sub(low) as u64 {
+    write_more(count, high.wrapping_sub(low) as u64, numbers().map(|number| number.wrapping_sub(low) as u64), out);
+}
+
+/// The same of numbers of 32 bits, of which a machine compares several at a time.
+fn pack_lengths<I: Iterator<Item = u32>>(count: usize, lengths: impl Fn() -> I, out: &mut Vec<u8>) {
+    let (low, high) = lengths().fold((u32::MAX, 0), |(low, high), length| (low.min(length), high.max(length)));
+    out.extend_from_slice(&i64::from(low).to_be_bytes());
+    write_more(count, u64::from(high - low), lengths().map(|length| u64::from(length - low)), out);
+}
+
+/// The width that the largest needs, and all of them in it.
+fn write_more(count: usize, largest: u64, numbers: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+    match largest {
         0 => out.push(0),
-        1..=0xff => write_packed::<1>(count, more, out),
-        0x100..=0xffff => write_packed::<2>(count, more, out),
-        0x1_0000..=0xffff_ffff => write_packed::<4>(count, more, out),
-        _ => write_packed::<8>(count, more, out),
+        1..=0xff => write_packed::<1>(count, numbers, out),
+        0x100..=0xffff => write_packed::<2>(count, numbers, out),
+        0x1_0000..=0xffff_ffff => write_packed::<4>(count, numbers, out),
+        _ => write_packed::<8>(count, numbers, out),
     }
 }
 

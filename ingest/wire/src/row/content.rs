@@ -13,6 +13,8 @@ use super::{RECEIVED_DATE, RowError, tag};
 
 /// Most rows of a block: who has more has several, so that nobody needs all of them in memory.
 pub const BLOCK_ROWS: usize = 8_192;
+/// Bytes that are not worth a copy.
+const LONG: usize = 512;
 /// The column that says whose rows they are, which a leaf says otherwise.
 const SUBJECT: &str = "subject";
 
@@ -72,15 +74,18 @@ impl<'a> Content<'a> {
         Ok(Self { parts })
     }
 
-    /// Appends the block of these rows, at most [`BLOCK_ROWS`] and at least one, all of one subject.
-    pub fn write_block(&self, rows: Range<usize>, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(rows.len() as u64).to_be_bytes());
+    /// Gives the block of these rows, at most [`BLOCK_ROWS`] and at least one, all of one subject, piece by piece; `scratch` is
+    /// memory of before.
+    pub fn give_block(&self, rows: Range<usize>, scratch: &mut Vec<u8>, mut give: impl FnMut(&[u8])) {
+        scratch.clear();
+        scratch.extend_from_slice(&(rows.len() as u64).to_be_bytes());
         for part in &self.parts {
             match part {
-                Part::Same(bytes) => out.extend_from_slice(bytes),
-                Part::Column(column) => column.write(rows.clone(), out),
+                Part::Same(bytes) => scratch.extend_from_slice(bytes),
+                Part::Column(column) => column.write(rows.clone(), scratch, &mut give),
             }
         }
+        give(scratch);
     }
 }
 
@@ -91,7 +96,7 @@ impl<'a> Part<'a> {
         let column = Column { head: head(name, tag), tag, cells: Cells::of(values)?, nulls };
         if column.nulls.is_none() && column.cells.are_same(0..values.len()) {
             let mut bytes = Vec::new();
-            column.write(0..1, &mut bytes);
+            column.write_same(0, &mut bytes);
             Self::push_same(parts, &bytes);
         } else {
             parts.push(Self::Column(column));
@@ -108,30 +113,38 @@ impl<'a> Part<'a> {
 }
 
 impl Column<'_> {
-    /// Appends the column of some rows: nothing if all of them are null.
-    fn write(&self, rows: Range<usize>, out: &mut Vec<u8>) {
-        let Self { head, tag, cells, nulls } = self;
-        let there = nulls.map(|nulls| nulls.inner().slice(rows.start, rows.len()));
+    /// Appends the column of some rows: nothing if all of them are null. Long bytes are given as they are, after what was written.
+    fn write(&self, rows: Range<usize>, out: &mut Vec<u8>, give: &mut impl FnMut(&[u8])) {
+        let there = self.nulls.map(|nulls| nulls.inner().slice(rows.start, rows.len()));
         match there.map(|there| (there.count_set_bits(), there)) {
             Some((0, _)) => {}
             Some((some, there)) if some < rows.len() => {
-                out.extend_from_slice(head);
+                out.extend_from_slice(&self.head);
                 out.push(b'?');
                 write_bits(&there, out);
-                cells.write_some(some, || there.set_indices().map(|place| rows.start + place), out);
+                self.cells.write_some(some, || there.set_indices().map(|place| rows.start + place), out);
             }
+            _ if self.cells.are_same(rows.clone()) => self.write_same(rows.start, out),
             _ => {
-                out.extend_from_slice(head);
-                if cells.are_same(rows.clone()) {
-                    out.push(b'=');
-                    cells.write_one(*tag, rows.start, out);
-                } else {
-                    out.push(b'*');
-                    cells.write_fixed(rows.clone(), out);
-                    out.extend_from_slice(cells.bytes(rows));
+                out.extend_from_slice(&self.head);
+                out.push(b'*');
+                self.cells.write_fixed(rows.clone(), out);
+                let bytes = self.cells.bytes(rows);
+                if bytes.len() < LONG {
+                    return out.extend_from_slice(bytes);
                 }
+                give(out);
+                out.clear();
+                give(bytes);
             }
         }
+    }
+
+    /// Appends the column of rows that all say what one of them says.
+    fn write_same(&self, row: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        out.push(b'=');
+        self.cells.write_one(self.tag, row, out);
     }
 }
 
