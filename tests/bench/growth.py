@@ -11,7 +11,7 @@ on the same core after each row: `ratio` is cost over floor, against the same of
     python3 tests/bench/growth.py restart      after a crash that left 1 GiB of segments, on top of what `events` left
     python3 tests/bench/growth.py --smoke      small sizes: a minute, to see that it works
 """
-import argparse, concurrent.futures, json, os, re, time
+import argparse, concurrent.futures, contextlib, json, os, re, time
 
 from measure import (RECORDS, Folder, Machine, Service, Tools, add_common, check_stored, floor, make_fleet, median, note, parquet_bytes,
                      send, statement, table)
@@ -19,7 +19,7 @@ from measure import (RECORDS, Folder, Machine, Service, Tools, add_common, check
 FLAT = 1.10
 SECONDS = 10
 SMOKE = {"slices": 3, "slice_events": 20_000, "rules": [10, 100], "rule_events": 20_000, "rounds": 1, "subjects": [1_000, 4_000],
-         "subject_events": 20_000, "segment_mib": 64, "floor_events": 20_000}
+         "subject_events": 20_000, "subject_turns": 2, "segment_mib": 64, "floor_events": 20_000}
 
 
 def main():
@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="of the table of rules")
     parser.add_argument("--subjects", type=int, nargs="+", default=[1_000, 100_000, 2_000_000])
     parser.add_argument("--subject-events", type=int, default=1_000_000)
+    parser.add_argument("--subject-turns", type=int, default=5, help="of the fleets of every size")
     parser.add_argument("--segment-mib", type=int, default=1_024)
     parser.add_argument("--floor-events", type=int, default=300_000)
     parser.add_argument("--smoke", action="store_true")
@@ -279,46 +280,64 @@ SENDERS = 16
 
 
 def subjects(tools, options):
-    """Statements by POST /v1/consent, then events of the first 1,000 subjects, then of all of them."""
-    rows = [run_subjects(tools, options, count) for count in options.subjects]
-    first = rows[0]
-    for row in rows:
-        for key in ("few", "all"):
-            row[f"{key}_ratio"] = row[key] / row["floor"] / (first[key] / first["floor"])
-        row["all_to_floor"] = row["all"] / row["all_floor"] / (first["all"] / first["all_floor"])
-        row["statement_ratio"] = row["statement_us"] / first["statement_us"]
-    return rows
+    """Statements by POST /v1/consent, a restart, then events of the first 1,000 subjects and of all of them, the fleets of every size in turns."""
+    with contextlib.ExitStack() as opened:
+        fleets = [import_fleet(tools, opened, count) for count in options.subjects]
+        for turn in range(options.subject_turns):
+            # Which of them begins alternates: what comes later in a turn may find another machine.
+            for fleet in fleets if turn % 2 == 0 else reversed(fleets):
+                send_turn(tools, options, fleet)
+        return [totals_of(tools, fleet, fleets[0]) for fleet in fleets]
 
 
-def run_subjects(tools, options, count):
-    with Folder() as folder:
-        fleet = make_fleet(folder)
-        with Service(tools.service, folder, fleet) as service:
-            empty = service.memory()[0]
-            row = import_consent(service, count)
-            service.flush()
-            row.update(subjects=count, flush_seconds=time.monotonic() - row.pop("end"), statement_us=(service.cpu() - service.ready_cpu) / count * 1e6)
-            assert service.metric("candor_store_subjects") == count
-            row.update(memory=service.memory()[0], peak=service.memory()[1], bytes_a_subject=(service.memory()[0] - empty) * 2**20 / count)
-            note("{subjects} subjects: imported in {import_seconds:.1f} s, {statement_us:.0f} CPU µs each, {memory:.0f} MiB, at most {peak:.0f}".format(**row))
-            sent = 0
-            for key, many in (("few", 1_000), ("all", count)):
-                before = service.cpu()
-                told = send(tools, service, options.subject_events, many, connections=options.connections, first=sent)
-                service.flush()
-                row[key] = (service.cpu() - before) / told["events"] * 1e6
-                row[f"{key}_p99"] = told["ack_ms_p99"]
-                sent += told["events"]
-            service.stop()
-        check_stored(tools.service, folder / "data", sent)
-        row["floor"] = floor(tools, options.floor_events, 1_000)
-        row["all_floor"] = floor(tools, options.floor_events, count)
-        forget_pages(folder / "data")
-        row["ledger"] = (folder / "data/ledger.db").stat().st_size / count
-        with Service(tools.service, folder, fleet) as service:
-            row.update(restart=service.ready_seconds, restart_cpu=service.ready_cpu, restart_memory=service.memory()[0], restart_peak=service.memory()[1])
-            service.stop()
-    note("{subjects} subjects: {few:.2f} s/M, all of them {all:.2f}, floor {floor:.2f} and {all_floor:.2f}; restart {restart:.1f} s, {restart_cpu:.1f} of CPU".format(**row))
+def import_fleet(tools, opened, count):
+    """A service that was started again with what it was told."""
+    folder = opened.enter_context(Folder())
+    fleet = make_fleet(folder)
+    with Service(tools.service, folder, fleet) as service:
+        empty = service.memory()[0]
+        row = import_consent(service, count)
+        service.flush()
+        row.update(subjects=count, flush_seconds=time.monotonic() - row.pop("end"), statement_us=(service.cpu() - service.ready_cpu) / count * 1e6)
+        assert service.metric("candor_store_subjects") == count
+        row.update(memory=service.memory()[0], peak=service.memory()[1], bytes_a_subject=(service.memory()[0] - empty) * 2**20 / count)
+        service.stop()
+    forget_pages(folder / "data")
+    row["ledger"] = (folder / "data/ledger.db").stat().st_size / count
+    service = opened.enter_context(Service(tools.service, folder, fleet))
+    row.update(restart=service.ready_seconds, restart_cpu=service.ready_cpu, restart_memory=service.memory()[0], restart_peak=service.memory()[1])
+    note("{subjects} subjects: imported in {import_seconds:.1f} s, {statement_us:.0f} CPU µs each, {memory:.0f} MiB, at most {peak:.0f}; "
+         "restart {restart:.1f} s, {restart_cpu:.1f} of CPU".format(**row))
+    return {"row": row, "folder": folder, "service": service, "sent": 0, "turns": []}
+
+
+def send_turn(tools, options, fleet):
+    """CPU seconds per million events, each beside its floor of the same minute."""
+    service, count, turn = fleet["service"], fleet["row"]["subjects"], {}
+    for key, many in (("few", 1_000), ("all", count)):
+        before = service.cpu()
+        told = send(tools, service, options.subject_events, many, connections=options.connections, first=fleet["sent"])
+        service.flush()
+        turn[key] = (service.cpu() - before) / told["events"] * 1e6
+        turn[f"{key}_p99"] = told["ack_ms_p99"]
+        fleet["sent"] += told["events"]
+        turn[f"{key}_floor"] = floor(tools, options.floor_events, many)
+    fleet["turns"].append(turn)
+    note("{}: {few:.2f} s/M, floor {few_floor:.2f}; all of them {all:.2f}, floor {all_floor:.2f}".format(count, **turn))
+
+
+def totals_of(tools, fleet, first):
+    """Medians of the turns; ratios are those of each turn with the same turn of the first fleet."""
+    fleet["service"].stop()
+    check_stored(tools.service, fleet["folder"] / "data", fleet["sent"])
+    turns, pairs = fleet["turns"], list(zip(fleet["turns"], first["turns"]))
+    row = dict(fleet["row"], statement_ratio=fleet["row"]["statement_us"] / first["row"]["statement_us"])
+    row.update((key, median(turn[key] for turn in turns)) for key in turns[0])
+    ratios = {"few_ratio": [own["few"] / one["few"] for own, one in pairs], "all_ratio": [own["all"] / one["all"] for own, one in pairs],
+              "floor_ratio": [own["all_floor"] / one["all_floor"] for own, one in pairs]}
+    row.update((key, median(values)) for key, values in ratios.items())
+    row.update((f"{key}_range", f"{min(values):.2f}–{max(values):.2f}") for key, values in ratios.items())
+    row["all_to_floor"] = row["all_ratio"] / row["floor_ratio"]
     return row
 
 
@@ -349,9 +368,9 @@ def print_subjects(rows):
            ("MiB now / peak", "{memory:.0f} / {peak:.0f}"), ("bytes a subject in memory", "{bytes_a_subject:.0f}"), ("in the ledger", "{ledger:.0f}"),
            ("restart s", "{restart:.2f}"), ("its CPU s", "{restart_cpu:.2f}"), ("MiB then / peak", "{restart_memory:.0f} / {restart_peak:.0f}")], rows)
     print()
-    table([("subjects", "{subjects}"), ("events of 1,000: CPU s/M", "{few:.2f}"), ("floor s/M", "{floor:.2f}"), ("ratio", "{few_ratio:.2f}"), ("ack p99 ms", "{few_p99:.1f}"),
-           ("events of all: CPU s/M", "{all:.2f}"), ("ratio", "{all_ratio:.2f}"), ("floor of the same s/M", "{all_floor:.2f}"), ("ratio to that", "{all_to_floor:.2f}"),
-           ("ack p99 ms", "{all_p99:.1f}")], rows)
+    table([("subjects", "{subjects}"), ("events of 1,000: CPU s/M", "{few:.2f}"), ("floor s/M", "{few_floor:.2f}"), ("ratio", "{few_ratio:.2f} ({few_ratio_range})"),
+           ("ack p99 ms", "{few_p99:.1f}"), ("events of all: CPU s/M", "{all:.2f}"), ("ratio", "{all_ratio:.2f} ({all_ratio_range})"),
+           ("floor of the same s/M", "{all_floor:.2f}"), ("its ratio", "{floor_ratio:.2f} ({floor_ratio_range})"), ("ack p99 ms", "{all_p99:.1f}")], rows)
     print()
     flat("cost per event of 1,000 subjects, others in the ledger", rows, "few_ratio")
     flat("cost per event of all subjects", rows, "all_ratio")
