@@ -9,14 +9,12 @@ use candor_wire::log::entry::{Consents, Entry, Sha256Hex, Totals, Tree};
 use candor_wire::log::live::LiveFiles;
 use candor_wire::merkle;
 use candor_wire::totals::Opened;
-use tokio::sync::Mutex;
+use tokio::runtime::Handle;
 
-use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::ledger::{ClosedEpoch, Ledger};
 use crate::log::Log;
-use crate::settings::LogSettings;
-use crate::shared::end_process_after;
+use crate::shared::{Shared, end_process_after};
 use crate::view::blocking;
 
 /// Cells of one entry: it stays well under 64 KiB.
@@ -38,18 +36,18 @@ struct Rules {
 /// Keeps the epochs of one store; whoever asks, one closes at a time.
 #[derive(Debug)]
 pub(crate) struct Epochs {
+    shared: Arc<Shared>,
     ledger: Ledger,
     log: Arc<Log>,
-    clock: Arc<dyn Clock>,
     rules: Rules,
-    turn: Mutex<()>,
 }
 
 impl Epochs {
-    pub(crate) fn new(ledger: Ledger, log: Arc<Log>, clock: Arc<dyn Clock>, settings: &LogSettings) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, ledger: Ledger, log: Arc<Log>) -> Self {
+        let settings = &shared.settings.log;
         let length = i64::try_from(settings.epoch_minutes).unwrap_or(i64::MAX).saturating_mul(MINUTE);
         let rules = Rules { length, small: settings.small_count };
-        Self { ledger, log, clock, rules, turn: Mutex::new(()) }
+        Self { shared, ledger, log, rules }
     }
 
     /// Makes sure that nothing is added to an epoch whose totals are in the log, for a ledger that came from a backup.
@@ -57,21 +55,29 @@ impl Epochs {
     /// # Errors
     /// If the ledger cannot be written.
     pub(crate) async fn begin(&self) -> Result<(), Error> {
-        self.ledger.open_epoch_after(self.logged(), self.clock.now()).await
+        self.ledger.open_epoch_after(self.logged(), self.shared.clock.now()).await
     }
 
     /// Closes the open epoch if its time is over, and puts what was closed and is not in the log yet into it. How many epochs.
     ///
     /// # Errors
     /// If the ledger cannot be read or the log not be written; call it again.
-    pub(crate) async fn keep(&self) -> Result<u64, Error> {
-        let _turn = self.turn.lock().await;
-        self.ledger.close_epoch(self.clock.now(), self.rules.length).await?;
+    pub(crate) async fn keep(self: &Arc<Self>) -> Result<u64, Error> {
+        let (epochs, runtime) = (Arc::clone(self), Handle::current());
+        blocking(move || {
+            // A backup copies ledger and log in one turn: what it has of an epoch is closed in both, or open in both.
+            let _turn = epochs.shared.turn.take();
+            runtime.block_on(epochs.keep_in_turn())
+        })
+        .await
+    }
+
+    async fn keep_in_turn(&self) -> Result<u64, Error> {
+        self.ledger.close_epoch(self.shared.clock.now(), self.rules.length).await?;
         let closed = self.ledger.closed_epochs(self.logged()).await?;
         for epoch in &closed {
             let entries = entries(&self.ledger, epoch, self.rules.small).await?;
-            let log = Arc::clone(&self.log);
-            blocking(move || log.append(&entries).map(|_| ())).await?;
+            self.log.append(&entries)?;
         }
         Ok(closed.len() as u64)
     }

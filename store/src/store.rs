@@ -176,7 +176,7 @@ impl Store {
             spawn("candor-append", Arc::clone(&lock), move || appender.run())?,
             spawn("candor-flush", Arc::clone(&lock), move || flusher.run())?,
         ];
-        let epochs = Epochs::new(ledger.clone(), Arc::clone(&log), Arc::clone(&shared.clock), &shared.settings.log);
+        let epochs = Epochs::new(Arc::clone(&shared), ledger.clone(), Arc::clone(&log));
         epochs.begin().await?;
         let epochs = Arc::new(epochs);
         let keeping = tokio::spawn(Arc::clone(&epochs).run());

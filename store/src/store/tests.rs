@@ -312,3 +312,24 @@ async fn retention_is_never_early_whatever_the_clock_says() {
     assert_eq!(removed(&store.expire(trusted).await.unwrap()), (6, 0));
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_epoch_is_not_closed_while_a_backup_copies_ledger_and_log() {
+    const HOUR: i64 = 3_600_000_000;
+    let world = World::new();
+    let store = world.open().await;
+    store.append(world.cleared(&store, "a", 1), BatchDigest([1; 16]), told(0)).await.unwrap();
+    store.flush().await.unwrap();
+    let before = store.epochs.keep().await.unwrap();
+
+    world.clock.0.fetch_add(2 * HOUR, Ordering::Relaxed);
+    let shared = Arc::clone(&store.shared);
+    let copying = shared.turn.take();
+    let epochs = Arc::clone(&store.epochs);
+    let mut closing = tokio::spawn(async move { epochs.keep().await });
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(300), &mut closing).await;
+    assert!(waits.is_err(), "it was closed in the middle of a copy");
+    drop(copying);
+    assert_eq!((before, closing.await.unwrap().unwrap()), (0, 1));
+    store.close().await.unwrap();
+}
