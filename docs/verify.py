@@ -17,7 +17,6 @@ Exit code 0: all of it is so. 4: something is not. 2: it could not be looked at.
 import base64
 import datetime
 import hashlib
-import hmac
 import json
 import math
 import pathlib
@@ -237,7 +236,7 @@ def jcs(value):
 
 def about(file):
     metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-    if metadata.get("candor.format") != "2":
+    if metadata.get("candor.format") != "3":
         raise Wrong("it is no sealed file of format 2")
     return metadata
 
@@ -257,7 +256,7 @@ class Sealing:
         self.salt, self.secret = salt, secret
         self.date = ("received_date", b"d", None, (received_date - EPOCH).days)
         self.tree, self.rows, self.last = Tree(), 0, b""
-        self.subject, self.mac, self.rest = None, None, []
+        self.subject, self.commitment, self.rest = None, None, []
 
     def add(self, table):
         columns = []
@@ -282,25 +281,25 @@ class Sealing:
 
     def open(self, subject):
         name = subject.encode()
-        salted = sha(self.salt, name)
+        salted = sha(self.salt, name)[:16]
         if salted <= self.last:
             raise Wrong("its rows are not in the order of their salted subjects")
         self.subject, self.last = subject, salted
-        self.mac = hmac.new(hmac.new(self.secret, name, hashlib.sha256).digest(), b"", hashlib.sha256)
+        self.commitment = hashlib.sha256(sha(self.secret, name))
 
     def blocks(self, to_the_end):
         count = len(self.rest[0][3]) if self.rest else 0
         while count >= BLOCK or to_the_end and count > 0:
             taken = min(count, BLOCK)
             block = [(*column[:3], column[3][:taken]) for column in self.rest]
-            self.mac.update(content([*block, (*self.date[:3], [self.date[3]] * taken)], taken))
+            self.commitment.update(content([*block, (*self.date[:3], [self.date[3]] * taken)], taken))
             self.rest = [(*column[:3], column[3][taken:]) for column in self.rest]
             count -= taken
 
     def close(self):
         if self.subject is not None:
             self.blocks(True)
-            self.tree.add(self.last + self.mac.digest())
+            self.tree.add(self.last + self.commitment.digest())
         self.subject, self.rest = None, []
 
     def root(self):
@@ -599,25 +598,25 @@ def range_root(first, leaves, size, beside):
 
 def check_proof(proof, root, subjects, subject, blind, rows):
     """A file with this root has these rows of a subject, or none."""
-    kind, (size,), salt = proof[:1], struct.unpack(">Q", proof[1:9]), proof[9:41]
-    (place,), rest = struct.unpack(">Q", proof[41:49]), proof[49:]
-    salted = sha(salt, subject.encode())
+    kind, (size,), salt = proof[:1], struct.unpack(">Q", proof[1:9]), proof[9:25]
+    (place,), rest = struct.unpack(">Q", proof[25:33]), proof[33:]
+    salted = sha(salt, subject.encode())[:16]
     if size != subjects:
         raise Wrong("a proof is of a file with another number of subjects")
     if kind == b"\1" and rows:
-        mac = hmac.new(blind, leaf_content(rows), hashlib.sha256).digest()
-        if mac != rest[:32]:
+        commitment = sha(blind, leaf_content(rows))
+        if commitment != rest[:32]:
             raise Wrong("the rows shown are not those of the file")
-        first, entries, rest = place, [salted + mac], rest[32:]
+        first, entries, rest = place, [salted + commitment], rest[32:]
     elif kind == b"\2" and not rows:
-        left, rest = (rest[:64], rest[64:]) if place > 0 else (None, rest)
-        right, rest = (rest[:64], rest[64:]) if place < size else (None, rest)
-        if left and left[:32] >= salted or right and right[:32] <= salted:
+        left, rest = (rest[:48], rest[48:]) if place > 0 else (None, rest)
+        right, rest = (rest[:48], rest[48:]) if place < size else (None, rest)
+        if left and left[:16] >= salted or right and right[:16] <= salted:
             raise Wrong("the subject would stand somewhere else in the file")
         first, entries = max(place - 1, 0), [entry for entry in (left, right) if entry]
     else:
         raise Wrong("a proof shows something else than the rows do")
-    if len(rest) % 32 or any(len(entry) != 64 for entry in entries):
+    if len(rest) % 32 or any(len(entry) != 48 for entry in entries):
         raise Wrong("a proof is not written as proofs are")
     beside = [rest[at : at + 32] for at in range(0, len(rest), 32)]
     tree = range_root(first, [sha(b"\0", entry) for entry in entries], size, beside) if size else sha()

@@ -20,7 +20,7 @@ const ROWS: usize = 65_536;
 
 /// Rows that the writer takes at a time.
 const SLICE: usize = 4_096;
-const SALT: [u8; 32] = [1; 32];
+const SALT: [u8; 16] = [1; 16];
 
 /// Rows of subjects that arrive in turn, those of these numbers.
 fn rows(numbers: &[usize], subjects: usize) -> RecordBatch {
@@ -64,7 +64,7 @@ fn floor(rows: &RecordBatch) -> Vec<u8> {
 
 /// Leaves of rows that are in order.
 fn leaves(rows: &RecordBatch) -> Sealed {
-    let mut sealer = Sealer::new(SALT, &[2; 32], 0, |entry, hash| {
+    let mut sealer = Sealer::new(SALT, [2; 16], 0, |entry, hash| {
         black_box((entry, hash));
     });
     for start in (0..ROWS).step_by(SLICE) {

@@ -57,7 +57,7 @@ pub fn prove(data: &Path, table: (&str, &str), path: &str, root: &Hash, subject:
 /// # Errors
 /// As [`about`].
 pub fn blind(about: &About, subject: &str) -> Hash {
-    Secret::new(&about.secret).blind(subject)
+    Secret::new(about.secret).blind(subject)
 }
 
 /// Removes what lies beside a file of a table, before or after the file itself.

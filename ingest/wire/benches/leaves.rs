@@ -18,7 +18,7 @@ const ROWS: usize = 65_536;
 const SLICE: usize = 8_192;
 
 /// Rows by ascending salted subject.
-fn rows(subjects: usize, salt: &[u8; 32]) -> RecordBatch {
+fn rows(subjects: usize, salt: &[u8; 16]) -> RecordBatch {
     let scrambled = |row: usize| (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut names: Vec<String> =
         (0..subjects).map(|n| format!("{:016x}{:016x}", scrambled(n), scrambled(n + 7))).collect();
@@ -41,9 +41,9 @@ fn rows(subjects: usize, salt: &[u8; 32]) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-fn seal(rows: &RecordBatch, salt: [u8; 32]) -> usize {
+fn seal(rows: &RecordBatch, salt: [u8; 16]) -> usize {
     let mut leaves = Vec::new();
-    let mut sealer = Sealer::new(salt, &[2; 32], 20_779, |_, hash| leaves.push(hash));
+    let mut sealer = Sealer::new(salt, [2; 16], 20_779, |_, hash| leaves.push(hash));
     for start in (0..ROWS).step_by(SLICE) {
         sealer.push(&rows.slice(start, SLICE)).unwrap();
     }
@@ -53,7 +53,7 @@ fn seal(rows: &RecordBatch, salt: [u8; 32]) -> usize {
 
 fn leaves(criterion: &mut Criterion) {
     for subjects in [1_000, 10_000, ROWS] {
-        let salt = [1; 32];
+        let salt = [1; 16];
         let rows = rows(subjects, &salt);
         let content: Vec<u8> = (0..subjects)
             .flat_map(|n| {

@@ -202,8 +202,8 @@ fn encode(value: &Value) -> Vec<u8> {
 }
 
 /// Rows as a file has them, and what each subject has.
-fn in_order(rows: &[Row], salt: &[u8; 32]) -> (RecordBatch, BTreeMap<[u8; 32], (String, RecordBatch)>) {
-    let mut by_subject: BTreeMap<[u8; 32], Vec<Row>> = BTreeMap::new();
+fn in_order(rows: &[Row], salt: &[u8; 16]) -> (RecordBatch, BTreeMap<[u8; 16], (String, RecordBatch)>) {
+    let mut by_subject: BTreeMap<[u8; 16], Vec<Row>> = BTreeMap::new();
     for row in rows {
         by_subject.entry(salted(salt, &name(row.subject))).or_default().push(row.clone());
     }
@@ -212,7 +212,7 @@ fn in_order(rows: &[Row], salt: &[u8; 32]) -> (RecordBatch, BTreeMap<[u8; 32], (
     (table(&all), tables.collect())
 }
 
-fn seal(parts: &[RecordBatch], salt: [u8; 32], secret: &[u8; 32]) -> Result<Vec<Entry>, SealError> {
+fn seal(parts: &[RecordBatch], salt: [u8; 16], secret: [u8; 16]) -> Result<Vec<Entry>, SealError> {
     let mut entries = Vec::new();
     let mut sealer = Sealer::new(salt, secret, DATE, |entry: Entry, hash| {
         assert_eq!(entry.hash(), hash);
@@ -237,14 +237,14 @@ proptest! {
     fn leaves_are_those_of_the_page_wherever_readers_cut(
         rows in prop::collection::vec(row(), 1..40),
         cuts: Vec<prop::sample::Index>,
-        keys: ([u8; 32], [u8; 32]),
+        keys: ([u8; 16], [u8; 16]),
     ) {
         let (file, subjects) = in_order(&rows, &keys.0);
-        let secret = Secret::new(&keys.1);
+        let secret = Secret::new(keys.1);
         let expected: Vec<Entry> = subjects.iter().map(|(salted, (subject, rows))| {
             Entry::new(*salted, &secret.blind(subject), &content_by_the_page(rows))
         }).collect();
-        prop_assert_eq!(seal(&cut(&file, &cuts), keys.0, &keys.1).unwrap(), expected);
+        prop_assert_eq!(seal(&cut(&file, &cuts), keys.0, keys.1).unwrap(), expected);
     }
 
     #[test]
@@ -301,11 +301,11 @@ fn a_subject_of_many_rows_is_hashed_in_blocks() {
     let file = table(&rows);
     let expected = content_by_the_page(&file);
     assert_eq!(content_of(&file, DATE).unwrap(), expected);
-    let entry = Entry::new(salted(&[1; 32], &name(1)), &Secret::new(&[2; 32]).blind(&name(1)), &expected);
+    let entry = Entry::new(salted(&[1; 16], &name(1)), &Secret::new([2; 16]).blind(&name(1)), &expected);
     for step in [700, 8_192, 9_000, 20_000] {
         let parts: Vec<RecordBatch> =
             (0..20_000).step_by(step).map(|from| file.slice(from, step.min(20_000 - from))).collect();
-        assert_eq!(seal(&parts, [1; 32], &[2; 32]).unwrap(), [entry], "{step}");
+        assert_eq!(seal(&parts, [1; 16], [2; 16]).unwrap(), [entry], "{step}");
     }
 }
 
@@ -324,24 +324,24 @@ fn what_no_file_can_have_is_refused() {
         words: None,
     };
     let (one, other) = (table(&[row(1)]), table(&[row(2)]));
-    let salt = [3; 32];
+    let salt = [3; 16];
     let ascending = salted(&salt, &name(1)) < salted(&salt, &name(2));
     let (first, second) = if ascending { (one, other) } else { (other, one) };
-    assert_eq!(seal(&[first.clone(), second.clone()], salt, &[0; 32]).unwrap().len(), 2);
-    assert!(matches!(seal(&[second.clone(), first.clone()], salt, &[0; 32]), Err(SealError::Order)));
+    assert_eq!(seal(&[first.clone(), second.clone()], salt, [0; 16]).unwrap().len(), 2);
+    assert!(matches!(seal(&[second.clone(), first.clone()], salt, [0; 16]), Err(SealError::Order)));
     let torn = [first.clone(), second.clone(), first.clone()];
-    assert!(matches!(seal(&torn, salt, &[0; 32]), Err(SealError::Order)), "a subject whose rows do not stand together");
+    assert!(matches!(seal(&torn, salt, [0; 16]), Err(SealError::Order)), "a subject whose rows do not stand together");
     let whole = concat_batches(&first.schema(), &torn).unwrap();
-    assert!(matches!(seal(&[whole], salt, &[0; 32]), Err(SealError::Order)));
+    assert!(matches!(seal(&[whole], salt, [0; 16]), Err(SealError::Order)));
 
     let mut columns: Vec<(&str, ArrayRef)> = vec![("subject", Arc::new(StringArray::from(vec![None::<&str>])))];
     let nobody = RecordBatch::try_from_iter_with_nullable([("subject", columns[0].1.clone(), true)]).unwrap();
-    assert!(matches!(seal(&[nobody], salt, &[0; 32]), Err(SealError::Subject)));
+    assert!(matches!(seal(&[nobody], salt, [0; 16]), Err(SealError::Subject)));
     columns[0].1 = Arc::new(StringArray::from(vec!["s"]));
     for more in ["received_date", "subject"] {
         columns.push((more, Arc::new(Date32Array::from(vec![0]))));
         let forged = RecordBatch::try_from_iter(columns.clone()).unwrap();
-        let refused = seal(&[forged], salt, &[0; 32]);
+        let refused = seal(&[forged], salt, [0; 16]);
         // A second subject is no column of any table.
         assert!(matches!(refused, Err(SealError::Row(_) | SealError::Subject)), "{more}: {refused:?}");
     }

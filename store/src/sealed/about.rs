@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use candor_policy::hex;
+use candor_wire::leaf::Salt;
 use candor_wire::merkle::Hash;
 use parquet::file::metadata::{KeyValue, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use ring::digest::{Context, SHA256};
@@ -38,9 +39,9 @@ pub struct About {
     /// Subjects: leaves.
     pub subjects: u64,
     /// What subjects are hashed with.
-    pub salt: Hash,
-    /// What keys their blinds.
-    pub secret: Hash,
+    pub salt: Salt,
+    /// What gives them their blinds.
+    pub secret: [u8; 16],
     /// Root of the file.
     pub root: Hash,
     /// Paths of the files that it takes the place of, relative to the table's folder.
@@ -136,9 +137,9 @@ pub(super) fn read(footer: &ParquetMetaData) -> Result<About, String> {
         received_date: layout::day_of_text(date).ok_or_else(|| bad(metadata::RECEIVED_DATE))?,
         rows: number(pairs, metadata::ROWS)?,
         subjects: number(pairs, metadata::SUBJECTS)?,
-        salt: hash(pairs, metadata::SALT)?,
-        secret: hash(pairs, metadata::SECRET)?,
-        root: hash(pairs, metadata::ROOT)?,
+        salt: bytes(pairs, metadata::SALT)?,
+        secret: bytes(pairs, metadata::SECRET)?,
+        root: bytes(pairs, metadata::ROOT)?,
         replaces,
         removed,
     })
@@ -156,8 +157,8 @@ fn number(pairs: &[KeyValue], key: &str) -> Result<u64, String> {
     text(pairs, key)?.parse().map_err(|_| bad(key))
 }
 
-fn hash(pairs: &[KeyValue], key: &str) -> Result<Hash, String> {
-    let bytes = hex::decode(text(pairs, key)?).and_then(|bytes| Hash::try_from(bytes).ok());
+fn bytes<const N: usize>(pairs: &[KeyValue], key: &str) -> Result<[u8; N], String> {
+    let bytes = hex::decode(text(pairs, key)?).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| bad(key))
 }
 

@@ -62,7 +62,7 @@ pub(super) fn leaves(path: &Path, mut each: impl FnMut(Entry, Hash)) -> Result<R
         let footer = footer(&file)?;
         let about = read(&footer)?;
         let mut tree = Frontier::default();
-        let mut sealer = Sealer::new(about.salt, &about.secret, about.received_date, |entry, hash| {
+        let mut sealer = Sealer::new(about.salt, about.secret, about.received_date, |entry, hash| {
             tree.push(hash);
             each(entry, hash);
         });

@@ -10,15 +10,15 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use candor_wire::leaf::{ENTRY_LEN, Entry, Leaves, file_root};
+use candor_wire::leaf::{ENTRY_LEN, Entry, Leaves, Salt, Salted, file_root};
 use candor_wire::merkle::{self, Hash};
 
 use crate::storage;
 
 /// What the file begins with.
-const MAGIC: &[u8; 16] = b"candor/leaves/1\n";
+const MAGIC: &[u8; 16] = b"candor/leaves/2\n";
 /// Magic, number of leaves, salt, root.
-const HEADER_LEN: u64 = 16 + 8 + 32 + 32;
+const HEADER_LEN: u64 = 16 + 8 + 16 + 32;
 /// Nodes from this height up are kept: below it, they are a few hashes of entries that stand together.
 const LOWEST: u32 = 3;
 /// Bytes that are read first: the header, and the nodes that most proofs share.
@@ -28,14 +28,14 @@ const WINDOW: u64 = 256;
 
 /// Leaves in order, and all nodes above them.
 pub(crate) struct Tree {
-    salt: Hash,
+    salt: Salt,
     entries: Vec<Entry>,
     /// The leaves' hashes first, the root last.
     levels: Vec<Vec<Hash>>,
 }
 
 impl Tree {
-    pub(crate) fn new(salt: Hash, leaves: Vec<(Entry, Hash)>) -> Self {
+    pub(crate) fn new(salt: Salt, leaves: Vec<(Entry, Hash)>) -> Self {
         let (entries, hashes): (Vec<Entry>, Vec<Hash>) = leaves.into_iter().unzip();
         let mut levels = vec![hashes];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
@@ -85,7 +85,7 @@ impl Tree {
 impl Leaves for Tree {
     type Error = Infallible;
 
-    fn salt(&self) -> Hash {
+    fn salt(&self) -> Salt {
         self.salt
     }
 
@@ -93,7 +93,7 @@ impl Leaves for Tree {
         self.entries.len() as u64
     }
 
-    fn find(&self, salted: &Hash) -> Result<Result<u64, u64>, Infallible> {
+    fn find(&self, salted: &Salted) -> Result<Result<u64, u64>, Infallible> {
         let found = self.entries.binary_search_by(|entry| entry.salted.cmp(salted));
         Ok(found.map(|at| at as u64).map_err(|at| at as u64))
     }
@@ -112,7 +112,7 @@ impl Leaves for Tree {
 pub(super) struct Stored {
     file: File,
     size: u64,
-    salt: Hash,
+    salt: Salt,
     front: Vec<u8>,
     /// The entries that were read last, and the number of the first.
     window: RefCell<(u64, Vec<u8>)>,
@@ -127,7 +127,7 @@ impl Stored {
         file.read_exact_at(&mut front, 0).ok()?;
         let (magic, rest) = front.split_first_chunk::<16>()?;
         let (size, rest) = rest.split_first_chunk::<8>()?;
-        let (salt, rest) = rest.split_first_chunk::<32>()?;
+        let (salt, rest) = rest.split_first_chunk::<16>()?;
         let size = u64::from_be_bytes(*size);
         let whole = magic == MAGIC && rest.first_chunk() == Some(root) && size > 0;
         // No file has so many leaves that its length is no number.
@@ -156,9 +156,9 @@ impl Stored {
         Ok(first..first + count)
     }
 
-    fn place_in_window(&self, salted: &Hash) -> Result<u64, u64> {
+    fn place_in_window(&self, salted: &Salted) -> Result<u64, u64> {
         let window = self.window.borrow();
-        let found = window.1.as_chunks::<ENTRY_LEN>().0.binary_search_by(|entry| entry[..32].cmp(&salted[..]));
+        let found = window.1.as_chunks::<ENTRY_LEN>().0.binary_search_by(|entry| entry[..16].cmp(&salted[..]));
         found.map(|at| window.0 + at as u64).map_err(|at| window.0 + at as u64)
     }
 }
@@ -166,7 +166,7 @@ impl Stored {
 impl Leaves for Stored {
     type Error = io::Error;
 
-    fn salt(&self) -> Hash {
+    fn salt(&self) -> Salt {
         self.salt
     }
 
@@ -175,7 +175,7 @@ impl Leaves for Stored {
     }
 
     /// Digests are spread evenly: one look where it would be, mostly.
-    fn find(&self, salted: &Hash) -> io::Result<Result<u64, u64>> {
+    fn find(&self, salted: &Salted) -> io::Result<Result<u64, u64>> {
         let top = salted.first_chunk().map_or(0, |top| u64::from_be_bytes(*top));
         let mut guess = ((u128::from(top) * u128::from(self.size)) >> 64) as u64;
         let mut left = 0..self.size;

@@ -7,8 +7,7 @@ use std::path::Path;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Schema, SchemaRef};
 use candor_policy::hex;
-use candor_wire::leaf::{SealError, Sealer};
-use candor_wire::merkle::Hash;
+use candor_wire::leaf::{Salt, SealError, Sealer};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
 use parquet::errors::ParquetError;
@@ -32,9 +31,9 @@ pub(crate) const ROW_GROUP_ROWS: usize = 262_144;
 /// Rows that are put in order, written and sealed at a time: so few that what was just written is still near when it is sealed.
 const SLICE_ROWS: usize = 4_096;
 /// Version of this layout.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 /// How rows of a file are ordered, as its metadata says it.
-const SORTED_BY: &str = "sha256(salt || subject)";
+const SORTED_BY: &str = "sha256(salt || subject)[..16]";
 
 /// Rows that become one file: one date of receipt, one policy, one catalogue.
 #[derive(Clone)]
@@ -62,8 +61,8 @@ impl Group {
 
 /// What a file is sealed with; drawn for each anew.
 struct Keys {
-    salt: Hash,
-    secret: Hash,
+    salt: Salt,
+    secret: [u8; 16],
     received_date: i32,
 }
 
@@ -220,7 +219,7 @@ fn write_rows(
     let (mut file, factory) = writer.into_serialized_writer()?;
     let columns: Vec<_> = schema.fields().iter().map(|field| rows.column(field)).collect();
     let mut leaves = Vec::with_capacity(rows.subjects());
-    let sealer = Sealer::new(keys.salt, &keys.secret, keys.received_date, |entry, hash| leaves.push((entry, hash)));
+    let sealer = Sealer::new(keys.salt, keys.secret, keys.received_date, |entry, hash| leaves.push((entry, hash)));
     let mut sealer = sealer.with_salted(rows.salted());
     for (number, group_rows) in ranges(0..rows.len(), ROW_GROUP_ROWS).enumerate() {
         let mut writers = factory.create_column_writers(number)?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{ENTRY_LEN, Entry, file_root, salted};
+use super::{ENTRY_LEN, Entry, Salt, Salted, file_root, salted};
 use crate::merkle::{self, Hash, MOST_PATH};
 
 /// First byte where the subject is in the file.
@@ -15,7 +15,7 @@ const ABSENT: u8 = 2;
 /// Most hashes beside two neighbours.
 const MOST_HASHES: usize = 2 * MOST_PATH;
 /// Most bytes of a proof.
-const MOST_BYTES: usize = 1 + 8 + 32 + 8 + 2 * ENTRY_LEN + 32 * MOST_HASHES;
+const MOST_BYTES: usize = 1 + 8 + 16 + 8 + 2 * ENTRY_LEN + 32 * MOST_HASHES;
 
 /// What a file has of a subject, shown by one leaf or by two neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct FileProof {
     /// Leaves of the file, one for each subject.
     pub size: u64,
     /// The file's salt.
-    pub salt: Hash,
+    pub salt: Salt,
     /// What is shown.
     pub claim: Claim,
     /// Hashes of the subtrees beside the leaves, from left to right ([`merkle::beside`]).
@@ -37,8 +37,8 @@ pub enum Claim {
     Present {
         /// Its number.
         index: u64,
-        /// `HMAC-SHA256(blind, content)`.
-        mac: Hash,
+        /// `SHA-256(blind ‖ content)`.
+        commitment: Hash,
     },
     /// It has none: these two stand side by side where it would be.
     Absent {
@@ -77,7 +77,7 @@ pub trait Leaves {
     type Error;
 
     /// The file's salt.
-    fn salt(&self) -> Hash;
+    fn salt(&self) -> Salt;
 
     /// How many there are.
     fn size(&self) -> u64;
@@ -86,7 +86,7 @@ pub trait Leaves {
     ///
     /// # Errors
     /// If they cannot be read.
-    fn find(&self, salted: &Hash) -> Result<Result<u64, u64>, Self::Error>;
+    fn find(&self, salted: &Salted) -> Result<Result<u64, u64>, Self::Error>;
 
     /// One of them.
     ///
@@ -109,7 +109,7 @@ impl FileProof {
     pub fn of<L: Leaves>(leaves: &L, subject: &str) -> Result<Self, L::Error> {
         let (size, salt) = (leaves.size(), leaves.salt());
         let claim = match leaves.find(&salted(&salt, subject))? {
-            Ok(index) => Claim::Present { index, mac: leaves.entry(index)?.mac },
+            Ok(index) => Claim::Present { index, commitment: leaves.entry(index)?.commitment },
             Err(before) => {
                 let left = before.checked_sub(1).map(|left| leaves.entry(left)).transpose()?;
                 let right = (before < size).then(|| leaves.entry(before)).transpose()?;
@@ -133,9 +133,9 @@ impl FileProof {
     /// # Errors
     /// If it does not show that.
     pub fn check_present(&self, root: &Hash, subject: &str, blind: &Hash, content: &[u8]) -> Result<(), ProofError> {
-        let Claim::Present { index, mac } = &self.claim else { return Err(ProofError::Absent) };
+        let Claim::Present { index, commitment } = &self.claim else { return Err(ProofError::Absent) };
         let entry = Entry::new(salted(&self.salt, subject), blind, content);
-        if entry.mac != *mac {
+        if entry.commitment != *commitment {
             return Err(ProofError::Root);
         }
         self.lead(root, *index, &[entry.hash()])
@@ -165,8 +165,8 @@ impl FileProof {
     #[must_use]
     pub fn leads_to(&self, root: &Hash, subject: &str) -> bool {
         match &self.claim {
-            Claim::Present { index, mac } => {
-                let entry = Entry { salted: salted(&self.salt, subject), mac: *mac };
+            Claim::Present { index, commitment } => {
+                let entry = Entry { salted: salted(&self.salt, subject), commitment: *commitment };
                 self.lead(root, *index, &[entry.hash()]).is_ok()
             }
             Claim::Absent { .. } => self.check_absent(root, subject).is_ok(),
@@ -191,9 +191,9 @@ impl FileProof {
         bytes.extend_from_slice(&self.size.to_be_bytes());
         bytes.extend_from_slice(&self.salt);
         match &self.claim {
-            Claim::Present { index, mac } => {
+            Claim::Present { index, commitment } => {
                 bytes.extend_from_slice(&index.to_be_bytes());
-                bytes.extend_from_slice(mac);
+                bytes.extend_from_slice(commitment);
             }
             Claim::Absent { before, left, right } => {
                 bytes.extend_from_slice(&before.to_be_bytes());
@@ -251,7 +251,7 @@ fn read(mut bytes: &[u8]) -> Option<FileProof> {
         if is_there { take(bytes).map(|entry| Some(Entry::from_bytes(&entry))) } else { Some(None) }
     };
     let claim = match kind {
-        PRESENT if place < size => Claim::Present { index: place, mac: take(&mut bytes)? },
+        PRESENT if place < size => Claim::Present { index: place, commitment: take(&mut bytes)? },
         ABSENT if place <= size => Claim::Absent {
             before: place,
             left: entry(place > 0, &mut bytes)?,
@@ -281,15 +281,15 @@ mod tests {
 
     /// A file in memory: what each subject has in it.
     struct File {
-        salt: Hash,
+        salt: Salt,
         secret: Secret,
-        content: BTreeMap<Hash, Vec<u8>>,
+        content: BTreeMap<Salted, Vec<u8>>,
         entries: Vec<Entry>,
     }
 
     impl File {
-        fn new(salt: Hash, secret: [u8; 32], subjects: &BTreeMap<String, Vec<u8>>) -> Self {
-            let secret = Secret::new(&secret);
+        fn new(salt: Salt, secret: [u8; 16], subjects: &BTreeMap<String, Vec<u8>>) -> Self {
+            let secret = Secret::new(secret);
             let mut entries: Vec<Entry> = Vec::new();
             let mut of_salted = BTreeMap::new();
             for (subject, content) in subjects {
@@ -319,7 +319,7 @@ mod tests {
     impl Leaves for File {
         type Error = Infallible;
 
-        fn salt(&self) -> Hash {
+        fn salt(&self) -> Salt {
             self.salt
         }
 
@@ -327,7 +327,7 @@ mod tests {
             self.entries.len() as u64
         }
 
-        fn find(&self, salted: &Hash) -> Result<Result<u64, u64>, Infallible> {
+        fn find(&self, salted: &Salted) -> Result<Result<u64, u64>, Infallible> {
             let found = self.entries.binary_search_by(|entry| entry.salted.cmp(salted));
             Ok(found.map(|at| at as u64).map_err(|at| at as u64))
         }
@@ -350,7 +350,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_subject_has_a_proof_that_holds(subjects in subjects(), salt: [u8; 32], secret: [u8; 32]) {
+        fn every_subject_has_a_proof_that_holds(subjects in subjects(), salt: [u8; 16], secret: [u8; 16]) {
             let file = File::new(salt, secret, &subjects);
             let root = file.root();
             for subject in (0_u8..60).map(|subject| format!("{subject:032x}")) {
@@ -364,7 +364,7 @@ mod tests {
         #[test]
         fn nothing_can_be_changed(
             subjects in subjects(),
-            keys: ([u8; 32], [u8; 32]),
+            keys: ([u8; 16], [u8; 16]),
             subject in 0_u8..60,
             other in 0_u8..60,
             place: prop::sample::Index,
@@ -424,11 +424,11 @@ mod tests {
     #[test]
     fn a_salt_that_was_made_to_fit_leads_to_another_root() {
         let subjects = (0..8).map(|subject| (format!("{subject:032x}"), vec![subject])).collect();
-        let file = File::new([1; 32], [2; 32], &subjects);
+        let file = File::new([1; 16], [2; 16], &subjects);
         let subject = format!("{:032x}", 3);
         let hashes: Vec<Hash> = file.entries.iter().map(Entry::hash).collect();
         let forged = (0_u64..).find_map(|n| {
-            let mut salt = [0; 32];
+            let mut salt = [0; 16];
             salt[..8].copy_from_slice(&n.to_be_bytes());
             let here = salted(&salt, &subject);
             let between = file.entries[0].salted < here && here < file.entries[1].salted;
@@ -448,7 +448,7 @@ mod tests {
     #[test]
     fn proofs_are_small() {
         let subjects = (0..10_000_u32).map(|subject| (format!("{subject:032x}"), vec![1])).collect();
-        let file = File::new([1; 32], [2; 32], &subjects);
+        let file = File::new([1; 16], [2; 16], &subjects);
         let hashes: Vec<Hash> = file.entries.iter().map(Entry::hash).collect();
         let (mut most, mut all) = (0, 0);
         for before in 1..10_000_u64 {
@@ -456,9 +456,9 @@ mod tests {
             most = most.max(beside);
             all += beside;
         }
-        let bytes = |beside: usize| 1 + 8 + 32 + 8 + 128 + 32 * beside;
-        assert!(bytes(most) < 1_024, "{}", bytes(most));
-        assert!(bytes(all / 9_999) < 700, "{}", bytes(all / 9_999));
+        let bytes = |beside: usize| 1 + 8 + 16 + 8 + 2 * ENTRY_LEN + 32 * beside;
+        assert!(bytes(most) < 1_000, "{}", bytes(most));
+        assert!(bytes(all / 9_999) < 650, "{}", bytes(all / 9_999));
         assert_eq!(hashes.len(), 10_000);
     }
 }

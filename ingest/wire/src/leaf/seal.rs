@@ -5,7 +5,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use super::{Entry, Leaf, Secret, salted};
+use super::{Entry, Leaf, Salt, Salted, Secret, salted};
 use crate::merkle::Hash;
 use crate::row::{BLOCK_ROWS, Content, RowError};
 
@@ -15,16 +15,16 @@ const SUBJECT: &str = "subject";
 /// What seals a file, or recomputes it: rows go in, in the order of the file, and of each subject its entry comes out with the
 /// hash of its leaf, ascending.
 pub struct Sealer<F> {
-    salt: Hash,
+    salt: Salt,
     secret: Secret,
     received_date: i32,
     each: F,
     /// Salted subjects in the order of the file, where somebody has them already.
-    known: std::vec::IntoIter<Hash>,
+    known: std::vec::IntoIter<Salted>,
     /// The subject whose rows may still be coming.
     open: Option<Open>,
     /// Salted subject of the entry before.
-    last: Option<Hash>,
+    last: Option<Salted>,
     content: Vec<u8>,
     sealed: Sealed,
 }
@@ -65,7 +65,7 @@ struct Open {
 
 impl<F: FnMut(Entry, Hash)> Sealer<F> {
     /// For a file with this salt and secret, of rows received on this day (since 1970-01-01).
-    pub fn new(salt: Hash, secret: &[u8; 32], received_date: i32, each: F) -> Self {
+    pub fn new(salt: Salt, secret: [u8; 16], received_date: i32, each: F) -> Self {
         Self {
             salt,
             secret: Secret::new(secret),
@@ -81,7 +81,7 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
 
     /// Who put the rows in order has the salted subjects already, in that order.
     #[must_use]
-    pub fn with_salted(self, subjects: Vec<Hash>) -> Self {
+    pub fn with_salted(self, subjects: Vec<Salted>) -> Self {
         Self { known: subjects.into_iter(), ..self }
     }
 

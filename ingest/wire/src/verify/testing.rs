@@ -89,8 +89,8 @@ pub(super) struct Event {
 pub(super) struct File {
     pub(super) table: String,
     pub(super) path: String,
-    pub(super) salt: Hash,
-    pub(super) secret: [u8; 32],
+    pub(super) salt: leaf::Salt,
+    pub(super) secret: [u8; 16],
     pub(super) events: Vec<Event>,
     /// Leaves, in the order in which they are hashed.
     pub(super) leaves: Vec<leaf::Entry>,
@@ -422,7 +422,7 @@ impl World {
 
 impl File {
     fn new(table: &str, number: u64, mut events: Vec<Event>) -> Self {
-        let (salt, secret) = ([number as u8; 32], [100 + number as u8; 32]);
+        let (salt, secret) = ([number as u8; 16], [100 + number as u8; 16]);
         events.sort_by_key(|event| leaf::salted(&salt, &event.subject));
         let path = format!("received_date={DATE}/part-{number:032x}.parquet");
         let mut file = Self { table: table.to_owned(), path, salt, secret, events, leaves: Vec::new() };
@@ -436,7 +436,7 @@ impl File {
     pub(super) fn leaf(&self, subject: &str) -> leaf::Entry {
         let rows: Vec<Event> = self.events.iter().filter(|event| event.subject == subject).cloned().collect();
         let content = leaf::content_of(&columns(&rows), DAY).unwrap();
-        leaf::Entry::new(leaf::salted(&self.salt, subject), &Secret::new(&self.secret).blind(subject), &content)
+        leaf::Entry::new(leaf::salted(&self.salt, subject), &Secret::new(self.secret).blind(subject), &content)
     }
 
     pub(super) fn root(&self) -> Hash {
@@ -446,7 +446,7 @@ impl File {
 
     fn evidence(&self, entry: u64, subject: &str) -> FileEvidence {
         let Ok(proof) = FileProof::of(self, subject);
-        let blind = proof.is_present().then(|| URL_SAFE_NO_PAD.encode(Secret::new(&self.secret).blind(subject)));
+        let blind = proof.is_present().then(|| URL_SAFE_NO_PAD.encode(Secret::new(self.secret).blind(subject)));
         FileEvidence { entry, id: 0, proof: proof.to_text(), blind }
     }
 }
@@ -454,7 +454,7 @@ impl File {
 impl Leaves for File {
     type Error = Infallible;
 
-    fn salt(&self) -> Hash {
+    fn salt(&self) -> leaf::Salt {
         self.salt
     }
 
@@ -463,7 +463,7 @@ impl Leaves for File {
     }
 
     /// The first that fits, as a service would that lies about the others.
-    fn find(&self, salted: &Hash) -> Result<Result<u64, u64>, Infallible> {
+    fn find(&self, salted: &leaf::Salted) -> Result<Result<u64, u64>, Infallible> {
         let at = self.leaves.iter().position(|leaf| leaf.salted == *salted).map(|at| at as u64);
         Ok(at.ok_or_else(|| {
             self.leaves.iter().position(|leaf| leaf.salted > *salted).unwrap_or(self.leaves.len()) as u64
