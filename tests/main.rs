@@ -59,4 +59,5 @@ mod tokens;
 mod trace;
 mod unit;
 mod verify;
+mod witnesses;
 mod world;
