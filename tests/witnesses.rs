@@ -30,7 +30,7 @@ impl Witness {
     fn start(world: &World, name: &str, address: Option<SocketAddr>, log: &str) -> Self {
         let key = world.path(&format!("{name}.key"));
         if !key.exists() {
-            let seed = name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let seed = candor_policy::hex::encode(name.as_bytes());
             std::fs::write(&key, format!("{seed:0<64}\n")).unwrap();
             std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
@@ -75,6 +75,9 @@ impl Drop for Witness {
         let _ = self.child.wait();
     }
 }
+
+/// What is answered to a request; nothing, ever, where it is none.
+type Lie = Box<dyn Fn(&[u8]) -> Option<(u16, String)> + Send>;
 
 /// Where a witness keeps what it cosigned.
 fn state(world: &World, name: &str) -> PathBuf {
@@ -296,7 +299,6 @@ fn nothing_is_taken_of_witnesses_that_lie_and_others_sign_nevertheless() {
     let vkey = signer(1).verifier().to_string();
     let text = |body: &[u8]| AddCheckpoint::parse(body).unwrap().note.text().to_owned();
     let one = Witness::start(&world, "one", None, &log);
-    type Lie = Box<dyn Fn(&[u8]) -> Option<(u16, String)> + Send>;
     let lies: Vec<(&str, &str, Lie)> = vec![
         ("another text", "invalid", Box::new(move |_| Some((200, signer(1).sign("other\n", 77).to_string())))),
         ("another key", "invalid", Box::new(move |body| Some((200, signer(2).sign(&text(body), 77).to_string())))),

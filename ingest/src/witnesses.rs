@@ -302,3 +302,92 @@ fn invalid(why: &dyn std::fmt::Display) -> Failed {
 fn signed(checkpoint: &SignedCheckpoint, witness: &VerifierKey) -> Option<u64> {
     checkpoint.note.verify(std::slice::from_ref(witness)).ok()?.first()?.time
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use candor_wire::log::entry::{Entry, InForce, Sha256Hex};
+    use candor_wire::log::note::{Algorithm, Signer};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::tests::world::StillClock;
+
+    const SECOND: i64 = 1_000_000;
+
+    /// A witness that signs whatever comes, and remembers it.
+    #[derive(Debug)]
+    struct Signs(Signer, Mutex<Vec<u64>>);
+
+    impl Ask for Signs {
+        fn ask<'a>(&'a self, _url: &'a str, body: String) -> Asking<'a> {
+            let request = AddCheckpoint::parse(body.as_bytes()).unwrap();
+            self.1.lock().unwrap().push(request.old);
+            let line = self.0.sign(request.note.text(), 1_780_000_000).to_string();
+            Box::pin(async { Ok(Answer { status: 200, content_type: None, body: line.into() }) })
+        }
+    }
+
+    fn asker(data: &std::path::Path) -> (Asker, Arc<Signs>, Arc<StillClock>) {
+        let signer = Signer::new("acme.example/log", Algorithm::Ed25519, &[1; 32]).unwrap();
+        let log = Log::open(data, vec![signer], "acme.example/log").unwrap();
+        let witness = Signer::new("witness.example/w1", Algorithm::Cosignature, &[2; 32]).unwrap();
+        let key = witness.verifier().clone();
+        let (asked, clock) = (Arc::new(Signs(witness, Mutex::default())), Arc::new(StillClock(AtomicI64::new(0))));
+        clock.0.store(1_780_000_000 * SECOND, Ordering::Relaxed);
+        let asker = Asker {
+            figures: Metrics::new().of_witness(&key),
+            witness: Witness { key, url: "http://witness.example".to_owned() },
+            log: Arc::new(log),
+            ask: Arc::clone(&asked) as Arc<dyn Ask>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            size: 0,
+            signed_at: 0,
+            failures: 0,
+        };
+        (asker, asked, clock)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_checkpoint_is_signed_once_and_anew_after_an_hour() {
+        let data = tempfile::tempdir().unwrap();
+        let (mut asker, asked, clock) = asker(data.path());
+        assert!(!asker.is_due(&asker.log.checkpoint()), "there is nothing to sign yet");
+        let digest = |n: u8| Sha256Hex([n; 32]);
+        asker.log.append(&[Entry::Policy(InForce { digest: digest(1), since: 1 })]).unwrap();
+        asker.log.append(&[Entry::Policy(InForce { digest: digest(2), since: 2 })]).unwrap();
+        for _ in 0..2 {
+            let checkpoint = asker.log.checkpoint();
+            assert!(asker.is_due(&checkpoint));
+            let signature = asker.signature(&checkpoint).await.unwrap().unwrap();
+            asker.keep(&checkpoint, signature).await.unwrap();
+            let (shown, wait) = (asker.log.checkpoint(), asker.wait());
+            assert!(!asker.is_due(&shown) && signed(&shown, &asker.witness.key).is_some());
+            assert!(REFRESH - FIRST_WAIT <= wait && wait <= REFRESH, "{wait:?}");
+            clock.0.fetch_add(3_600 * SECOND, Ordering::Relaxed);
+        }
+        // Its own clock stands still: it is not asked all the time for that.
+        assert_eq!(*asked.1.lock().unwrap(), [0, 2]);
+        // A start knows from the checkpoint what was signed, and when.
+        (asker.size, asker.signed_at) = (0, 0);
+        asker.remember(&asker.log.checkpoint());
+        assert_eq!((asker.size, asker.signed_at), (2, 1_780_000_000));
+    }
+
+    #[test]
+    fn waits_grow_to_a_bound_and_spread() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _guard = runtime.enter();
+        let data = tempfile::tempdir().unwrap();
+        let mut asker = asker(data.path()).0;
+        for failures in 1..40 {
+            asker.failures = failures;
+            let bound = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(20)).min(LONGEST_WAIT);
+            let waits: Vec<_> = (0..50).map(|_| asker.wait()).collect();
+            assert!(waits.iter().all(|wait| (bound / 2..=bound).contains(wait)), "{failures}: {waits:?}");
+            assert!(waits.iter().any(|wait| *wait != waits[0]), "{failures} failures: no jitter");
+        }
+    }
+}

@@ -237,7 +237,7 @@ mod tests {
         for url in urls {
             let error = check(WitnessSettings { url: url.to_owned(), ..other() }).unwrap_err();
             assert_eq!((error.number, error.key), (2, "url"), "{url}: {error}");
-            assert!(url.is_empty() || !error.to_string().contains(url), "a URL may hold a secret: {error}");
+            assert!(!error.to_string().contains("u:p"), "a URL may hold a secret: {error}");
         }
         let witness = vec![good(); 15];
         assert!(LogSettings { witness, ..LogSettings::default() }.witnesses().is_err());
