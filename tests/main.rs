@@ -21,6 +21,7 @@ mod erasure;
 mod explain;
 mod fleet_of_devices;
 mod flow;
+mod gossip;
 mod grpc;
 mod hostile;
 mod http;
