@@ -221,7 +221,9 @@ impl Device {
             let mut own = own.clone();
             let inherited = self.inherited(*epoch, &own, &theirs)?;
             check.inherited += inherited.len() as u64;
-            inherited.iter().for_each(|receipt| seen.add(*epoch, receipt, check));
+            for receipt in &inherited {
+                seen.add(*epoch, receipt, check);
+            }
             own.extend(inherited);
             compare_receipts(*epoch, &own, &theirs, check);
             compare_rows(*epoch, &own, &answer.rows, check)?;

@@ -91,7 +91,7 @@ fn report(check: &Check) -> Report {
         report.note(format!("it holds: {told}"));
         if let (Some(size), 1..) = (log.size, log.checkpoints) {
             let seen = counted(log.checkpoints as usize, "checkpoint");
-            report.note(format!("the log has {size} entries and extends the {seen} that receipts have"));
+            report.note(format!("the log of {size} entries extends what receipts saw: {seen}"));
         }
     } else {
         let places = counted(check.findings.len(), "place");
