@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
+use crate::shared::end_process_after;
 
 mod files;
 pub(crate) mod removed;
@@ -170,7 +171,8 @@ impl Log {
         Ok(())
     }
 
-    /// Adds what witnesses signed to the checkpoint, if it is still the one that they saw.
+    /// Adds what witnesses signed to the checkpoint, if it is still the one that they saw. Ends the process where nobody can say any
+    /// more what is durable.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -187,7 +189,10 @@ impl Log {
         let bytes = note.to_string().into_bytes();
         let opened = SignedCheckpoint::open(&bytes, &self.verifiers(), &[]);
         let checkpoint = opened.map_err(|error| refused(error, "a cosignature cannot be added"))?;
-        self.disk.write_checkpoint(&bytes)?;
+        match self.disk.write_checkpoint(&bytes) {
+            Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
+            written => written?,
+        }
         self.show(checkpoint, &[]);
         Ok(true)
     }
