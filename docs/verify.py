@@ -8,8 +8,8 @@ made anew. Where there is a log, its tree and its tiles are made anew as well, i
 newest key that the log names of itself), and each file that it has as live must be there, byte for byte, and no other.
 
 FOLDER may also be a bundle that `candor audit export` wrote (`bundle.json`): each file of it must be as it was written, the log as above,
-policies and catalogues those of the log, and for each live file of the log the answer must have a proof that fits the rows shown. What a
-receipt says of rows is left to `candor audit verify`. Needs no pyarrow.
+policies and catalogues those of the log, and for each live file of the log the answer must have a proof that fits the rows shown. What receipts
+saw of the log must be a beginning of it; what they say of rows is left to `candor audit verify`. Needs no pyarrow.
 
 Exit code 0: all of it is so. 4: something is not. 2: it could not be looked at.
 """
@@ -651,6 +651,27 @@ def check_answer(answer, key, live):
         raise Wrong("the answer has a proof or rows of a file that is not live")
 
 
+def check_receipts(lines, origin, entries, asked, next_batch):
+    """What receipts saw is a beginning of the log, and none that the answer knows of saw more than the answer has."""
+    seen = {}
+    for receipt in (json.loads(line)["receipt"] for line in lines.split("\n") if line):
+        if receipt.get("checkpoint") is not None:
+            name, size, root, rest = receipt["checkpoint"].split("\n")
+            seen.setdefault(int(size), set()).add(base64.b64decode(root))
+            if name != origin or rest:
+                raise Wrong(f"the receipt of batch {receipt['batch']} saw another log")
+            if receipt["batch"] < next_batch and int(size) > asked:
+                raise Wrong(f"the answer is older than the receipt of batch {receipt['batch']}")
+    tree = Tree()
+    for entry in [*entries, None]:
+        if tree.size in seen and seen.pop(tree.size) != {tree.root()}:
+            raise Wrong(f"receipts saw a log of {tree.size} entries that were others")
+        if entry is not None:
+            tree.add(entry)
+    if seen:
+        raise Wrong(f"receipts saw a log of {max(seen)} entries: some were taken back")
+
+
 def check_bundle(folder, vkey, report):
     try:
         manifest, files = read_bundle(folder)
@@ -670,13 +691,16 @@ def check_bundle(folder, vkey, report):
         name = f"answers/{subject['name']}.json"
         try:
             answer = json.loads(files[name])
-            _, size, root = checkpoint(answer["checkpoint"], vkey or key_of(entries))
+            origin, size, root = checkpoint(answer["checkpoint"], vkey or key_of(entries))
             tree = Tree()
             for entry in entries[:size]:
                 tree.add(entry)
             if (tree.size, tree.root()) != (size, root):
                 raise Wrong("it is under a checkpoint of another log")
             check_answer(answer, subject.get("key"), live if size == len(said) else live_files(said[:size]))
+            for of in (f"receipts/{subject['name']}.jsonl", f"kept/{subject['name']}.jsonl"):
+                lines = files.get(of, b"").decode()
+                check_receipts(lines, origin, entries, size, (answer.get("batches") or {}).get("next", 0))
             report(name, None)
         except (Wrong, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
             report(name, str(why) or type(why).__name__)

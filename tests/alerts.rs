@@ -9,12 +9,15 @@ use serde_json::Value;
 use crate::otlp::{Event, encode};
 use crate::signer::AGENTS;
 use crate::skip::{runs, skipped};
+use crate::witnesses::configure;
 use crate::world::{World, workspace};
 
 #[test]
 fn alerts_and_dashboard_name_metrics_that_there_are() {
     let world = World::new();
     world.sign();
+    let witness = "witness.example/w1+9d26672a+BEOnLnFEAXYt9mtowm373yaCquyfJHTspGE+QkoPuv08";
+    configure(&world, &[(witness.to_owned(), "http://127.0.0.1:9".to_owned())]);
     let service = world.serve();
     // A family shows itself with its first sample.
     service.client(Some(AGENTS)).logs(&[]).unwrap().expect_status(401);
@@ -51,7 +54,7 @@ fn prometheus_takes_the_alerts_and_every_expression_of_the_dashboard() {
         (output.status.success(), said)
     };
     let (fine, said) = check(&workspace().join("docs/operating/alerts.yml"));
-    assert!(fine && said.contains("12 rules found"), "{said}");
+    assert!(fine && said.contains("14 rules found"), "{said}");
 
     let test = workspace().join("tests/expected/alerts_test.yml");
     let output = Command::new("promtool").args(["test", "rules"]).arg(test).output().unwrap();

@@ -32,11 +32,11 @@ fn world() -> (World, Service, PathBuf) {
 }
 
 /// `candor audit ARGUMENTS --json`; its answer if it ends with `code`. Checkpoints are kept in a folder of the test.
-fn audit(world: &World, arguments: &[&str], code: i32) -> Value {
+pub(crate) fn audit(world: &World, arguments: &[&str], code: i32) -> Value {
     audit_in(world, "state", arguments, code)
 }
 
-fn audit_in(world: &World, kept: &str, arguments: &[&str], code: i32) -> Value {
+pub(crate) fn audit_in(world: &World, kept: &str, arguments: &[&str], code: i32) -> Value {
     let mut all = vec!["audit"];
     all.extend(arguments);
     all.push("--json");
@@ -47,14 +47,14 @@ fn audit_in(world: &World, kept: &str, arguments: &[&str], code: i32) -> Value {
 }
 
 /// Verdicts of a check.
-fn verdicts(answer: &Value, check: &str) -> Vec<String> {
+pub(crate) fn verdicts(answer: &Value, check: &str) -> Vec<String> {
     let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("{answer}"));
     let of_check = rows.iter().filter(|row| row["check"] == check);
     of_check.map(|row| row["verdict"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Text of the lines that failed.
-fn failures(answer: &Value) -> String {
+pub(crate) fn failures(answer: &Value) -> String {
     let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("{answer}"));
     rows.iter().filter(|row| row["verdict"] == "failed").map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -75,7 +75,7 @@ fn log_key(data: &Path) -> Signer {
 }
 
 /// Writes another log of fewer than 256 entries, signed by its own key: what whoever runs the service can do.
-fn forge(data: &Path, change: impl FnOnce(&mut Vec<Entry>)) {
+pub(crate) fn forge(data: &Path, change: impl FnOnce(&mut Vec<Entry>)) {
     let key = log_key(data);
     let mut said: Vec<Entry> = entries(data).iter().map(|bytes| Entry::decode(bytes).unwrap()).collect();
     change(&mut said);
@@ -289,12 +289,15 @@ fn a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint()
     verify(&data, "state", 0);
     let answer = verify(&old, "state", 4);
     assert_eq!(verdicts(&answer, "kept"), ["failed"], "{answer}");
-    // As long, with another entry: only who kept a checkpoint knows.
+    // As long, with another entry that no receipt saw: only who kept a checkpoint knows.
     let fork = world.path("fork");
     copy(&data, &fork);
     forge(&fork, |entries| {
-        let key = entries.iter_mut().find_map(|entry| if let Entry::Key(key) = entry { Some(key) } else { None });
-        key.unwrap().at += 1;
+        let last = entries.iter_mut().rev().find_map(|entry| match entry {
+            Entry::Consents(consents) => Some(consents),
+            _ => None,
+        });
+        last.unwrap().root = Sha256Hex([9; 32]);
     });
     assert_eq!(verdicts(&verify(&fork, "state", 4), "kept"), ["failed"]);
     let stranger = verify(&fork, "stranger", 0);

@@ -13,6 +13,9 @@ pub(crate) struct SubjectAnswer {
     pub statements: Vec<Statement>,
     #[serde(default)]
     pub rows: Vec<RowAnswer>,
+    /// The log's, a signed note.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
 }
 
 /// One row that is stored.

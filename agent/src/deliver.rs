@@ -115,9 +115,12 @@ pub(crate) struct BatchesAnswer {
 }
 
 #[derive(Deserialize)]
-struct KeysAnswer {
+pub(crate) struct KeysAnswer {
     fleet: String,
     receipts: Vec<KeyAnswer>,
+    /// Keys of the log.
+    #[serde(default)]
+    pub(crate) log: Vec<LogKeyAnswer>,
     #[serde(default)]
     successions: Vec<Succession>,
 }
@@ -125,6 +128,11 @@ struct KeysAnswer {
 #[derive(Deserialize)]
 struct KeyAnswer {
     key: PublicKey,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct LogKeyAnswer {
+    pub(crate) vkey: String,
 }
 
 /// Delivers everything that there is, with the waits that it takes. A temporary failure never ends it.
@@ -297,15 +305,20 @@ impl Device {
         Ok(true)
     }
 
-    async fn keys_of<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<KeysAnswer, Halt> {
+    /// What anybody may read, without a signature.
+    pub(crate) async fn read<T: Transport>(&mut self, transport: &mut T, path: &str) -> Result<Heard, Halt> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() =
+            format!("{}{path}", transport.base()).parse().map_err(|_| Error::Address("its path cannot be used"))?;
+        let heard = transport.exchange(request).await.map(Heard::of).map_err(|error| self.no_answer(error))?;
+        self.judge(heard)
+    }
+
+    pub(crate) async fn keys_of<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<KeysAnswer, Halt> {
         if self.connected.replace((false, epoch)) != Some((false, epoch)) {
             transport.part();
         }
-        let mut request = Request::new(Bytes::new());
-        *request.uri_mut() =
-            format!("{}/v1/keys", transport.base()).parse().map_err(|_| Error::Address("its path cannot be used"))?;
-        let heard = transport.exchange(request).await.map(Heard::of).map_err(|error| self.no_answer(error))?;
-        let heard = self.judge(heard)?;
+        let heard = self.read(transport, "/v1/keys").await?;
         let keys: Option<KeysAnswer> = serde_json::from_slice(&heard.body).ok();
         let Some(keys) = keys.filter(|_| heard.status.is_success()) else { return Err(self.wait(None)) };
         if keys.fleet != self.identity.fleet() {

@@ -18,6 +18,7 @@ pub mod event;
 pub mod evidence;
 pub mod feed;
 pub mod folder;
+pub mod gossip;
 mod heal;
 pub mod held;
 pub mod identity;

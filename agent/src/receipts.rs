@@ -14,6 +14,7 @@ use crate::call::{Call, Heard};
 use crate::deliver::{Halt, Next};
 use crate::device::Device;
 use crate::error::Error;
+use crate::gossip::{LogSeen, Seen, is_older};
 use crate::held::{LONGEST_ASKED, MOST_TRIES};
 use crate::journal::Line;
 use crate::rim::Transport;
@@ -49,6 +50,8 @@ pub struct Check {
     pub inherited: u64,
     /// Those that match whose rows are not all in a sealed file yet.
     pub pending: u64,
+    /// What receipts saw of the service's log, and what it is now.
+    pub log: LogSeen,
     /// What is not as it should be, by epoch and batch.
     pub findings: Vec<Finding>,
 }
@@ -108,6 +111,29 @@ pub enum What {
     /// The two receipts of one number differ.
     #[error("the service has another receipt under this number")]
     Differs,
+    /// The answer is about a time before the receipt.
+    #[error("the service's answer is under an older checkpoint of its log than a receipt has")]
+    OldAnswer,
+    /// A receipt saw more of the log than there is.
+    #[error("the log had {seen} entries when the receipt was made, and has {found}: some were taken back")]
+    RolledBack {
+        /// Entries that the receipt saw.
+        seen: u64,
+        /// Entries of the log now.
+        found: u64,
+    },
+    /// A receipt saw other entries.
+    #[error("the log does not extend the {seen} entries that the receipt saw: it was forked, or written anew")]
+    Forked {
+        /// Entries that the receipt saw.
+        seen: u64,
+    },
+    /// A receipt saw a log of another name, or what it saw is none.
+    #[error("the receipt saw another log")]
+    OtherLog,
+    /// The log is not there as it should be.
+    #[error("receipts saw a log, and the service shows none that its key signed")]
+    UnsignedLog,
 }
 
 #[derive(Deserialize)]
@@ -137,11 +163,12 @@ impl Device {
     pub async fn check<T: Transport>(&mut self, transport: &mut T) -> Result<Check, Error> {
         let kept = self.receipts()?;
         let mut check = Check::default();
-        let mut epochs: BTreeMap<u64, Vec<Receipt>> = BTreeMap::new();
+        let (mut epochs, mut seen) = (BTreeMap::<u64, Vec<Receipt>>::new(), Seen::default());
         for Kept { epoch, batch, receipt, .. } in kept {
             let Some(signed) = receipt else { continue };
             if self.is_sound(epoch, batch, &signed)? {
                 check.receipts += 1;
+                seen.add(epoch, &signed.receipt, &mut check);
             } else {
                 check.findings.push(Finding::of(epoch, batch, What::BadReceipt));
             }
@@ -150,7 +177,11 @@ impl Device {
         for epoch in self.epochs() {
             epochs.entry(epoch).or_default();
         }
-        let result = self.check_epochs(transport, &epochs, &mut check).await;
+        let mut result = self.check_epochs(transport, &epochs, &mut seen, &mut check).await;
+        if result.is_ok() {
+            // After everything that was answered under it: the log is not older than that.
+            result = self.check_log(transport, &seen, &mut check).await;
+        }
         self.is_stale |= matches!(result, Err(Halt::Error(_)));
         result?;
         check.findings.sort();
@@ -162,6 +193,7 @@ impl Device {
         &mut self,
         transport: &mut T,
         epochs: &BTreeMap<u64, Vec<Receipt>>,
+        seen: &mut Seen,
         check: &mut Check,
     ) -> Result<(), Halt> {
         for (epoch, own) in epochs {
@@ -177,6 +209,9 @@ impl Device {
             let body = heard.success()?;
             let answer: SubjectAnswer =
                 serde_json::from_slice(&body).map_err(|_| Error::Answer("what a service says of a subject"))?;
+            if is_older(answer.checkpoint.as_deref(), own) {
+                check.findings.push(Finding::of(*epoch, None, What::OldAnswer));
+            }
             let theirs = self.receipts_there(transport, *epoch).await?;
             // A device that just took over has met nobody yet.
             self.pin(transport, *epoch).await?;
@@ -186,6 +221,9 @@ impl Device {
             let mut own = own.clone();
             let inherited = self.inherited(*epoch, &own, &theirs)?;
             check.inherited += inherited.len() as u64;
+            for receipt in &inherited {
+                seen.add(*epoch, receipt, check);
+            }
             own.extend(inherited);
             compare_receipts(*epoch, &own, &theirs, check);
             compare_rows(*epoch, &own, &answer.rows, check)?;
@@ -277,7 +315,7 @@ impl Kept {
 }
 
 impl Finding {
-    const fn of(epoch: u64, batch: Option<u64>, what: What) -> Self {
+    pub(crate) const fn of(epoch: u64, batch: Option<u64>, what: What) -> Self {
         Self { epoch, batch, purpose: None, purpose_batch: None, what }
     }
 

@@ -479,6 +479,9 @@ pub(crate) struct LogArgs {
     /// Key of the log, as it was heard of elsewhere; without one, that of the key ring or of the service
     #[arg(long, value_name = "VKEY")]
     pub(crate) key: Vec<String>,
+    /// Key of a witness, beside those of `store.log.witness`: what bears its name has to be its signature
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) witness: Vec<candor_wire::log::note::VerifierKey>,
     #[command(flatten)]
     pub(crate) data: DataArg,
     #[command(flatten)]

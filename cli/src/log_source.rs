@@ -40,8 +40,12 @@ pub(crate) struct OpenLog {
 
 impl OpenLog {
     /// Opens the log that the settings name: of the data folder, if one was given on the command line or no service is named. Without
-    /// `keys`, those of the key ring, or those that the service tells, are believed.
-    pub(crate) async fn open(settings: &Settings, keys: &[String], in_folder: bool) -> Result<Self, Failure> {
+    /// `keys`, those of the key ring, or those that the service tells, are believed; witnesses are believed as they are pinned.
+    pub(crate) async fn open(
+        settings: &Settings,
+        (keys, witnesses): (&[String], &[VerifierKey]),
+        in_folder: bool,
+    ) -> Result<Self, Failure> {
         let keys: Vec<VerifierKey> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().map_err(no_key)?;
         let mut source = if in_folder || settings.url.is_none() {
             LogSource::Folder(LogFiles::of(&settings.data))
@@ -50,7 +54,7 @@ impl OpenLog {
         };
         let bytes = source.checkpoint().await?;
         let keys = if keys.is_empty() { source.keys(&bytes, settings).await? } else { keys };
-        let checkpoint = SignedCheckpoint::open(&bytes, &keys, &[]).map_err(|error| failed(&error))?;
+        let checkpoint = SignedCheckpoint::open(&bytes, &keys, witnesses).map_err(|error| failed(&error))?;
         let followed = Followed::new(checkpoint.checkpoint.clone());
         let mut log = Self { source, followed, checkpoint, before: None };
         log.hold_against(&Kept::open()?).await?;

@@ -13,6 +13,7 @@ mod sample;
 mod service;
 mod settings;
 mod supervisor;
+mod witnesses;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candor_ingest::credential;
+use candor_store::settings::WitnessError;
 use serde::Deserialize;
 use serde_json::json;
 use toml::{Table, Value};
@@ -288,6 +289,8 @@ impl Layers {
         store.extend(table.get("data").map(|data| ("data".to_owned(), data.clone())));
         let own: Table = OWN.iter().filter_map(|key| Some(((*key).to_owned(), table.remove(*key)?))).collect();
         let own: Own = typed(own)?;
+        let store: candor_store::settings::Settings = typed(store)?;
+        store.log.witnesses().map_err(|why| self.no_witness(&why))?;
         Ok(Settings {
             answer: Target { format: own.format, output: None },
             fleet: own.fleet,
@@ -297,11 +300,18 @@ impl Layers {
             token_file: own.token_file,
             state: own.state,
             identity: own.identity,
-            store: typed(store)?,
+            store,
             service: typed(table)?,
             origins: self.values,
             ignored: self.ignored,
         })
+    }
+
+    fn no_witness(&self, why: &WitnessError) -> Failure {
+        const KEY: &str = "store.log.witness";
+        let origin = self.values.get(KEY).map_or(&Origin::Default, |(_, origin)| origin);
+        Failure::configuration(format!("the setting `{KEY}` ({origin}), {why}"))
+            .mend("`vkey` is what `candor audit log witness` prints, `url` where that witness is asked")
     }
 
     fn keys(&self) -> impl Iterator<Item = String> {
@@ -429,6 +439,8 @@ mod tests {
             ("flet = 'x'", "unknown setting `flet`"),
             ("[store]\nflush_seconds = 'soon'", "`store.flush_seconds`"),
             ("data = ", "is not TOML"),
+            ("[[store.log.witness]]\nvkey = 'w'\nurl = 'https://w.example'", "candor.toml), witness 1, `vkey`"),
+            ("[[store.log.witness]]\nurl = 'https://w.example'", "vkey"),
             ("[store]\nkey_ring = '$CREDENTIALS_DIRECTORY/../ring'", "names no credential"),
         ] {
             std::fs::write(&path, text).unwrap();

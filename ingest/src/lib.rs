@@ -52,4 +52,5 @@ mod tls;
 mod token;
 mod toml_text;
 mod upkeep;
+pub mod witnesses;
 mod workers;

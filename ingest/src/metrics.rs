@@ -1,16 +1,19 @@
-//! Prometheus metrics. Every label comes from the fleet's files or from this code, never from a request.
+//! Prometheus metrics. Every label comes from the fleet's files, the settings or this code, never from a request.
 
 use std::sync::Arc;
 
 use candor_policy::counts::Count;
 use candor_policy::reason::Reason;
 use candor_store::store::Figures;
+use candor_wire::log::note::VerifierKey;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::witnesses::Failure;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSource {
@@ -47,6 +50,29 @@ struct OfRoute {
     route: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfWitnessKey {
+    /// Name of its key.
+    witness: String,
+    /// Id of its key.
+    id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFailure {
+    witness: String,
+    id: String,
+    kind: &'static str,
+}
+
+/// What is told of one witness.
+#[derive(Clone, Debug)]
+pub(crate) struct OfWitness {
+    size: Gauge,
+    signed_at: Gauge,
+    failures: Vec<(Failure, Counter)>,
+}
+
 type FigureOf = fn(&Figures) -> u64;
 type PerRoute = Family<OfRoute, Histogram, fn() -> Histogram>;
 
@@ -67,6 +93,9 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) turned_away: Counter,
     in_flight: Gauge,
+    witness_size: Family<OfWitnessKey, Gauge>,
+    witness_signed_at: Family<OfWitnessKey, Gauge>,
+    witness_failures: Family<OfFailure, Counter>,
     store: Vec<(Gauge, FigureOf)>,
 }
 
@@ -128,6 +157,9 @@ impl Metrics {
             connections: Gauge::default(),
             turned_away: Counter::default(),
             in_flight: Gauge::default(),
+            witness_size: Family::default(),
+            witness_signed_at: Family::default(),
+            witness_failures: Family::default(),
             store: store.into(),
         };
         metrics.register();
@@ -156,6 +188,27 @@ impl Metrics {
         let help = "Connections closed because their address had too many";
         to.register("candor_connections_turned_away", help, self.turned_away.clone());
         to.register("candor_in_flight_bytes", "Bytes of bodies in memory", self.in_flight.clone());
+        let help = "Entries in the log when the witness cosigned it last";
+        to.register("candor_witness_size", help, self.witness_size.clone());
+        let help = "When the witness cosigned the log last, since 1970; 0 if it did not since the start";
+        to.register("candor_witness_signed_at_seconds", help, self.witness_signed_at.clone());
+        let help = "How often the witness was asked and did not cosign, by kind";
+        to.register("candor_witness_failures", help, self.witness_failures.clone());
+    }
+
+    /// The figures of a witness: all of them show from now on.
+    pub(crate) fn of_witness(&self, key: &VerifierKey) -> OfWitness {
+        let (witness, id) = (key.name().to_owned(), candor_policy::hex::encode(&key.id()));
+        let of_key = OfWitnessKey { witness: witness.clone(), id: id.clone() };
+        let counter = |failure: Failure| {
+            let of = OfFailure { witness: witness.clone(), id: id.clone(), kind: failure.name() };
+            (failure, self.witness_failures.get_or_create(&of).clone())
+        };
+        OfWitness {
+            size: self.witness_size.get_or_create(&of_key).clone(),
+            signed_at: self.witness_signed_at.get_or_create(&of_key).clone(),
+            failures: Failure::ALL.map(counter).into(),
+        }
     }
 
     /// A request that had to be signed was answered; `outcome` is one of a few words.
@@ -203,6 +256,20 @@ impl Metrics {
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
+    }
+}
+
+impl OfWitness {
+    /// It cosigned so many entries, at this second since 1970.
+    pub(crate) fn signed(&self, size: u64, at: u64) {
+        self.size.set(size as i64);
+        self.signed_at.set(at as i64);
+    }
+
+    pub(crate) fn failed(&self, failure: Failure) {
+        for (_, counter) in self.failures.iter().filter(|(kind, _)| *kind == failure) {
+            counter.inc();
+        }
     }
 }
 

@@ -304,9 +304,14 @@ pub static ROUTES: [Route; 39] = [
     public("/v1/limits", ("What one request may hold", Content::Json(of::<Published<'static>>)), |call| {
         now(Ok(published::limits(&call)))
     }),
-    public(log::CHECKPOINT, ("The log's newest checkpoint, a signed note of c2sp.org", Content::Text), |call| {
-        now(Ok(log::checkpoint(&call)))
-    }),
+    public(
+        log::CHECKPOINT,
+        (
+            "The log's newest checkpoint, a signed note of c2sp.org, with the cosignatures of witnesses that it has by now",
+            Content::Text,
+        ),
+        |call| now(Ok(log::checkpoint(&call))),
+    ),
     tile(log::TILES[0]),
     tile(log::TILES[1]),
     tile(log::TILES[2]),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use candor_store::clock::Clock;
 use candor_store::settings::Settings as StoreSettings;
 use candor_store::store::{Figures, FlushReport, Store};
+use candor_wire::log::note::VerifierKey;
 use candor_wire::statement::ConsentRequest;
 use futures::future::join_all;
 use tokio::net::TcpListener;
@@ -24,6 +25,7 @@ use crate::service::Service;
 use crate::settings::Settings;
 use crate::strangers::Strangers;
 use crate::subject::Readings;
+use crate::witnesses::{Ask, Witnesses};
 use crate::workers::Workers;
 use crate::{listener, route, tls};
 
@@ -51,7 +53,7 @@ pub struct Addresses {
 }
 
 /// Runs the service until `shutdown`: then it stops accepting, gives requests in flight `stop_seconds`, and seals what is there.
-/// `ready` hears the addresses once requests are taken. Call [`crate::process::harden`] first.
+/// `ready` hears the addresses once requests are taken; `ask` is the way to the witnesses of the settings. Call [`crate::process::harden`] first.
 ///
 /// # Errors
 /// If it cannot start, or the last flush fails: what was acknowledged is in segments then, and the next start has it.
@@ -60,10 +62,12 @@ pub async fn serve(
     settings: Settings,
     store: StoreSettings,
     clock: Arc<dyn Clock>,
+    ask: Arc<dyn Ask>,
     ready: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
     settings.check()?;
+    let witnesses = store.log.witnesses().map_err(candor_store::error::Error::from)?;
     // Before the store is opened: a second service on the same port should touch nothing.
     let (http, address) = listen(settings.http).await?;
     let (grpc, second) = match settings.grpc {
@@ -78,7 +82,9 @@ pub async fn serve(
         None => (None, None),
     };
     let grace = Duration::from_secs(settings.stop_seconds);
-    let service = open(fleet, settings, store, clock).await?;
+    let service = open(fleet, settings, store, Arc::clone(&clock)).await?;
+    let figures = |key: &VerifierKey| service.metrics.of_witness(key);
+    let witnesses = Witnesses::start(witnesses, (&service.store.log(), &ask, &clock), figures);
     let addresses = Addresses { http: address, grpc: second, tls: tls.is_some() };
     let door = Door { http, grpc, tls, router: route::router(&service) };
     tracing::info!(%address, tls = addresses.tls, "ready");
@@ -92,6 +98,8 @@ pub async fn serve(
     if let Some(follow) = follow {
         follow.abort();
     }
+    // Before the store lets go of the folder: a signature may be on its way into the log.
+    witnesses.stop().await;
     close(service).await
 }
 

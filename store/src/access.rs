@@ -118,15 +118,16 @@ pub fn entries(data: &Path) -> Result<Option<NoteAndEntries>, Error> {
 /// If either cannot be read.
 pub async fn open(data: &Path, log: impl Fn() -> Result<Option<Under>, Error>) -> Result<(View, Option<Under>), Error> {
     for _ in 1..TRIES {
-        let Some(under) = log()? else { return Ok((View::open(data).await?, None)) };
+        // In this order: no receipt that the view has names a checkpoint that is newer than the answer's.
         let view = View::open(data).await?;
+        let Some(under) = log()? else { return Ok((view, None)) };
         if view.files() == under.names() {
             return Ok((view, Some(under)));
         }
         tokio::time::sleep(BETWEEN).await;
     }
-    let under = log()?;
-    Ok((View::open(data).await?, under))
+    let view = View::open(data).await?;
+    Ok((view, log()?))
 }
 
 impl View {

@@ -176,6 +176,8 @@ impl Appender {
             purpose.batch = Some(count);
             stored.push((number, count));
         }
+        // Here and not in the draft: receipts in the order of the queue name checkpoints that never go back.
+        receipt.checkpoint = self.shared.checkpoint();
         let json = receipt_json(receipt)?;
         encoded.add_receipt(&json)?;
         let lsn = self.write(&encoded)?;

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::note::{Note, VerifierKey};
 use rustix::fs::{Access, StatVfs, access, statvfs};
 use serde::Serialize;
 
@@ -13,6 +15,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
+use crate::log::LogFiles;
 use crate::segment::recover::count_set_aside;
 use crate::segment::{self, FOLDER};
 use crate::settings::Settings;
@@ -108,7 +111,40 @@ pub async fn data_folder(settings: &Settings, clock: &dyn Clock) -> Vec<Finding>
     findings.push(segments(data));
     findings.push(set_aside(data));
     findings.extend(tables(data).await);
+    findings.extend(witnesses(settings));
     findings
+}
+
+/// Who is asked to cosign, and who did.
+fn witnesses(settings: &Settings) -> Vec<Finding> {
+    const CHECK: &str = "witnesses";
+    const MEND: &str = "the service's log and candor_witness_failures_total say why; a checkpoint of this minute may still be asked for";
+    let witnesses = match settings.log.witnesses() {
+        Ok(witnesses) if witnesses.is_empty() => {
+            let found = "none is asked: a forked log is noticed by nobody but who kept a checkpoint";
+            return vec![Finding::ok(CHECK, found)];
+        }
+        Ok(witnesses) => witnesses,
+        Err(error) => return vec![Finding::error(CHECK, &Error::from(error))],
+    };
+    let note = LogFiles::of(&settings.data).checkpoint().ok().flatten().and_then(|bytes| Note::parse(&bytes).ok());
+    let Some((now, note)) = note.and_then(|note| Some((Checkpoint::parse(note.text()).ok()?, note))) else {
+        return vec![Finding::warn(CHECK, "there is no checkpoint to cosign", "start the service: it begins a log")];
+    };
+    let finding = |key: &VerifierKey| {
+        let (name, size) = (key.name(), now.size);
+        let signed = note.verify(std::slice::from_ref(key)).ok().and_then(|signed| signed.first()?.time);
+        let time = signed.and_then(|time| jiff::Timestamp::from_second(i64::try_from(time).ok()?).ok());
+        match time {
+            Some(time) => {
+                Finding::ok(CHECK, format!("{name} cosigned the newest checkpoint, {size} entries, at {time}"))
+            }
+            None => {
+                Finding::warn(CHECK, format!("{name} has not cosigned the newest checkpoint, {size} entries"), MEND)
+            }
+        }
+    };
+    witnesses.iter().map(|witness| finding(&witness.key)).collect()
 }
 
 fn folder(data: &Path) -> Finding {

@@ -1,9 +1,14 @@
 //! What a store can be told: data, with defaults.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use candor_wire::erasure::PlaceState;
+use candor_wire::log::note::{Algorithm, VerifierKey};
 use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::error::{Error, Kind};
 
 /// Settings of [`crate::store::Store`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,11 +86,47 @@ pub struct LogSettings {
     pub epoch_minutes: u64,
     /// Numbers from 1 to below this are in the log as a digest only.
     pub small_count: u64,
+    /// Witnesses that are asked to cosign each checkpoint.
+    pub witness: Vec<WitnessSettings>,
 }
+
+/// A witness as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessSettings {
+    /// Its verifier key: name, id and key.
+    pub vkey: String,
+    /// Where it is asked, up to and without `/add-checkpoint`.
+    pub url: String,
+}
+
+/// A witness that can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Its key: nothing that another signed is taken.
+    pub key: VerifierKey,
+    /// Where it is asked.
+    pub url: String,
+}
+
+/// Why a witness cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("witness {number}, `{key}`: {why}")]
+pub struct WitnessError {
+    /// Which one, from 1.
+    pub number: usize,
+    /// Its setting.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Readers of notes take 16 signatures; the log itself signs with two keys while one follows the other.
+const MOST_WITNESSES: usize = 14;
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { origin: None, epoch_minutes: 60, small_count: 10 }
+        Self { origin: None, epoch_minutes: 60, small_count: 10, witness: Vec::new() }
     }
 }
 
@@ -95,6 +136,53 @@ impl LogSettings {
     pub fn origin(&self, catalogue: &str) -> String {
         self.origin.clone().unwrap_or_else(|| format!("candor/{catalogue}"))
     }
+
+    /// The witnesses, each of which can be asked.
+    ///
+    /// # Errors
+    /// Which of them cannot, and why.
+    pub fn witnesses(&self) -> Result<Vec<Witness>, WitnessError> {
+        let mut known = BTreeSet::new();
+        let mut witnesses = Vec::new();
+        for (number, written) in (1..).zip(&self.witness) {
+            let wrong = |key, why| WitnessError { number, key, why };
+            let key = written.key().map_err(|why| wrong("vkey", why))?;
+            check_url(&written.url).map_err(|why| wrong("url", why.to_owned()))?;
+            if number > MOST_WITNESSES || !known.insert(key.clone()) {
+                let why = format!("{MOST_WITNESSES} witnesses at most, each once");
+                return Err(wrong("vkey", why));
+            }
+            witnesses.push(Witness { key, url: written.url.clone() });
+        }
+        Ok(witnesses)
+    }
+}
+
+impl WitnessSettings {
+    fn key(&self) -> Result<VerifierKey, String> {
+        let key: VerifierKey = self.vkey.parse().map_err(|why| format!("{why}"))?;
+        match key.algorithm() {
+            Algorithm::Cosignature => Ok(key),
+            Algorithm::Ed25519 => Err("it is a key of a log: that of a witness has the algorithm 4".to_owned()),
+        }
+    }
+}
+
+impl From<WitnessError> for Error {
+    fn from(error: WitnessError) -> Self {
+        let mend = "give each `vkey`, as `candor audit log witness` prints it, and `url`, its address";
+        Self::new(Kind::Data, "the setting `store.log.witness` cannot be", error, mend)
+    }
+}
+
+/// Refuses what is no address of a service, or has a secret in it.
+fn check_url(text: &str) -> Result<(), &'static str> {
+    let url = Url::parse(text).map_err(|_| "it is not a URL such as https://witness.example")?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("it must begin with https:// or http:// and name a host");
+    }
+    let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if is_plain && url.password().is_none() { Ok(()) } else { Err("it must have no user, query or fragment") }
 }
 
 impl Default for Settings {
@@ -114,5 +202,44 @@ impl Default for Settings {
             log: LogSettings::default(),
             erasure: ErasureSettings::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candor_wire::log::note::Signer;
+
+    use super::*;
+
+    fn key(name: &str, algorithm: Algorithm) -> String {
+        Signer::new(name, algorithm, &[3; 32]).unwrap().verifier().to_string()
+    }
+
+    #[test]
+    fn witnesses_that_cannot_be_asked_are_named_with_what_is_wrong() {
+        let good = || WitnessSettings {
+            vkey: key("witness.example/w1", Algorithm::Cosignature),
+            url: "https://witness.example/w1".to_owned(),
+        };
+        let check = |second: WitnessSettings| {
+            let settings = LogSettings { witness: vec![good(), second], ..LogSettings::default() };
+            settings.witnesses().map(|all| all.len())
+        };
+        let other = || WitnessSettings { vkey: key("witness.example/w2", Algorithm::Cosignature), ..good() };
+        assert_eq!(check(other()), Ok(2));
+        let of_log = key("acme.example/log", Algorithm::Ed25519);
+        for vkey in ["", "witness.example/w2", &of_log, &good().vkey, &other().vkey.replace("w2", "w3")] {
+            let error = check(WitnessSettings { vkey: vkey.to_owned(), ..good() }).unwrap_err();
+            assert_eq!((error.number, error.key), (2, "vkey"), "{vkey}: {error}");
+        }
+        let urls =
+            ["", "witness.example", "ftp://witness.example", "https://", "http://u:p@witness.example", "http://w/?k"];
+        for url in urls {
+            let error = check(WitnessSettings { url: url.to_owned(), ..other() }).unwrap_err();
+            assert_eq!((error.number, error.key), (2, "url"), "{url}: {error}");
+            assert!(!error.to_string().contains("u:p"), "a URL may hold a secret: {error}");
+        }
+        let witness = vec![good(); 15];
+        assert!(LogSettings { witness, ..LogSettings::default() }.witnesses().is_err());
     }
 }

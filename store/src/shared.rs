@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use candor_policy::subject::LedgerId;
 use candor_wire::identity::SubjectKey;
+use candor_wire::log::checkpoint::SignedCheckpoint;
 use candor_wire::statement::Statement;
 use hashbrown::HashMap;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::batches::Batches;
 use crate::clock::Clock;
@@ -16,6 +17,7 @@ use crate::closed::ClosedSegments;
 use crate::consent::{ConsentMap, Purposes};
 use crate::erase::tombstones::{TombstoneId, TombstoneKey, Tombstones};
 use crate::error::Error;
+use crate::log::Log;
 use crate::nonces::Nonces;
 use crate::queue::{Job, Queue};
 use crate::receipts::RecentReceipts;
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) receipts: RecentReceipts,
     /// Signs receipts; without it no numbered batch is taken.
     receipt_key: RwLock<Option<Arc<SubjectKey>>>,
+    /// The newest checkpoint of the log, which receipts name.
+    checkpoint: Option<watch::Receiver<Arc<SignedCheckpoint>>>,
     pub(crate) nonces: Nonces,
     /// Held by whoever writes tables, log and released frames, and by a backup for the moment that it copies.
     pub(crate) turn: Turn,
@@ -88,6 +92,7 @@ impl Shared {
             batches: Batches::new(),
             receipts: RecentReceipts::default(),
             receipt_key: RwLock::default(),
+            checkpoint: None,
             nonces: Nonces::default(),
             turn: Turn::default(),
             is_copying: AtomicBool::new(false),
@@ -102,6 +107,17 @@ impl Shared {
     pub(crate) fn with_receipt_key(self, key: Option<SubjectKey>) -> Self {
         self.set_receipt_key(key);
         self
+    }
+
+    /// The same with the log whose checkpoint receipts name.
+    pub(crate) fn with_log(mut self, log: &Log) -> Self {
+        self.checkpoint = Some(log.newest());
+        self
+    }
+
+    /// The text of the log's newest checkpoint: it is durable. Nothing is waited for.
+    pub(crate) fn checkpoint(&self) -> Option<String> {
+        self.checkpoint.as_ref().map(|newest| newest.borrow().note.text().to_owned())
     }
 
     /// The same with the tombstones that a start found.

@@ -162,7 +162,7 @@ impl Store {
         let tombstones = restored::look(&data, &ledger).await?;
         let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
-        let shared = Arc::new(shared.with_tombstones(ring.tombstones(), &tombstones.ids));
+        let shared = Arc::new(shared.with_log(&log).with_tombstones(ring.tombstones(), &tombstones.ids));
         // Tables skip what is not above their `txn`, also where the ledger came from a backup.
         let loaded = load(&shared, &ledger, tombstones.is_ledger_older).await?;
         let next_lsn = loaded.next_lsn.max(swept.highest_lsn + 1);

@@ -79,6 +79,50 @@ fn receipts_that_one_side_lacks_or_that_differ_are_named() {
 }
 
 #[test]
+fn a_log_that_is_not_the_one_that_receipts_saw_is_named() {
+    let mut bench = Bench::new(36);
+    let entry = |number: u8| vec![number; 9];
+    bench.service().log = vec![entry(0)];
+    let mut device = bench.create();
+    device.consent(&given()).unwrap();
+    for number in 1..6 {
+        device.take(&bench.events("app", 4)).unwrap();
+        assert_eq!(bench.drain(&mut device), None);
+        bench.service().log.push(entry(number));
+    }
+    let honest = bench.service().log.clone();
+    let check = now(device.check(&mut bench.link())).unwrap();
+    assert_eq!((check.findings.len(), check.log.checkpoints, check.log.newest, check.log.size), (0, 5, 5, Some(6)));
+    // Nobody signs to read the log, over a connection of its own.
+    let seen = bench.service().seen.clone();
+    let (_, signer, connection) = seen.iter().rev().find(|(path, ..)| path == "/v1/keys").unwrap();
+    assert!(signer.is_none() && seen.iter().all(|(_, key, other)| key.is_none() || other != connection), "{seen:?}");
+
+    let with = |bench: &Bench, device: &mut Device, log: Vec<Vec<u8>>| {
+        bench.service().log = log;
+        found(bench, device)
+    };
+    // An old log, under an old answer.
+    let old = with(&bench, &mut device, honest[..3].to_vec());
+    let back = |batch: u64| (Some(batch), None, What::RolledBack { seen: batch, found: 3 });
+    assert_eq!(old, [(None, None, What::OldAnswer), back(4), back(5)]);
+    // Another entry at each place: whoever saw it or one behind it knows.
+    for changed in 0..honest.len() {
+        let mut fork = honest.clone();
+        fork[changed] = entry(99);
+        let forked: Vec<_> =
+            (changed as u64 + 1..6).map(|batch| (Some(batch), None, What::Forked { seen: batch })).collect();
+        assert_eq!(with(&bench, &mut device, fork), forked, "entry {changed}");
+    }
+    // An answer about yesterday, under the log of today.
+    bench.service().answered = Some(4);
+    assert_eq!(with(&bench, &mut device, honest.clone()), [(None, None, What::OldAnswer)]);
+    bench.service().answered = None;
+    assert_eq!(with(&bench, &mut device, Vec::new()).last().unwrap().2, What::UnsignedLog);
+    assert_eq!(with(&bench, &mut device, honest), []);
+}
+
+#[test]
 fn the_journal_is_checked_before_anything_is_compared() {
     let mut bench = Bench::new(32);
     let mut device = used(&mut bench);

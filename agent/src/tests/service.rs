@@ -10,7 +10,10 @@ use candor_policy::consent::ConsentState;
 use candor_policy::digest::Digest;
 use candor_policy::hex;
 use candor_wire::identity::{PublicKey, SubjectKey};
-use candor_wire::merkle::leaf_hash;
+use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::note::{Algorithm, Note, Signer};
+use candor_wire::log::tile::{Tile, hashes_to_bytes};
+use candor_wire::merkle::{leaf_hash, root};
 use candor_wire::reason::Reason;
 use candor_wire::receipt::{PurposeReceipt, Receipt, SignedReceipt, sign_group};
 use candor_wire::row::hash_of;
@@ -26,6 +29,8 @@ use crate::error::Error;
 use crate::rim::Transport;
 
 pub(super) const FLEET: &str = "acme-fleet";
+/// Name of the log.
+const LOG: &str = "candor/acme-fleet";
 
 /// What happens to the next requests, beside what the service would do.
 #[derive(Clone, Debug)]
@@ -46,6 +51,10 @@ pub(super) struct Service {
     pub faults: VecDeque<Fault>,
     /// Path, key and connection of each request that came through.
     pub seen: Vec<(String, Option<PublicKey>, u64)>,
+    /// Its log, if it keeps one: fewer than 256 entries.
+    pub log: Vec<Vec<u8>>,
+    /// Entries of the checkpoint that answers are under; all of them where nothing is said.
+    pub answered: Option<usize>,
     nonces: BTreeSet<[u8; 16]>,
     connections: u64,
 }
@@ -80,6 +89,8 @@ impl Service {
             subjects: BTreeMap::new(),
             faults: VecDeque::new(),
             seen: Vec::new(),
+            log: Vec::new(),
+            answered: None,
             nonces: BTreeSet::new(),
             connections: 0,
         }))
@@ -99,10 +110,15 @@ impl Service {
         if path == "/v1/keys" {
             self.seen.push((path, None, connection));
             let key = self.key.public().to_string();
+            let log: Vec<_> =
+                self.checkpoint(0).map(|_| json!({"vkey": log_signer().verifier().to_string()})).into_iter().collect();
             return answer(
                 200,
-                &json!({"schema_version": 1, "fleet": FLEET, "receipts": [{"key": key}], "time": self.time}),
+                &json!({"schema_version": 1, "fleet": FLEET, "receipts": [{"key": key}], "log": log, "time": self.time}),
             );
+        }
+        if let Some(name) = path.strip_prefix("/log/") {
+            return self.of_log(name);
         }
         let head = RequestHead {
             method: request.method().as_str(),
@@ -129,6 +145,27 @@ impl Service {
             "/v1/logs" => self.logs(&verified, request),
             _ => self.access(&verified.key, &path, query.as_deref()),
         }
+    }
+
+    /// The checkpoint of the first entries, if there is a log.
+    fn checkpoint(&self, size: usize) -> Option<Checkpoint> {
+        let leaves: Vec<_> = self.log.iter().take(size).map(|entry| leaf_hash(entry)).collect();
+        (!self.log.is_empty()).then(|| Checkpoint::new(LOG.to_owned(), leaves.len() as u64, root(&leaves)))
+    }
+
+    fn note(&self, size: usize) -> Option<String> {
+        let text = self.checkpoint(size)?.to_string();
+        let signatures = vec![log_signer().sign(&text, 0)];
+        Some(Note::new(text, signatures).unwrap().to_string())
+    }
+
+    fn of_log(&self, name: &str) -> Response<Bytes> {
+        if name == "checkpoint" {
+            return Response::new(Bytes::from(self.note(self.log.len()).unwrap_or_default()));
+        }
+        let tile = Tile::parse(name).unwrap();
+        let leaves: Vec<_> = self.log.iter().take(tile.width().into()).map(|entry| leaf_hash(entry)).collect();
+        Response::new(Bytes::from(hashes_to_bytes(&leaves)))
     }
 
     fn refusal(&self, status: u16, reason: Reason) -> Response<Bytes> {
@@ -192,6 +229,7 @@ impl Service {
             Some(_) => zstd::decode_all(request.body().as_ref()).unwrap(),
             None => request.body().to_vec(),
         };
+        let checkpoint = self.checkpoint(self.log.len()).map(|checkpoint| checkpoint.to_string());
         let known = self.subjects.get_mut(&verified.key).unwrap();
         let given = |statement: Option<&SignedStatement>| {
             statement.is_some_and(|s| s.purposes.get("analytics") == Some(&ConsentState::Given))
@@ -222,7 +260,7 @@ impl Service {
             batch: number,
             body: Digest::of_bytes(request.body()).to_string(),
             catalogue: "00".repeat(32),
-            checkpoint: None,
+            checkpoint,
             consent: verified.consent,
             fleet: FLEET.to_owned(),
             policy: "00".repeat(32),
@@ -261,7 +299,11 @@ impl Service {
                         "batch": row.batch, "row": URL_SAFE_NO_PAD.encode(&row.encoding)})
                 };
                 let rows: Vec<_> = known.rows.iter().map(row).collect();
-                answer(200, &json!({"statements": statements, "rows": rows, "batches": batches}))
+                let checkpoint = self.note(self.answered.unwrap_or(self.log.len()));
+                answer(
+                    200,
+                    &json!({"statements": statements, "rows": rows, "batches": batches, "checkpoint": checkpoint}),
+                )
             }
             _ => answer(404, &json!({})),
         }
@@ -311,6 +353,10 @@ impl Transport for Link {
     fn part(&mut self) {
         self.connection = None;
     }
+}
+
+fn log_signer() -> Signer {
+    Signer::new(LOG, Algorithm::Ed25519, &[5; 32]).unwrap()
 }
 
 /// A row of two columns in canonical encoding.

@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure, with_mend};
 use crate::render::tell;
 use crate::settings::Settings;
 use crate::supervisor;
+use crate::witnesses::OverHttp;
 
 pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failure> {
     let fleet = load(settings)?;
@@ -36,8 +37,8 @@ pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failu
         say(format!("candor: ready on {scheme}://{}{grpc}, data in {data}", at.http));
     };
     let _alive = supervisor::stay_alive();
-    let report =
-        serve(fleet, settings.service.clone(), settings.store.clone(), Arc::new(SystemClock), ready, stop).await;
+    let (service, store) = (settings.service.clone(), settings.store.clone());
+    let report = serve(fleet, service, store, Arc::new(SystemClock), Arc::new(OverHttp), ready, stop).await;
     let report = report.map_err(failure)?;
     say(format!("candor: stopped; sealed {} rows into {} files", report.flush.rows, report.flush.files));
     Ok(Exit::Done)

@@ -16,6 +16,7 @@ use crate::fleet::Fleet;
 use crate::role::Role;
 use crate::serve::{Report, serve};
 use crate::settings::{Limits, Settings};
+use crate::witnesses::Nobody;
 
 struct Running {
     address: SocketAddr,
@@ -31,9 +32,17 @@ async fn start(folders: &Folders, limits: Limits) -> Running {
     let (stop, stopped) = oneshot::channel();
     let (ready, address) = oneshot::channel();
     let store = folders.store_settings();
-    let end = tokio::spawn(serve(fleet, settings, store, clock, |address| ready.send(address.http).unwrap(), async {
-        let _ = stopped.await;
-    }));
+    let end = tokio::spawn(serve(
+        fleet,
+        settings,
+        store,
+        clock,
+        Arc::new(Nobody),
+        |address| ready.send(address.http).unwrap(),
+        async {
+            let _ = stopped.await;
+        },
+    ));
     Running { address: address.await.unwrap(), stop, end }
 }
 
@@ -129,7 +138,8 @@ async fn a_port_in_use_stops_the_start_before_the_store_is_touched() {
     let fleet = Fleet::load(&folders.fleet()).unwrap();
     let clock = Arc::new(StillClock(AtomicI64::new(0)));
     let store = folders.store_settings();
-    let error = serve(fleet, settings, store, clock, |_| (), std::future::pending()).await.unwrap_err();
+    let error =
+        serve(fleet, settings, store, clock, Arc::new(Nobody), |_| (), std::future::pending()).await.unwrap_err();
     assert!(matches!(error, Error::Listen { .. }), "{error}");
     assert!(!folders.store_settings().data.exists());
 }

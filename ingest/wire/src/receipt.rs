@@ -31,7 +31,7 @@ pub struct Receipt {
     pub body: String,
     /// SHA-256 of the catalogue, hex.
     pub catalogue: String,
-    /// Size and root of the service's log, where it has one.
+    /// What the service's log was when the batch was appended: the text of its checkpoint (name, size and root), where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
     /// Sequence of the consent that the device named.

@@ -242,7 +242,7 @@ fn receipt(batch: u64) -> Receipt {
         batch,
         body: "6e8a0c7b2e88c8fd437e4b5ab947d4c7a17040d8de489f4bd7dc8081135856a6".to_owned(),
         catalogue: "0a".repeat(32),
-        checkpoint: None,
+        checkpoint: Some("candor/acme-fleet\n5\n80lPsBfLlYZZBQoXH7jRdiO9vmIEJ+tNwFLD1Pd3FxE=\n".to_owned()),
         consent: Some(1),
         fleet: "acme-fleet".to_owned(),
         policy: "0b".repeat(32),

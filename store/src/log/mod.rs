@@ -15,9 +15,11 @@ use candor_wire::log::note::{Note, Signature, Signer, VerifierKey};
 use candor_wire::log::proof;
 use candor_wire::log::tile::{self, Tile, WIDTH, What};
 use candor_wire::merkle::{Hash, leaf_hash};
+use tokio::sync::watch;
 
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
+use crate::shared::end_process_after;
 
 mod files;
 pub(crate) mod removed;
@@ -36,6 +38,8 @@ pub struct Log {
     signers: RwLock<Vec<Signer>>,
     writer: Mutex<Writer>,
     shown: RwLock<Shown>,
+    /// The checkpoint that is shown, for who waits for it to change or may not wait for anything.
+    newest: watch::Sender<Arc<SignedCheckpoint>>,
 }
 
 /// What appending needs.
@@ -67,9 +71,7 @@ impl Log {
         let opened = SignedCheckpoint::open(&bytes, &keys, &[]);
         let checkpoint = opened.map_err(|error| refused(error, "the log's checkpoint cannot be used"))?;
         let writer = replay::replay(&disk, &checkpoint.checkpoint)?;
-        let shown = Shown { checkpoint: Arc::new(checkpoint), files: writer.files.clone() };
-        let origin = origin.to_owned();
-        Ok(Self { disk, origin, signers: RwLock::new(signers), writer: Mutex::new(writer), shown: RwLock::new(shown) })
+        Ok(Self::of(disk, (signers, origin), writer, checkpoint))
     }
 
     /// Opens the log that a service of this data folder began, under the name that its checkpoint has.
@@ -94,9 +96,24 @@ impl Log {
         // Durable before anything else, so that a log whose checkpoint was lost is never taken for a new one.
         let (bytes, checkpoint) = sign(&signers, origin, &writer.edge)?;
         disk.write_checkpoint(&bytes)?;
-        let shown = Shown { checkpoint: Arc::new(checkpoint), files: LiveFiles::default() };
-        let origin = origin.to_owned();
-        Ok(Self { disk, origin, signers: RwLock::new(signers), writer: Mutex::new(writer), shown: RwLock::new(shown) })
+        Ok(Self::of(disk, (signers, origin), writer, checkpoint))
+    }
+
+    fn of(
+        disk: LogFiles,
+        (signers, origin): (Vec<Signer>, &str),
+        writer: Writer,
+        checkpoint: SignedCheckpoint,
+    ) -> Self {
+        let shown = Shown { checkpoint: Arc::new(checkpoint), files: writer.files.clone() };
+        Self {
+            disk,
+            origin: origin.to_owned(),
+            signers: RwLock::new(signers),
+            writer: Mutex::new(writer),
+            newest: watch::Sender::new(Arc::clone(&shown.checkpoint)),
+            shown: RwLock::new(shown),
+        }
     }
 
     /// Adds statements under one checkpoint; returns their numbers when it is durable.
@@ -154,7 +171,8 @@ impl Log {
         Ok(())
     }
 
-    /// Adds what witnesses signed to the checkpoint, if it is still the one that they saw.
+    /// Adds what witnesses signed to the checkpoint, if it is still the one that they saw. Ends the process where nobody can say any
+    /// more what is durable.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -171,7 +189,10 @@ impl Log {
         let bytes = note.to_string().into_bytes();
         let opened = SignedCheckpoint::open(&bytes, &self.verifiers(), &[]);
         let checkpoint = opened.map_err(|error| refused(error, "a cosignature cannot be added"))?;
-        self.disk.write_checkpoint(&bytes)?;
+        match self.disk.write_checkpoint(&bytes) {
+            Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
+            written => written?,
+        }
         self.show(checkpoint, &[]);
         Ok(true)
     }
@@ -180,6 +201,12 @@ impl Log {
     #[must_use]
     pub fn checkpoint(&self) -> Arc<SignedCheckpoint> {
         Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner).checkpoint)
+    }
+
+    /// The same for who waits until there is another one, or until the same one has more signatures.
+    #[must_use]
+    pub fn newest(&self) -> watch::Receiver<Arc<SignedCheckpoint>> {
+        self.newest.subscribe()
     }
 
     /// Entries under that checkpoint.
@@ -291,6 +318,7 @@ impl Log {
             }
         }
         shown.checkpoint = Arc::new(checkpoint);
+        self.newest.send_replace(Arc::clone(&shown.checkpoint));
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, Error> {

@@ -15,8 +15,9 @@ use crate::segment::frame::{BatchFrame, BatchHeader, Frame, FrameTable, TableSpa
 use crate::segment::fresh::fresh;
 use crate::segment::layout::{BATCH, MAX_PAYLOAD, NUMBERED, STATEMENT};
 
-/// What the JSON of a receipt takes at most beside the names in it, with its length; of a purpose in it, and of a count.
-const MOST_AROUND_A_RECEIPT: usize = 640;
+/// What the JSON of a receipt takes at most beside the names in it, with its length; of a purpose in it, and of a count. Of names of
+/// logs only those that are longer than a hundred bytes are too long for it.
+const MOST_AROUND_A_RECEIPT: usize = 640 + 200;
 const MOST_AROUND_A_PURPOSE: usize = 192;
 const MOST_AROUND_A_COUNT: usize = 24;
 
@@ -255,8 +256,9 @@ mod tests {
         let (header, rows) = (testing::numbered_header(7), testing::some_rows(3));
         let mut encoded = encode_batch(header, [("p", "a.b", &rows)]).unwrap();
         let plain = encoded.payload.clone();
-        let receipt = testing::receipt(1, 7);
+        let mut receipt = testing::receipt(1, 7);
         let mut draft = receipt.clone();
+        receipt.checkpoint = Some(format!("candor/a-fleet-with-a-long-name\n1234567890\n{}=\n", "x".repeat(43)));
         draft.purposes.values_mut().for_each(|purpose| purpose.batch = None);
         encoded.reserve_for(&draft);
         let place = encoded.payload.as_ptr();

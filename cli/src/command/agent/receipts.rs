@@ -75,6 +75,8 @@ fn report(check: &Check) -> Report {
     report.fact("matched", check.matched);
     report.fact("stored", check.rows);
     report.fact("pending", check.pending);
+    let log = &check.log;
+    report.fact("log", json!({ "checkpoints": log.checkpoints, "newest": log.newest, "size": log.size }));
     let (receipts, rows) = (counted(check.receipts as usize, "receipt"), counted(check.rows as usize, "row"));
     let inherited = match check.inherited {
         0 => String::new(),
@@ -87,6 +89,10 @@ fn report(check: &Check) -> Report {
     let told = format!("{receipts}{inherited}, {rows} as they were signed{pending}");
     if check.findings.is_empty() {
         report.note(format!("it holds: {told}"));
+        if let (Some(size), 1..) = (log.size, log.checkpoints) {
+            let seen = counted(log.checkpoints as usize, "checkpoint");
+            report.note(format!("the log of {size} entries extends what receipts saw: {seen}"));
+        }
     } else {
         let places = counted(check.findings.len(), "place");
         report.note(format!("DIFFERS in {places}: the service's story is not the device's"));

@@ -11,6 +11,7 @@ use candor_agent::event::Event;
 use candor_agent::send::{SendSettings, Sent, send};
 use candor_ingest::fleet::Fleet;
 use candor_ingest::serve::serve;
+use candor_ingest::witnesses::Nobody;
 use candor_policy::consent::ConsentState;
 use candor_policy::plan::Plan;
 use candor_store::clock::SystemClock;
@@ -120,6 +121,7 @@ async fn through_a_service(
         service,
         store,
         Arc::new(SystemClock),
+        Arc::new(Nobody),
         |address| {
             // Whoever waits for it is the other half of this function.
             let _ = ready.send(address.http);

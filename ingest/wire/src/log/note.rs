@@ -14,6 +14,8 @@ use crate::identity::{KeyError, PublicKey, SubjectKey};
 pub const MOST_BYTES: usize = 64 << 10;
 /// Most signatures of a note; the specification asks for 16.
 const MOST_SIGNATURES: usize = 64;
+/// Bytes of an Ed25519 signature.
+const SIGNATURE_BYTES: usize = 64;
 /// Most bytes of a key's name.
 const MOST_NAME: usize = 1024;
 /// What the line of a signature begins with.
@@ -268,6 +270,25 @@ impl Signature {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Id of the key.
+    #[must_use]
+    pub const fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
+    /// Whether it bears the name and id of a key; whether it is that key's says [`Note::verify`].
+    #[must_use]
+    pub fn is_by(&self, key: &VerifierKey) -> bool {
+        key.claims(self)
+    }
+
+    /// The time that it says, in seconds since 1970, if it is as long as those of witnesses are. Nothing is checked.
+    #[must_use]
+    pub fn time(&self) -> Option<u64> {
+        let (time, _) = self.bytes.split_first_chunk::<8>().filter(|(_, rest)| rest.len() == SIGNATURE_BYTES)?;
+        Some(u64::from_be_bytes(*time))
     }
 }
 

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::log::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
-use crate::log::note::{MOST_BYTES, Note, VerifierKey};
+use crate::log::note::{MOST_BYTES, Note, NoteError, Signature, VerifierKey};
 use crate::log::proof;
 use crate::merkle::{self, Hash, MOST_PATH};
 
@@ -116,6 +116,29 @@ impl AddCheckpoint {
         let extends = proof::is_consistent((size, &root), (checkpoint.size, &checkpoint.root), &self.proof);
         if extends { Ok(signed) } else { Err(Refusal::Inconsistent) }
     }
+}
+
+/// What a witness signed, in the body of its answer to the checkpoint of this text; what others signed is passed over.
+///
+/// # Errors
+/// If the body is not lines of signatures, or none of them is this witness's.
+pub fn cosignature(body: &[u8], text: &str, witness: &VerifierKey) -> Result<Signature, NoteError> {
+    // What stands behind the text and the empty line of a note: read as such, it meets the same limits.
+    let lines = body.strip_suffix(b"\n").ok_or(NoteError::Form("its last line has no end"))?;
+    let note = Note::parse(&[text.as_bytes(), b"\n", lines, b"\n"].concat())?;
+    let signed = note.verify(std::slice::from_ref(witness))?;
+    // The specification leaves a time of 0 to whoever has no clock, which says nothing about when.
+    let has_time = signed.iter().all(|verified| verified.time.is_some_and(|time| time > 0));
+    let signature = note.signatures().iter().find(|signature| signature.is_by(witness)).filter(|_| has_time);
+    if note.text() == text { signature.cloned().ok_or(NoteError::Unsigned) } else { Err(NoteError::Unsigned) }
+}
+
+/// The size in the answer to a conflict.
+#[must_use]
+pub fn conflict(content_type: Option<&str>, body: &[u8]) -> Option<u64> {
+    let is_size = content_type.is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim() == SIZE_TYPE);
+    let text = std::str::from_utf8(body).ok().filter(|_| is_size)?;
+    checkpoint::number(text.strip_suffix('\n').unwrap_or(text))
 }
 
 impl Display for AddCheckpoint {

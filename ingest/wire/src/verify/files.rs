@@ -137,7 +137,9 @@ fn under<'a>(evidence: &Evidence, view: &View<'_>, log: &'a Log, lines: &mut Lin
         lines.failed(Check::Files, name(), format!("of the log that the answer is under: {why}"));
         return None;
     }
-    let receipts = view.subject.receipts.iter().map(|given| &given.receipt);
+    // Of receipts that came in after the answer was made, the service may name a newer one.
+    let next = view.subject.answer.batches.as_ref().map_or(0, |batches| batches.next);
+    let receipts = view.subject.receipts.iter().map(|given| &given.receipt).filter(|receipt| receipt.batch < next);
     let kept = view.subject.kept_receipts.iter().flatten().map(|signed| &signed.receipt);
     let seen =
         receipts.chain(kept).filter_map(|receipt| seen_checkpoint(receipt.checkpoint.as_deref()?, &signed.origin));

@@ -319,6 +319,29 @@ fn a_rolled_back_or_forked_log_is_noticed_by_whoever_kept_a_checkpoint() {
 }
 
 #[test]
+fn an_answer_is_not_older_than_the_receipts_that_it_knows_of() {
+    let world = World::new();
+    let mut evidence = world.evidence();
+    let newest = world.entries.len();
+    let subject = &mut evidence.subjects[0];
+    subject.answer.checkpoint = Some(world.note(newest - 1).to_string());
+    let older = |lines: &[Line]| lines.iter().any(|line| line.why.as_ref().is_some_and(|why| why.contains("older")));
+    assert!(!older(&check(&evidence)));
+    let subject = &mut evidence.subjects[0];
+    let last = subject.receipts.last_mut().unwrap();
+    last.receipt.checkpoint = Some(world.checkpoint(newest).to_string());
+    let number = last.receipt.batch;
+    assert!(older(&check(&evidence)));
+    // It came in when the answer was made already.
+    evidence.subjects[0].answer.batches.as_mut().unwrap().next = number;
+    assert!(!older(&check(&evidence)));
+    // A device that kept it had it before it asked.
+    let kept = evidence.subjects[0].receipts.last().unwrap().signed();
+    evidence.subjects[0].kept_receipts = Some(vec![kept]);
+    assert!(older(&check(&evidence)));
+}
+
+#[test]
 fn a_witness_says_that_it_saw_the_same_log_and_when() {
     let world = World::new();
     let mut evidence = world.evidence();

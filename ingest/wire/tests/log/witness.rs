@@ -1,9 +1,9 @@
 //! What a witness signs, and what it does not.
 
 use candor_wire::log::checkpoint::Checkpoint;
-use candor_wire::log::note::{Algorithm, Note, Signer};
+use candor_wire::log::note::{Algorithm, Note, NoteError, Signer};
 use candor_wire::log::proof::consistency;
-use candor_wire::log::witness::{AddCheckpoint, Refusal};
+use candor_wire::log::witness::{AddCheckpoint, Refusal, conflict, cosignature};
 use candor_wire::merkle;
 
 use crate::tree::{Plain, leaves};
@@ -88,4 +88,56 @@ fn bodies_are_read_strictly() {
             &other[..other.len().min(90)]
         );
     }
+}
+
+#[test]
+fn of_an_answer_only_the_witnesses_own_signature_is_taken() {
+    let signer = |name: &str, seed| Signer::new(name, Algorithm::Cosignature, &[seed; 32]).unwrap();
+    let (witness, other) = (signer("witness.example/w1", 5), signer("witness.example/w2", 6));
+    let text = at(7).to_string();
+    let own = witness.sign(&text, 77);
+    assert_eq!((own.time(), own.id(), own.is_by(witness.verifier())), (Some(77), witness.verifier().id(), true));
+    assert_eq!(log().sign(&text, 0).time(), None);
+    let take = |body: &str| cosignature(body.as_bytes(), &text, witness.verifier());
+    for body in [own.to_string(), format!("{}{own}", other.sign(&text, 1)), format!("{own}{}", other.sign(&text, 1))] {
+        assert_eq!(take(&body), Ok(own.clone()), "{body}");
+    }
+    let line = own.to_string();
+    for body in [
+        String::new(),
+        "\n".to_owned(),
+        line.trim_end().to_owned(),
+        format!("{line}\n"),
+        format!("\n{line}"),
+        format!("x\n\n{line}"),
+        format!("{line}x\n"),
+        other.sign(&text, 77).to_string(),
+        witness.sign("other\n", 77).to_string(),
+        witness.sign(&text, 0).to_string(),
+        line.repeat(65),
+        line.replace(' ', "\u{0}"),
+    ] {
+        assert!(take(&body).is_err(), "{body:?}");
+    }
+    assert_eq!(take(&other.sign(&text, 77).to_string()), Err(NoteError::Unsigned));
+    // Two of its own, one of which does not hold, are no answer of an honest witness.
+    assert!(take(&format!("{line}{}", witness.sign("other\n", 77))).is_err());
+}
+
+#[test]
+fn the_size_of_a_conflict_is_read_as_the_specification_has_it() {
+    let size = |kind: &'static str, body: &str| conflict(Some(kind), body.as_bytes());
+    assert_eq!(size("text/x.tlog.size", "7\n"), Some(7));
+    assert_eq!(size("text/x.tlog.size; charset=utf-8", "0\n"), Some(0));
+    for (kind, body) in [
+        ("text/plain", "7\n"),
+        ("text/x.tlog.size", ""),
+        ("text/x.tlog.size", "07\n"),
+        ("text/x.tlog.size", "+7\n"),
+        ("text/x.tlog.size", "7\n\n"),
+        ("text/x.tlog.size", "9223372036854775808\n"),
+    ] {
+        assert_eq!(size(kind, body), None, "{kind} {body:?}");
+    }
+    assert_eq!(conflict(None, b"7\n"), None);
 }

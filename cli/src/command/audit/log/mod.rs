@@ -2,13 +2,13 @@
 
 use candor_wire::log::entry::Entry;
 use candor_wire::log::live::LiveFiles;
-use candor_wire::log::note::VerifierKey;
+use candor_wire::log::note::{Signature, VerifierKey};
 use serde_json::{Value, json};
 
 use crate::args::{AuditLog, LogArgs};
 use crate::exit::{Exit, Failure};
 use crate::log_source::OpenLog;
-use crate::render::{Report, Width, grid};
+use crate::render::{Report, Width, grid, printable};
 use crate::settings::Settings;
 
 mod says;
@@ -27,7 +27,17 @@ pub(crate) async fn run(command: &AuditLog, settings: &Settings) -> Result<Exit,
 }
 
 async fn open(args: &LogArgs, settings: &Settings) -> Result<OpenLog, Failure> {
-    OpenLog::open(settings, &args.key, args.data.data.is_some()).await
+    OpenLog::open(settings, (&args.key, &pinned(args, settings)?), args.data.data.is_some()).await
+}
+
+/// Witnesses that are known from elsewhere than the log.
+fn pinned(args: &LogArgs, settings: &Settings) -> Result<Vec<VerifierKey>, Failure> {
+    let asked = settings.store.log.witnesses().map_err(candor_store::error::Error::from)?;
+    let mut pinned = args.witness.clone();
+    pinned.extend(asked.into_iter().map(|witness| witness.key));
+    pinned.sort();
+    pinned.dedup();
+    Ok(pinned)
 }
 
 /// Size, root and signatures.
@@ -45,9 +55,59 @@ async fn show(args: &LogArgs, settings: &Settings) -> Result<Exit, Failure> {
     for key in &keys {
         report.note(format!("signed by {key}"));
     }
+    let cosignatures = cosignatures(&log);
+    report.fact("cosignatures", cosignatures.iter().map(Cosignature::json).collect::<Vec<_>>());
+    for cosignature in &cosignatures {
+        report.note(cosignature.says());
+    }
+    for witness in pinned(args, settings)?.iter().filter(|key| !cosignatures.iter().any(|by| by.is_by(key))) {
+        report.note(format!("NOT cosigned by the pinned witness {}", printable(witness.name())));
+    }
     report.note(seen(&log));
     report.print(&settings.answer)?;
     Ok(Exit::Done)
+}
+
+/// A signature under the checkpoint that is not the log's.
+struct Cosignature<'a> {
+    signature: &'a Signature,
+    is_pinned: bool,
+}
+
+fn cosignatures(log: &OpenLog) -> Vec<Cosignature<'_>> {
+    let signed = &log.checkpoint;
+    let others = signed.note.signatures().iter().filter(|signature| signature.name() != signed.checkpoint.origin);
+    let cosignature = |signature| {
+        let is_pinned = signed.by_witnesses.iter().any(|verified| Signature::is_by(signature, &verified.by));
+        Cosignature { signature, is_pinned }
+    };
+    others.map(cosignature).collect()
+}
+
+impl Cosignature<'_> {
+    fn is_by(&self, key: &VerifierKey) -> bool {
+        self.is_pinned && self.signature.is_by(key)
+    }
+
+    fn id(&self) -> String {
+        candor_policy::hex::encode(&self.signature.id())
+    }
+
+    fn time(&self) -> Option<String> {
+        let seconds = self.signature.time().and_then(|time| i64::try_from(time).ok())?;
+        jiff::Timestamp::from_second(seconds).ok().map(|time| time.to_string())
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.signature.name(), "key_id": self.id(), "time": self.time(), "pinned": self.is_pinned })
+    }
+
+    fn says(&self) -> String {
+        let (name, id) = (printable(self.signature.name()), self.id());
+        let time = self.time().map(|time| format!(" at {time}")).unwrap_or_default();
+        let whose = if self.is_pinned { "a pinned witness" } else { "not a pinned witness, so nothing was checked" };
+        format!("cosigned by {name} ({id}){time}: {whose}")
+    }
 }
 
 /// One entry.
