@@ -54,6 +54,7 @@ mod signed;
 mod signer;
 mod skip;
 mod slow;
+mod spark;
 mod tls;
 mod tokens;
 mod trace;
