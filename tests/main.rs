@@ -55,6 +55,7 @@ mod signed;
 mod signer;
 mod skip;
 mod slow;
+mod spark;
 mod tls;
 mod tokens;
 mod trace;

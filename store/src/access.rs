@@ -17,6 +17,7 @@ use candor_wire::verify::{FileEvidence, StatementEvidence};
 use crate::error::{Error, Kind};
 use crate::log::{Log, LogFiles};
 use crate::sealed;
+use crate::table::place::Place;
 use crate::view::{HeldRow, View, blocking};
 
 /// How often a view is opened again that does not fit the log: a file is in its table a moment before it is in the log.
@@ -48,8 +49,8 @@ pub struct Held {
 /// A checkpoint as a note, and the entries under it.
 pub type NoteAndEntries = (Vec<u8>, Vec<Vec<u8>>);
 
-/// What is looked at in a file: table and path, by the number of the subject's id.
-pub(crate) type Present = BTreeSet<(String, String, usize)>;
+/// What is looked at in a file: where the subject stands, by table, path and number of the subject's id.
+pub(crate) type Present = BTreeMap<(String, String, usize), Place>;
 
 impl Under {
     /// The log of a service as it is now.
@@ -156,9 +157,12 @@ pub(crate) struct Only {
 }
 
 impl Only {
-    pub(crate) fn has(&self, table: &str, path: &str, id: usize) -> bool {
+    /// Whether a file is to be read, and if so where, as far as it is known.
+    pub(crate) fn place(&self, table: &str, path: &str, id: usize) -> Option<Option<Place>> {
         let file = (table.to_owned(), path.to_owned());
-        !self.known.contains(&file) || self.present.contains(&(file.0, file.1, id))
+        let known = self.known.contains(&file);
+        let place = self.present.get(&(file.0, file.1, id)).copied();
+        (place.is_some() || !known).then_some(place)
     }
 }
 
@@ -172,8 +176,8 @@ fn prove_all(data: &Path, live: &[(u64, Sealed)], ids: &[SubjectId]) -> Result<(
         for (id, subject) in subjects.iter().enumerate() {
             let proof = sealed::prove(data, (purpose, stream), &sealed.path, &sealed.root.0, subject)?;
             let mut blind = None;
-            if proof.is_present() {
-                present.insert((sealed.table.clone(), sealed.path.clone(), id));
+            if let Some(place) = Place::of(&proof) {
+                present.insert((sealed.table.clone(), sealed.path.clone(), id), place);
                 let about = sealed::about(&path_of(data, sealed))?;
                 blind = Some(URL_SAFE_NO_PAD.encode(sealed::blind(&about, subject)));
             }

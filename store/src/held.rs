@@ -22,6 +22,7 @@ use crate::ledger::Ledger;
 use crate::table::commit::LiveFile;
 use crate::table::layout;
 use crate::table::lookup::{self, FoundRows};
+use crate::table::place::Place;
 use crate::view::{HeldField, HeldRow, TableView, blocking};
 use crate::work::Work;
 
@@ -40,9 +41,9 @@ pub(crate) async fn rows(
     only: Option<&Only>,
     work: &Arc<Work>,
 ) -> Result<Vec<HeldRow>, Error> {
-    let files_of = |table: &TableView, id: usize| -> Vec<LiveFile> {
-        let is_read = |file: &&LiveFile| only.is_none_or(|only| only.has(&table.name, &file.path, id));
-        table.files.iter().filter(is_read).cloned().collect()
+    let files_of = |table: &TableView, id: usize| -> Vec<(LiveFile, Option<Place>)> {
+        let place = |file: &LiveFile| only.map_or(Some(None), |only| only.place(&table.name, &file.path, id));
+        table.files.iter().filter_map(|file| Some((file.clone(), place(file)?))).collect()
     };
     work.begin(tables.iter().flat_map(|table| (0..subjects.len()).map(|id| files_of(table, id).len() as u64)).sum());
     let mut plans = Plans { ledger, known: HashMap::new() };

@@ -1,4 +1,4 @@
-"""What both scripts need: the service on a core of its own, the load and this script on the other, and a floor as yardstick.
+"""What these scripts need: the service on a core of its own, the load and this script on the other, and a floor as yardstick.
 
 Python's standard library only; Linux, two cores.
 """
@@ -73,10 +73,11 @@ class Service:
             time.sleep(0.01)
         self.fail("was not ready in ten minutes")
 
-    def call(self, method, path, body=None, connection=None):
-        """Answer of a request, 2xx or the end; with a connection of the caller's, which is kept."""
+    def call(self, method, path, body=None, connection=None, subject=None):
+        """Answer of a request, 2xx or the end; with a connection of the caller's, which is kept. It may be about a subject."""
         own = connection or self.connection()
-        own.request(method, path, body, {"Authorization": f"Bearer {BACKEND}", "Content-Type": "application/json"})
+        about = {"Candor-Subject": subject} if subject else {}
+        own.request(method, path, body, {"Authorization": f"Bearer {BACKEND}", "Content-Type": "application/json", **about})
         response = own.getresponse()
         answer = response.read()
         if response.status // 100 != 2:
@@ -185,8 +186,13 @@ def make_fleet(folder, purposes=1, subjects=0):
     return fleet
 
 
+def device(n):
+    """How the load calls its devices."""
+    return f"device-{n:08}-4f1c"
+
+
 def statement(n, purposes):
-    return json.dumps({"subject": f"device-{n:08}-4f1c", "purposes": dict.fromkeys(purposes, "given"), "notice": {"version": "1", "language": "en"}})
+    return json.dumps({"subject": device(n), "purposes": dict.fromkeys(purposes, "given"), "notice": {"version": "1", "language": "en"}})
 
 
 class Machine:

@@ -99,7 +99,7 @@ fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Pass
     fail::fail_point!("erase::after_end", |_| std::process::abort());
     done.erasures += ids.len() as u64;
     done.files += rewritten.files_removed();
-    done.rows += pass.held.iter().map(|held| held.rows).sum::<u64>();
+    done.rows += pass.held.iter().flat_map(|held| &held.rows).map(|(_, rows)| rows).sum::<u64>();
     Ok(())
 }
 
@@ -128,8 +128,10 @@ fn certificates(
 ) -> Result<Vec<Sha256Hex>, Error> {
     let now = flusher.shared().clock.now();
     let set_aside = layout_has_files(&flusher.shared().settings.data.join(SET_ASIDE));
-    let mut digests = Vec::new();
+    let mut held = by_erasure(desk, pass, successors);
+    let (mut digests, mut made) = (Vec::new(), Vec::new());
     for (at, kept) in erasures.iter().filter(|(_, kept)| !kept.is_again) {
+        let files = held.remove(at).unwrap_or_default();
         let Some(subject) = &kept.subject else { continue };
         let nonce = desk.key.nonce(&kept.id, subject);
         let certificate = match &kept.certificate {
@@ -137,13 +139,13 @@ fn certificates(
             None => Certificate {
                 deadline: kept.deadline,
                 done_at: now,
-                files: files(desk, pass, *at, successors),
+                rows: files.values().map(|file| file.removed).sum(),
+                files: files.into_values().collect(),
                 fleet: desk.fleet.clone(),
                 id: hex::encode(&kept.id),
                 kind: CertificateKind::Certificate,
                 places: places(desk, kept, set_aside, now)?,
                 requested_at: kept.requested_at,
-                rows: pass.held.iter().filter(|held| held.erasure == *at).map(|held| held.rows).sum(),
                 scope: scope_of(kept)?,
                 subject: subject_digest(&nonce, subject),
             },
@@ -152,24 +154,30 @@ fn certificates(
         if kept.certificate.is_none() {
             let json = certificate.encode().map_err(|why| unsound(&why))?;
             let json = String::from_utf8(json).map_err(|why| unsound(&why))?;
-            let keep = flusher.desk().ledger.keep_certificate(&kept.id, &json, now);
-            flusher.desk().runtime.block_on(keep)?;
+            made.push((kept.id, json));
         }
     }
+    flusher.desk().runtime.block_on(flusher.desk().ledger.keep_certificates(&made, now))?;
     digests.sort_unstable();
     Ok(digests)
 }
 
-/// The files that held rows of an erasure, with those in their place.
-fn files(desk: &Desk, pass: &Pass, at: usize, successors: &HashMap<u64, Successor>) -> Vec<ErasedFile> {
-    let mut files: BTreeMap<(String, Sha256Hex), ErasedFile> = BTreeMap::new();
-    for held in pass.held.iter().filter(|held| held.erasure == at) {
+/// By erasure, the files that held rows of it, with those in their place.
+fn by_erasure(desk: &Desk, pass: &Pass, successors: &HashMap<u64, Successor>) -> HashMap<usize, ErasedFiles> {
+    let mut by_erasure: HashMap<usize, ErasedFiles> = HashMap::new();
+    for held in &pass.held {
         let new = entry_of(desk, held).and_then(|entry| successors.get(&entry)).map(|successor| successor.file);
-        let fresh = ErasedFile { table: held.table.clone(), old: held.file, new, removed: 0 };
-        files.entry((held.table.clone(), held.file)).or_insert(fresh).removed += held.rows;
+        for (at, rows) in &held.rows {
+            let fresh = ErasedFile { table: held.table.clone(), old: held.file, new, removed: 0 };
+            let files = by_erasure.entry(*at).or_default();
+            files.entry((held.table.clone(), held.file)).or_insert(fresh).removed += rows;
+        }
     }
-    files.into_values().collect()
+    by_erasure
 }
+
+/// In the order of a certificate.
+type ErasedFiles = BTreeMap<(String, Sha256Hex), ErasedFile>;
 
 /// The file in the place of another.
 #[derive(Clone, Copy)]

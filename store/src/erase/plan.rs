@@ -41,20 +41,18 @@ pub(super) struct Pass {
     pub(super) rewrite: Rewrite,
 }
 
-/// Rows of one erasure in one file.
+/// Rows that go from one file. Files and erasures are many, so what is said of both is short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Held {
-    /// Place in [`Pass::erasures`].
-    pub(super) erasure: usize,
     /// `PURPOSE/STREAM`.
     pub(super) table: String,
     /// Relative to the table's folder.
     pub(super) path: String,
     /// SHA-256 of the file.
     pub(super) file: Sha256Hex,
-    /// Rows that go for this erasure.
-    pub(super) rows: u64,
+    /// By place in [`Pass::erasures`]: how many rows go for it.
+    pub(super) rows: Vec<(usize, u64)>,
 }
 
 /// Every id that tables may know a subject by: one that signs is its own, an assigned one has one for each key generation.
@@ -106,13 +104,9 @@ impl Found<'_> {
             if hits.is_empty() {
                 continue;
             }
-            let digest = self.digest(table, file)?;
-            for (name, rows) in &hits {
-                if let Some(one) = covering(name, day) {
-                    let (erasure, path) = (one.at, file.path.clone());
-                    self.held.push(Held { erasure, table: table.name(), path, file: digest, rows: *rows });
-                }
-            }
+            let rows = hits.iter().filter_map(|(name, rows)| Some((covering(name, day)?.at, *rows))).collect();
+            let (path, digest) = (file.path.clone(), self.digest(table, file)?);
+            self.held.push(Held { table: table.name(), path, file: digest, rows });
             let (names, files) = by_day.entry(day).or_default();
             names.extend(hits.into_keys());
             files.push(describe(table, file)?);

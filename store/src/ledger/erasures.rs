@@ -142,19 +142,26 @@ impl Ledger {
         Ok((open, done as u64))
     }
 
-    /// Keeps a certificate.
+    /// Keeps certificates, all or none.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub(crate) async fn keep_certificate(&self, id: &[u8; 16], certificate: &str, done_at: i64) -> Result<(), Error> {
-        sqlx::query("UPDATE erasures SET certificate = ?, done_at = ? WHERE id = ?")
-            .bind(certificate)
-            .bind(done_at)
-            .bind(id.to_vec())
-            .execute(self.pool())
-            .await
-            .map(drop)
-            .map_err(unwritable)
+    /// If they cannot be written.
+    pub(crate) async fn keep_certificates(
+        &self,
+        certificates: &[([u8; 16], String)],
+        done_at: i64,
+    ) -> Result<(), Error> {
+        let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await.map_err(unwritable)?;
+        for (id, certificate) in certificates {
+            sqlx::query("UPDATE erasures SET certificate = ?, done_at = ? WHERE id = ?")
+                .bind(certificate)
+                .bind(done_at)
+                .bind(id.to_vec())
+                .execute(&mut *transaction)
+                .await
+                .map_err(unwritable)?;
+        }
+        transaction.commit().await.map_err(unwritable)
     }
 
     /// Ends erasures, and the job that did them: nothing names their subjects from then on but old bytes in files.

@@ -1,7 +1,9 @@
-//! One subject's rows in a table's files: by bloom filter first, then by the subject column alone.
+//! One subject's rows in a table's files: where a proof says that they are, or else by bloom filter first, then by the subject column
+//! alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -15,6 +17,7 @@ use crate::error::{Error, Kind};
 use crate::table::commit::LiveFile;
 use crate::table::layout::{self, TablePath};
 use crate::table::parquet::metadata;
+use crate::table::place::Place;
 use crate::work::Work;
 
 /// Rows of one subject in one file.
@@ -32,48 +35,87 @@ pub(crate) struct FoundRows {
     pub(crate) rows: RecordBatch,
 }
 
-/// The rows of `subject` (as the purpose's tables call it), file by file.
+/// Fewer files than this are read by one thread.
+const FEW_FILES: usize = 16;
+/// Threads of one look-up, where there are so many processors: requests that are stored need some too.
+const MOST_THREADS: usize = 4;
+
+/// The rows of `subject` (as the purpose's tables call it), file by file. Where it stands in a file is a hint.
 ///
 /// # Errors
 /// `Retry` if a file was replaced meanwhile, `Data` if one cannot be read.
 pub(crate) fn rows_of(
     table: &TablePath,
-    files: &[LiveFile],
+    files: &[(LiveFile, Option<Place>)],
     subject: &str,
     work: &Work,
 ) -> Result<Vec<FoundRows>, Error> {
-    let mut found = Vec::new();
-    for file in files {
-        work.advance(1);
-        let builder = open(table, file)?;
-        let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
-        let candidates = candidates(&builder, subject).map_err(|why| failed(&why))?;
-        if candidates.is_empty() {
-            continue;
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if files.len() < FEW_FILES { 1 } else { processors.min(MOST_THREADS) };
+    let look = |files: &[(LiveFile, Option<Place>)]| {
+        let mut found = Vec::new();
+        for (file, place) in files {
+            work.advance(1);
+            rows_of_one(table, file, *place, subject, &mut found)?;
         }
-        let about = Arc::clone(builder.metadata());
-        let wanted = Scalar::new(StringArray::from(vec![subject.to_owned()]));
-        let mask = ProjectionMask::columns(builder.parquet_schema(), [layout::SUBJECT]);
-        let is_wanted = ArrowPredicateFn::new(mask, move |batch| arrow_ord::cmp::eq(batch.column(0), &wanted));
-        let reader = builder
-            .with_row_groups(candidates)
-            .with_row_filter(RowFilter::new(vec![Box::new(is_wanted)]))
-            .build()
-            .map_err(|why| failed(&why))?;
-        for rows in reader {
-            let rows = rows.map_err(|why| failed(&why))?;
-            if rows.num_rows() > 0 {
-                found.push(FoundRows {
-                    path: file.path.clone(),
-                    received_date: file.received_date,
-                    policy: value_of(&about, metadata::POLICY).unwrap_or_default(),
-                    catalogue: value_of(&about, metadata::CATALOGUE).unwrap_or_default(),
-                    rows,
-                });
-            }
+        Ok(found)
+    };
+    if threads == 1 {
+        return look(files);
+    }
+    let found = std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            files.chunks(files.len().div_ceil(threads)).map(|part| scope.spawn(|| look(part))).collect();
+        parts
+            .into_iter()
+            .map(|part| part.join().unwrap_or_else(|_| Err(broken_off(table))))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    Ok(found?.into_iter().flatten().collect())
+}
+
+fn rows_of_one(
+    table: &TablePath,
+    file: &LiveFile,
+    place: Option<Place>,
+    subject: &str,
+    found: &mut Vec<FoundRows>,
+) -> Result<(), Error> {
+    let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
+    let of = |about: &ParquetMetaData, rows| FoundRows {
+        path: file.path.clone(),
+        received_date: file.received_date,
+        policy: value_of(about, metadata::POLICY).unwrap_or_default(),
+        catalogue: value_of(about, metadata::CATALOGUE).unwrap_or_default(),
+        rows,
+    };
+    if let Some(place) = place
+        && let Some((rows, about)) = place.rows(open_file(table, file)?, subject).map_err(|why| failed(&why))?
+    {
+        found.push(of(about.metadata(), rows));
+        return Ok(());
+    }
+    let builder = open(table, file)?;
+    let candidates = candidates(&builder, subject).map_err(|why| failed(&why))?;
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let about = Arc::clone(builder.metadata());
+    let wanted = Scalar::new(StringArray::from(vec![subject.to_owned()]));
+    let mask = ProjectionMask::columns(builder.parquet_schema(), [layout::SUBJECT]);
+    let is_wanted = ArrowPredicateFn::new(mask, move |batch| arrow_ord::cmp::eq(batch.column(0), &wanted));
+    let reader = builder
+        .with_row_groups(candidates)
+        .with_row_filter(RowFilter::new(vec![Box::new(is_wanted)]))
+        .build()
+        .map_err(|why| failed(&why))?;
+    for rows in reader {
+        let rows = rows.map_err(|why| failed(&why))?;
+        if rows.num_rows() > 0 {
+            found.push(of(&about, rows));
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// How many rows a file has of each of some subjects that it has rows of. Many cost hardly more than one.
@@ -146,14 +188,23 @@ pub(crate) fn count_rows(table: &TablePath, files: &[LiveFile], work: &Work) -> 
 /// # Errors
 /// As [`rows_of`].
 pub(crate) fn open(table: &TablePath, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
-    let opened = match File::open(table.folder.join(&file.path)) {
+    let opened = open_file(table, file)?;
+    ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|why| unreadable(table, file, &why))
+}
+
+fn open_file(table: &TablePath, file: &LiveFile) -> Result<File, Error> {
+    match File::open(table.folder.join(&file.path)) {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
             let what = format!("{} is gone", table.file_name(&file.path));
-            return Err(Error::new(Kind::Retry, what, "it was replaced meanwhile", "ask again"));
+            Err(Error::new(Kind::Retry, what, "it was replaced meanwhile", "ask again"))
         }
-        other => other.map_err(|why| unreadable(table, file, &why))?,
-    };
-    ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|why| unreadable(table, file, &why))
+        other => other.map_err(|why| unreadable(table, file, &why)),
+    }
+}
+
+fn broken_off(table: &TablePath) -> Error {
+    let what = format!("reading {} was broken off", table.name());
+    Error::new(Kind::Data, what, "a thread ended", "report this: it is a fault")
 }
 
 /// The row groups that may hold the subject.

@@ -6,6 +6,7 @@ pub(crate) mod layout;
 pub(crate) mod lookup;
 mod object_store;
 pub(crate) mod parquet;
+pub(crate) mod place;
 mod replace;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,0 +1,245 @@
+//! Where in a file one subject's rows stand: they are side by side, in the order of the salted subjects, and a proof says which leaf is
+//! the subject's. So a few pages tell, and the rest of the file is not read.
+
+use std::fs::File;
+use std::ops::Range;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_select::concat::concat_batches;
+use candor_wire::leaf::{Claim, FileProof, salted};
+use candor_wire::merkle::Hash;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+
+use crate::table::layout;
+
+/// Rows to each side of where a subject should be that are looked at first.
+const NEAR: usize = 512;
+/// Looks at a file: each halves what is left, or doubles what is seen.
+const MOST_LOOKS: usize = 48;
+
+/// The leaf that a subject has in a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    salt: Hash,
+    index: usize,
+    leaves: usize,
+}
+
+impl Place {
+    /// As a proof says; none if it shows that the subject has nothing.
+    pub(crate) fn of(proof: &FileProof) -> Option<Self> {
+        let Claim::Present { index, .. } = proof.claim else { return None };
+        let number = |number: u64| usize::try_from(number).ok();
+        Some(Self { salt: proof.salt, index: number(index)?, leaves: number(proof.size)? })
+    }
+
+    /// A subject's rows; none if they are not where they should be, and have to be looked for.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn rows(
+        self,
+        file: File,
+        subject: &str,
+    ) -> Result<Option<(RecordBatch, ArrowReaderMetadata)>, ParquetError> {
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        let pages = Pages { about: ArrowReaderMetadata::load(&file, options)?, file };
+        let Some(range) = self.range(&pages, subject)? else { return Ok(None) };
+        let Some(rows) = pages.read(&range, false)? else { return Ok(None) };
+        let is_whole =
+            rows.num_rows() == range.len() && subjects(&rows).is_some_and(|mut all| all.all(|one| one == subject));
+        Ok(is_whole.then_some((rows, pages.about)))
+    }
+
+    /// Where its rows are.
+    fn range(self, pages: &Pages, subject: &str) -> Result<Option<Range<usize>>, ParquetError> {
+        let rows = pages.rows();
+        // Each leaf has a row at least.
+        let (Some(spare), true) = (rows.checked_sub(self.leaves), self.index < self.leaves) else { return Ok(None) };
+        if spare == 0 {
+            return Ok(Some(self.index..self.index + 1));
+        }
+        let wanted = salted(&self.salt, subject);
+        let mut first = self.index..self.index + spare + 1;
+        let guess = self.index + usize::try_from(self.index as u64 * spare as u64 / self.leaves as u64).unwrap_or(0);
+        let mut window = guess.saturating_sub(NEAR)..guess.saturating_add(NEAR).min(rows);
+        for _ in 0..MOST_LOOKS {
+            let seen = pages.read(&window, true)?;
+            let Some(seen) = seen.as_ref().and_then(subjects).map(Iterator::collect::<Vec<&str>>) else {
+                return Ok(None);
+            };
+            let Some(at) = seen.iter().position(|one| *one == subject) else {
+                let Some(begins) = seen.first() else { return Ok(None) };
+                if wanted < salted(&self.salt, begins) {
+                    first.end = first.end.min(window.start);
+                } else {
+                    first.start = first.start.max(window.end);
+                }
+                if first.is_empty() {
+                    return Ok(None);
+                }
+                let middle = first.start + first.len() / 2;
+                window = middle.saturating_sub(NEAR)..middle.saturating_add(NEAR).min(rows);
+                continue;
+            };
+            let end = seen.iter().rposition(|one| *one == subject).map_or(at, |last| last + 1);
+            let (open_before, open_after) = (at == 0 && window.start > 0, end == seen.len() && window.end < rows);
+            if !open_before && !open_after {
+                return Ok(Some(window.start + at..window.start + end));
+            }
+            let more = window.len();
+            window.start = if open_before { window.start.saturating_sub(more) } else { window.start };
+            window.end = if open_after { window.end.saturating_add(more).min(rows) } else { window.end };
+        }
+        Ok(None)
+    }
+}
+
+/// A file whose pages can be read one by one.
+struct Pages {
+    file: File,
+    about: ArrowReaderMetadata,
+}
+
+impl Pages {
+    fn about(&self) -> &ParquetMetaData {
+        self.about.metadata()
+    }
+
+    fn rows(&self) -> usize {
+        self.groups().map(|rows| rows.len()).sum()
+    }
+
+    /// Rows of each row group, as the file counts them.
+    fn groups(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut start = 0_usize;
+        self.about().row_groups().iter().map(move |group| {
+            let begins = start;
+            start = start.saturating_add(usize::try_from(group.num_rows()).unwrap_or(0));
+            begins..start
+        })
+    }
+
+    /// Some of the rows, of the subject's column alone or of all; none if there are none.
+    fn read(&self, rows: &Range<usize>, subject_alone: bool) -> Result<Option<RecordBatch>, ParquetError> {
+        let overlaps = |group: &Range<usize>| group.start < rows.end && rows.start < group.end;
+        let groups: Vec<(usize, Range<usize>)> =
+            self.groups().enumerate().filter(|(_, group)| overlaps(group)).collect();
+        let (Some((_, first)), Some((_, last))) = (groups.first(), groups.last()) else { return Ok(None) };
+        let (from, to) = (rows.start.max(first.start) - first.start, rows.end.min(last.end) - first.start);
+        let selection = RowSelection::from_consecutive_ranges(std::iter::once(from..to), last.end - first.start);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, self.about.clone());
+        let builder = if subject_alone {
+            let mask = ProjectionMask::columns(builder.parquet_schema(), [layout::SUBJECT]);
+            builder.with_projection(mask)
+        } else {
+            builder
+        };
+        let builder = builder.with_row_groups(groups.iter().map(|(group, _)| *group).collect());
+        let reader = builder.with_row_selection(selection).with_batch_size(to - from).build()?;
+        let batches = reader.collect::<Result<Vec<_>, _>>()?;
+        Ok(batches.first().map(|first| concat_batches(first.schema_ref(), &batches)).transpose()?)
+    }
+}
+
+fn subjects(rows: &RecordBatch) -> Option<impl Iterator<Item = &str>> {
+    let column = rows.column_by_name(layout::SUBJECT)?.as_string_opt::<i32>()?;
+    Some(column.iter().map(Option::unwrap_or_default))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+    use ring::rand::{SecureRandom, SystemRandom};
+
+    use super::*;
+
+    /// A file of subjects with so many rows each, in order, in small row groups and pages; its subjects with where their rows begin.
+    fn file(salt: &Hash, counts: &[usize]) -> (File, Vec<(String, Range<usize>)>) {
+        let mut subjects: Vec<(String, usize)> =
+            counts.iter().enumerate().map(|(number, count)| (format!("{number:032x}"), *count)).collect();
+        subjects.sort_by_key(|(subject, _)| salted(salt, subject));
+        let mut at = 0;
+        let ranges: Vec<_> = subjects
+            .iter()
+            .map(|(subject, count)| {
+                at += count;
+                (subject.clone(), at - count..at)
+            })
+            .collect();
+        let names = subjects.iter().flat_map(|(subject, count)| std::iter::repeat_n(subject.as_str(), *count));
+        let names: ArrayRef = Arc::new(StringArray::from(names.collect::<Vec<&str>>()));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..i64::try_from(at).unwrap()));
+        let rows = RecordBatch::try_from_iter([(layout::SUBJECT, names), ("number", numbers)]).unwrap();
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(3_000))
+            .set_data_page_row_count_limit(100)
+            .set_write_batch_size(100)
+            .build();
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = ArrowWriter::try_new(file.try_clone().unwrap(), rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+        (file, ranges)
+    }
+
+    fn number(rows: &RecordBatch, at: usize) -> usize {
+        let numbers = rows.column(1).as_primitive::<arrow_array::types::Int64Type>();
+        usize::try_from(numbers.value(at)).unwrap()
+    }
+
+    #[test]
+    fn rows_are_found_wherever_they_are() {
+        let mut seed = [0; 8];
+        SystemRandom::new().fill(&mut seed).unwrap();
+        let mut state = u64::from_le_bytes(seed) | 1;
+        println!("seed {state}");
+        let mut draw = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from((state >> 20) % below).unwrap()
+        };
+        let evenly: Vec<usize> = (0..8_000).map(|_| 1).collect();
+        let differently: Vec<usize> = (0..1_500).map(|_| 1 + draw(8)).collect();
+        // One that fills row groups among many that hardly have any.
+        let lopsided: Vec<usize> = (0..900).map(|subject| if subject % 300 == 7 { 4_500 } else { 1 }).collect();
+        for counts in [evenly, differently, lopsided, vec![1], vec![700], vec![2_000, 1]] {
+            let salt = [draw(256) as u8; 32];
+            let (file, ranges) = file(&salt, &counts);
+            for (index, (subject, range)) in
+                ranges.iter().enumerate().filter(|(at, _)| ranges.len() < 10 || at % 13 == 0)
+            {
+                let place = Place { salt, index, leaves: ranges.len() };
+                let (rows, _) = place.rows(file.try_clone().unwrap(), subject).unwrap().unwrap();
+                assert_eq!((rows.num_rows(), number(&rows, 0)), (range.len(), range.start), "{subject}");
+                assert!(subjects(&rows).unwrap().all(|one| one == subject));
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_wrong_finds_nothing() {
+        let (file, ranges) = file(&[1; 32], &[3; 1_000]);
+        let subject = &ranges[500].0;
+        let rows = |place: Place, subject: &str| place.rows(file.try_clone().unwrap(), subject).unwrap();
+        let right = Place { salt: [1; 32], index: 500, leaves: 1_000 };
+        assert!(rows(right, subject).is_some());
+        assert!(rows(right, "somebody else").is_none());
+        assert!(rows(Place { leaves: 3_000, ..right }, subject).is_none(), "more leaves than there can be");
+        assert!(rows(Place { leaves: 3_001, ..right }, subject).is_none());
+        assert!(rows(Place { index: 1_000, ..right }, subject).is_none());
+        // Neither is what is found there in doubt where only the way was wrong.
+        assert!(rows(Place { salt: [2; 32], ..right }, subject).is_none_or(|(rows, _)| rows.num_rows() == 3));
+    }
+}
