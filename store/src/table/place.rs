@@ -7,8 +7,7 @@ use std::ops::Range;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_select::concat::concat_batches;
-use candor_wire::leaf::{Claim, FileProof, salted};
-use candor_wire::merkle::Hash;
+use candor_wire::leaf::{Claim, FileProof, Salt, salted};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
@@ -26,7 +25,7 @@ const MOST_LOOKS: usize = 48;
 /// The leaf that a subject has in a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    salt: Hash,
+    salt: Salt,
     index: usize,
     leaves: usize,
 }
