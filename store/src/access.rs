@@ -156,13 +156,27 @@ pub(crate) struct Only {
     present: Present,
 }
 
+/// What of a file is to be read for a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Nothing: its proof shows that it has nothing of the subject.
+    Nothing,
+    /// Where the proof says that the subject stands.
+    At(Place),
+    /// It has to be looked for.
+    Anywhere,
+}
+
 impl Only {
-    /// Whether a file is to be read, and if so where, as far as it is known.
-    pub(crate) fn place(&self, table: &str, path: &str, id: usize) -> Option<Option<Place>> {
+    /// What of a file is to be read.
+    pub(crate) fn part(&self, table: &str, path: &str, id: usize) -> Part {
         let file = (table.to_owned(), path.to_owned());
         let known = self.known.contains(&file);
-        let place = self.present.get(&(file.0, file.1, id)).copied();
-        (place.is_some() || !known).then_some(place)
+        match self.present.get(&(file.0, file.1, id)) {
+            Some(place) => Part::At(*place),
+            None if known => Part::Nothing,
+            None => Part::Anywhere,
+        }
     }
 }
 

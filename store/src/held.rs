@@ -16,7 +16,7 @@ use candor_policy::subject::SubjectId;
 use candor_wire::row::Rows;
 use serde_json::Value;
 
-use crate::access::Only;
+use crate::access::{Only, Part};
 use crate::error::{Error, Kind};
 use crate::ledger::Ledger;
 use crate::table::commit::LiveFile;
@@ -42,8 +42,13 @@ pub(crate) async fn rows(
     work: &Arc<Work>,
 ) -> Result<Vec<HeldRow>, Error> {
     let files_of = |table: &TableView, id: usize| -> Vec<(LiveFile, Option<Place>)> {
-        let place = |file: &LiveFile| only.map_or(Some(None), |only| only.place(&table.name, &file.path, id));
-        table.files.iter().filter_map(|file| Some((file.clone(), place(file)?))).collect()
+        let part = |file: &LiveFile| only.map_or(Part::Anywhere, |only| only.part(&table.name, &file.path, id));
+        let read = table.files.iter().filter_map(|file| match part(file) {
+            Part::Nothing => None,
+            Part::At(place) => Some((file.clone(), Some(place))),
+            Part::Anywhere => Some((file.clone(), None)),
+        });
+        read.collect()
     };
     work.begin(tables.iter().flat_map(|table| (0..subjects.len()).map(|id| files_of(table, id).len() as u64)).sum());
     let mut plans = Plans { ledger, known: HashMap::new() };

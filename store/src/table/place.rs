@@ -23,7 +23,7 @@ const NEAR: usize = 512;
 const MOST_LOOKS: usize = 48;
 
 /// The leaf that a subject has in a file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     salt: Salt,
     index: usize,
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     /// A file of subjects with so many rows each, in order, in small row groups and pages; its subjects with where their rows begin.
-    fn file(salt: &Hash, counts: &[usize]) -> (File, Vec<(String, Range<usize>)>) {
+    fn file(salt: &Salt, counts: &[usize]) -> (File, Vec<(String, Range<usize>)>) {
         let mut subjects: Vec<(String, usize)> =
             counts.iter().enumerate().map(|(number, count)| (format!("{number:032x}"), *count)).collect();
         subjects.sort_by_key(|(subject, _)| salted(salt, subject));
@@ -214,7 +214,7 @@ mod tests {
         // One that fills row groups among many that hardly have any.
         let lopsided: Vec<usize> = (0..900).map(|subject| if subject % 300 == 7 { 4_500 } else { 1 }).collect();
         for counts in [evenly, differently, lopsided, vec![1], vec![700], vec![2_000, 1]] {
-            let salt = [draw(256) as u8; 32];
+            let salt = [draw(256) as u8; 16];
             let (file, ranges) = file(&salt, &counts);
             for (index, (subject, range)) in
                 ranges.iter().enumerate().filter(|(at, _)| ranges.len() < 10 || at % 13 == 0)
@@ -229,16 +229,16 @@ mod tests {
 
     #[test]
     fn a_place_that_is_wrong_finds_nothing() {
-        let (file, ranges) = file(&[1; 32], &[3; 1_000]);
+        let (file, ranges) = file(&[1; 16], &[3; 1_000]);
         let subject = &ranges[500].0;
         let rows = |place: Place, subject: &str| place.rows(file.try_clone().unwrap(), subject).unwrap();
-        let right = Place { salt: [1; 32], index: 500, leaves: 1_000 };
+        let right = Place { salt: [1; 16], index: 500, leaves: 1_000 };
         assert!(rows(right, subject).is_some());
         assert!(rows(right, "somebody else").is_none());
         assert!(rows(Place { leaves: 3_000, ..right }, subject).is_none(), "more leaves than there can be");
         assert!(rows(Place { leaves: 3_001, ..right }, subject).is_none());
         assert!(rows(Place { index: 1_000, ..right }, subject).is_none());
         // Neither is what is found there in doubt where only the way was wrong.
-        assert!(rows(Place { salt: [2; 32], ..right }, subject).is_none_or(|(rows, _)| rows.num_rows() == 3));
+        assert!(rows(Place { salt: [2; 16], ..right }, subject).is_none_or(|(rows, _)| rows.num_rows() == 3));
     }
 }
