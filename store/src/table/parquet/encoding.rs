@@ -17,8 +17,9 @@ use crate::table::layout;
 /// Values looked at to tell whether a column repeats itself.
 const SAMPLE: usize = 8_192;
 
-/// Rows of a page: whoever looks for one subject reads a page of each column. Fewer would cost more bytes than they spare.
-const PAGE_ROWS: usize = 1_024;
+/// Bytes of a page, before compression: whoever looks for one subject reads a page of each column. Columns that take little room
+/// keep the rows that the library gives a page: more pages would cost more than they are.
+const PAGE_BYTES: usize = 32 << 10;
 
 /// No statistics but on columns that say nothing of a person; one bloom filter, on the subject.
 pub(super) fn properties(
@@ -30,7 +31,7 @@ pub(super) fn properties(
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_data_page_size_limit(PAGE_BYTES)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_column_statistics_enabled(ColumnPath::from(layout::EVENT), EnabledStatistics::Page)
         .set_column_statistics_enabled(ColumnPath::from(layout::DECISION), EnabledStatistics::Page)
