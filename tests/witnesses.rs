@@ -347,9 +347,11 @@ fn a_witness_that_hangs_holds_nothing_up() {
     assert!(cosigned(&service, &[&one]).size > before.size);
     until("the end of patience", || failures(&service, "slow", "unreachable") > 0);
     figure(&format!("witness: three batches and a flush in {took:?} beside one that hangs"));
+    // It is asked again within a second: the stop comes while an answer is waited for.
+    std::thread::sleep(Duration::from_millis(1_500));
     let started = Instant::now();
     assert!(service.stop().success());
-    assert!(started.elapsed() < Duration::from_secs(8), "a stop waited for a witness: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(6), "a stop waited for a witness: {:?}", started.elapsed());
 }
 
 #[test]
