@@ -499,6 +499,11 @@ def live_files(entries):
     return live
 
 
+def differs(file, entry):
+    """What is another in a file than its `sealed` entry says."""
+    return [what for what, value in file.items() if entry[what] != value]
+
+
 def check_log(folder, found, report, vkey, certificates=(), subjects=()):
     try:
         said = read_log(folder / "log", vkey)
@@ -515,8 +520,8 @@ def check_log(folder, found, report, vkey, certificates=(), subjects=()):
         if file is None:
             report(f"entry {number}", f"{name} is missing, or not what it says")
             continue
-        differs = [what for what, value in file.items() if entry[what] != value]
-        report(f"entry {number}", f"{name} has another {', '.join(differs)}" if differs else None)
+        others = differs(file, entry)
+        report(f"entry {number}", f"{name} has another {', '.join(others)}" if others else None)
     for name in sorted(set(found) - known):
         report(name, "the log does not have it as live")
     check_certificates(certificates, keys_of(said, vkey), said, subjects, report)

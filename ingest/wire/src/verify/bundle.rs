@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::identity::PublicKey;
 use super::documents::digest_of;
+use crate::identity::PublicKey;
 use crate::log::entry::Sha256Hex;
 
 /// Name of the manifest's file.
