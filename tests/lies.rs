@@ -232,6 +232,9 @@ fn a_row_that_is_dropped_at_compaction_is_found_by_the_command() {
         if removed == 0 {
             assert_eq!(verdicts(&found, "rules"), ["failed"], "{found}");
         }
+        let whole = ["verify", "--all", "--data", lying.to_str().unwrap()];
+        let found = crate::verify::audit_in(&told.world, &format!("state-{removed}"), &whole, 4);
+        assert!(!failures(&found).is_empty(), "{found}");
     }
     assert!(entries(&data).len() > 1 && !tiles(&data.join("log/tile")).is_empty());
 }

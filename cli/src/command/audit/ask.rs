@@ -15,6 +15,8 @@ use candor_store::access::{self, Held, Under};
 use candor_store::clock::Clock as _;
 use candor_store::view::View;
 use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::entry::Entry;
+use candor_wire::log::live::LiveFiles;
 use candor_wire::log::note::Note;
 use candor_wire::log::tile::{Tile, What, entries_of_bytes};
 use candor_wire::merkle::Hash;
@@ -145,6 +147,17 @@ pub(super) async fn folder(whom: Whom<'_>, settings: &Settings, progress: &mut P
         }
     }
     folder_once(whom, settings, progress).await
+}
+
+/// Which rule the log of a folder breaks: then nothing else of it can be read, and it is not for want of looking.
+pub(super) fn broken_rule(settings: &Settings, in_folder: bool) -> Option<String> {
+    let (_, entries) =
+        access::entries(&settings.data).ok().flatten().filter(|_| in_folder || settings.url.is_none())?;
+    let mut live = LiveFiles::default();
+    entries.iter().filter_map(|bytes| Entry::decode(bytes).ok()).enumerate().find_map(|(number, entry)| {
+        let why = live.apply(&entry).err()?;
+        Some(format!("entry {number}: {why}"))
+    })
 }
 
 async fn folder_once(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {

@@ -42,7 +42,13 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
             }
             Err(why) => return tell("audit.verify", &[broken(why)], settings),
         },
-        None => unchecked(gather(&args.about, args.data.data.is_some(), settings).await)?,
+        None => match gather(&args.about, args.data.data.is_some(), settings).await {
+            Ok(gathered) => gathered,
+            Err(failure) => match ask::broken_rule(settings, args.data.data.is_some()) {
+                Some(why) => return tell("audit.verify", &[line(Check::Rules, why)], settings),
+                None => return Err(unchecked(failure)),
+            },
+        },
     };
     let (is_bundle, note) = (args.bundle.is_some(), gathered.checkpoint.clone());
     let mut gathered = gathered;
@@ -193,15 +199,19 @@ fn keep(kept: &Kept, note: &[u8], keys: &[VerifierKey]) -> Result<(), Failure> {
 }
 
 /// Whoever asks and gets no answer must not take that for a good one.
-fn unchecked<T>(gathered: Result<T, Failure>) -> Result<T, Failure> {
-    gathered.map_err(|failure| match failure.exit {
+fn unchecked(failure: Failure) -> Failure {
+    match failure.exit {
         Exit::Usage => failure,
         _ => Failure { exit: Exit::CouldNotVerify, ..failure },
-    })
+    }
 }
 
 fn broken(why: String) -> Line {
-    Line { check: Check::Bundle, about: None, verdict: Verdict::Failed, assumption: None, why: Some(why) }
+    line(Check::Bundle, why)
+}
+
+pub(super) fn line(check: Check, why: String) -> Line {
+    Line { check, about: None, verdict: Verdict::Failed, assumption: None, why: Some(why) }
 }
 
 fn whole_bundle() -> Line {
