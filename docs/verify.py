@@ -1,7 +1,7 @@
 """Holds the files of a data folder, or a bundle, against what they say of themselves, and against the log: with Python, pyarrow and
 docs/FORMAT.md, without a line of Candor.
 
-    python docs/verify.py FOLDER [VKEY]
+    python docs/verify.py FOLDER [VKEY] [--certificate FILE]... [--subject HEX]...
 
 FOLDER is a data folder (`tables/`, `log/`), or a copy of one. Each file under `tables/` is read in order; its leaves, root and counts are
 made anew. Where there is a log, its tree and its tiles are made anew as well, its checkpoint must be signed by VKEY (without one: by the
@@ -11,15 +11,20 @@ FOLDER may also be a bundle that `candor audit export` wrote (`bundle.json`): ea
 policies and catalogues those of the log, and for each live file of the log the answer must have a proof that fits the rows shown. What receipts
 saw of the log must be a beginning of it; what they say of rows is left to `candor audit verify`. Needs no pyarrow.
 
-Exit code 0: all of it is so. 4: something is not. 2: it could not be looked at.
+FILE is a certificate of erasure that was handed out. It must be signed by the log's key, an entry of the log must name it, the files
+that it names must be gone, and it must be about a subject of the bundle, or one with the id in the ledger that --subject names.
+
+Exit code 0: all of it is so. 4: something is not. 5: something could not be checked. 2: it could not be looked at.
 """
 
+import argparse
 import base64
 import datetime
 import hashlib
 import json
 import math
 import pathlib
+import re
 import struct
 import sys
 
@@ -229,6 +234,25 @@ def base64url(text):
 def jcs(value):
     """RFC 8785 JSON of what manifests and entries have: no fractions, names that are ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def document(raw, members, optional=()):
+    """A JSON object that is written as RFC 8785 says, with these members."""
+    value = json.loads(raw)
+    if jcs(value) != raw:
+        raise Wrong("it is not written as RFC 8785 says")
+    return has(value, members, optional)
+
+
+def has(value, members, optional=()):
+    if not isinstance(value, dict) or not set(members) <= set(value) <= {*members, *optional}:
+        raise Wrong("it has other fields than it should")
+    return value
+
+
+def must(what, holds):
+    if not holds:
+        raise Wrong(f"its `{what}` cannot be that")
 
 
 # A file
@@ -474,9 +498,15 @@ def live_files(entries):
     return live
 
 
-def check_log(folder, found, report, vkey):
+def differs(file, entry):
+    """What is another in a file than its `sealed` entry says."""
+    return [what for what, value in file.items() if entry[what] != value]
+
+
+def check_log(folder, found, report, vkey, certificates=(), subjects=()):
     try:
-        live = live_files(read_log(folder / "log", vkey))
+        said = read_log(folder / "log", vkey)
+        live = live_files(said)
     except (Wrong, OSError, ValueError, KeyError, IndexError, struct.error) as why:
         report("log", str(why))
         return
@@ -489,32 +519,43 @@ def check_log(folder, found, report, vkey):
         if file is None:
             report(f"entry {number}", f"{name} is missing, or not what it says")
             continue
-        differs = [what for what, value in file.items() if entry[what] != value]
-        report(f"entry {number}", f"{name} has another {', '.join(differs)}" if differs else None)
+        others = differs(file, entry)
+        report(f"entry {number}", f"{name} has another {', '.join(others)}" if others else None)
     for name in sorted(set(found) - known):
         report(name, "the log does not have it as live")
+    check_certificates(certificates, keys_of(said, vkey), said, subjects, report)
 
 
 # A bundle
 
 
-def read_bundle(folder):
-    """The manifest of a bundle and its files, each as it was written."""
-    raw = (folder / "bundle.json").read_bytes()
+def read_manifest(raw):
+    """The manifest of a bundle, exactly as it was written."""
     manifest = json.loads(raw)
     rest = {name: value for name, value in manifest.items() if name != "digest"}
     if jcs(manifest) != raw or (manifest["kind"], manifest["version"]) != ("bundle", 1):
         raise Wrong("bundle.json is not written as manifests are")
     if sha(jcs(rest)).hex() != manifest["digest"]:
         raise Wrong("bundle.json is not as it was written")
+    return manifest
+
+
+def read_bundle(folder):
+    """The manifest of a bundle and its files, each as it was written."""
+    manifest = read_manifest((folder / "bundle.json").read_bytes())
     files = {}
-    for name, digest in manifest["files"].items():
+    for name in manifest["files"]:
         if name.startswith("/") or ".." in name.split("/"):
             raise Wrong("bundle.json names a file outside the bundle")
-        files[name] = (folder / name).read_bytes()
-        if sha(files[name]).hex() != digest:
-            raise Wrong(f"{name} is not as it was written")
+        files[name] = as_written(manifest, name, (folder / name).read_bytes())
     return manifest, files
+
+
+def as_written(manifest, name, data):
+    """A file of a bundle, which must be the one that the manifest names."""
+    if sha(data).hex() != manifest["files"][name]:
+        raise Wrong(f"{name} is not as it was written")
+    return data
 
 
 def read_cells(row):
@@ -672,7 +713,121 @@ def check_receipts(lines, origin, entries, asked, next_batch):
         raise Wrong(f"receipts saw a log of {max(seen)} entries: some were taken back")
 
 
-def check_bundle(folder, vkey, report):
+# A certificate of erasure
+
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+MOST = 1 << 53
+
+
+def is_hex(text, size):
+    return isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text) is not None
+
+
+def is_name(text):
+    return isinstance(text, str) and NAME.fullmatch(text) is not None
+
+
+def is_number(value, low):
+    return type(value) is int and low <= value < MOST
+
+
+def is_day(text):
+    return isinstance(text, str) and datetime.date.fromisoformat(text).isoformat() == text
+
+
+def check_scope(scope):
+    if scope == "all":
+        return
+    must("scope", isinstance(scope, dict) and len(scope) == 1)
+    if "purposes" in scope:
+        names = scope["purposes"]
+        must("purposes", isinstance(names, list) and 1 <= len(names) <= 64 and all(is_name(name) for name in names))
+        must("purposes", names == sorted(set(names)))
+        return
+    days = has(has(scope, ["received"])["received"], (), ("from", "to"))
+    must("received", days and all(is_day(day) for day in days.values()))
+    must("received", days.get("from", "") <= days.get("to", "9999-12-31"))
+
+
+def check_fields(certificate):
+    """Each field of a certificate has a value that it can have."""
+    must("kind", certificate["kind"] == "certificate")
+    must("id", is_hex(certificate["id"], 16))
+    must("subject", is_hex(certificate["subject"], 32))
+    must("fleet", is_name(certificate["fleet"]))
+    for name in ("deadline", "done_at", "requested_at"):
+        must(name, is_number(certificate[name], 1 - MOST))
+    check_scope(certificate["scope"])
+    before, rows = ("", ""), 0
+    for file in certificate["files"]:
+        has(file, ("old", "removed", "table"), ("new",))
+        must("old", is_hex(file["old"], 32) and is_hex(file.get("new", file["old"]), 32))
+        must("table", file["table"].count("/") == 1 and all(is_name(part) for part in file["table"].split("/")))
+        must("removed", is_number(file["removed"], 1))
+        must("files", before < (file["table"], file["old"]))
+        before, rows = (file["table"], file["old"]), rows + file["removed"]
+    must("rows", is_number(certificate["rows"], 0) and certificate["rows"] == rows)
+    for place in certificate["places"]:
+        has(place, ("place", "state"), ("until",))
+        must("place", isinstance(place["place"], str) and 1 <= len(place["place"].encode()) <= 255)
+        must("place", re.search("[\\x00-\\x1f\\x7f-\\x9f]", place["place"]) is None)
+        must("state", place["state"] in ("done", "due", "outside"))
+        must("until", "until" not in place or place["state"] != "done" and is_number(place["until"], 1 - MOST))
+
+
+def check_certificate(raw, vkeys, said, live, subjects):
+    """Whether a certificate is about one of these subjects (ids in the ledger); none where nobody is known whom it could be about."""
+    signed = document(raw, ("certificate", "key", "nonce", "signature"))
+    fields = ("deadline", "done_at", "files", "fleet", "id", "kind", "places", "requested_at", "rows", "scope", "subject")
+    certificate = has(signed["certificate"], fields)
+    check_fields(certificate)
+    key, text = base64url(signed["key"]), jcs(certificate)
+    if key not in [strict_base64(vkey.split("+", 2)[2])[1:] for vkey in vkeys]:
+        raise Wrong("it is signed by another key than the log's that is known")
+    if not is_signed(key, b"candor/certificate/v1\n" + text, base64url(signed["signature"])):
+        raise Wrong("its signature does not hold")
+    if not any(sha(text).hex() in entry["certificates"] for entry in said if entry["kind"] == "erased"):
+        raise Wrong("no entry of the log names it")
+    sealed = {(entry["table"], entry["file"]): number for number, entry in enumerate(said) if entry["kind"] == "sealed"}
+    for file in certificate["files"]:
+        old = sealed.get((file["table"], file["old"]))
+        if old is None or old in live:
+            raise Wrong("it names a file that was never sealed, or is live")
+        if "new" in file and (file["table"], file["new"]) not in sealed:
+            raise Wrong("it names a successor that was never sealed")
+    must("nonce", is_hex(signed["nonce"], 32))
+    nonce = bytes.fromhex(signed["nonce"])
+    digests = [sha(b"candor/certificate/v1", nonce, bytes.fromhex(subject)).hex() for subject in subjects]
+    if subjects and certificate["subject"] not in digests:
+        raise Wrong("it is about another subject")
+    return bool(subjects)
+
+
+def check_certificates(paths, vkeys, said, subjects, report):
+    live = live_files(said)
+    for path in paths:
+        try:
+            raw = path.read_bytes().removesuffix(b"\n")
+            known = check_certificate(raw, vkeys, said, live, subjects)
+            report(str(path), None if known else "nobody says whom it is about: name a subject", unchecked=not known)
+        except (Wrong, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as why:
+            report(str(path), str(why) or type(why).__name__)
+
+
+def keys_of(entries, vkey):
+    """The verifier key that is known, or those that the log names of itself."""
+    keys = [e["key"] for e in entries if e["kind"] == "key" and e["use"] == "log" and e["event"] != "destroyed"]
+    return [vkey] if vkey else keys
+
+
+def subjects_of(manifest, files):
+    """Ids in the ledger of the subjects of a bundle."""
+    answer = lambda subject: json.loads(files[f"answers/{subject['name']}.json"])["subject"]
+    return [sha(base64url(one["key"])).hex() if one.get("key") else answer(one) for one in manifest["subjects"]]
+
+
+def check_bundle(folder, vkey, report, certificates=(), subjects=()):
     try:
         manifest, files = read_bundle(folder)
         report("bundle.json", None)
@@ -704,25 +859,35 @@ def check_bundle(folder, vkey, report):
             report(name, None)
         except (Wrong, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
             report(name, str(why) or type(why).__name__)
+    if certificates:
+        known = [*subjects, *subjects_of(manifest, files)]
+        check_certificates(certificates, keys_of(said, vkey), said, known, report)
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) in (2, 3) else None
-    vkey = sys.argv[2] if len(sys.argv) == 3 else None
-    is_bundle = folder is not None and (folder / "bundle.json").is_file()
-    if folder is None or not is_bundle and not (folder / "tables").is_dir():
+    parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("vkey", nargs="?")
+    parser.add_argument("--certificate", type=pathlib.Path, action="append", default=[])
+    parser.add_argument("--subject", action="append", default=[])
+    said = parser.parse_args()
+    folder, vkey, of = said.folder, said.vkey, (said.certificate, said.subject)
+    is_bundle = (folder / "bundle.json").is_file()
+    if not is_bundle and not (folder / "tables").is_dir() or not all(is_hex(one, 32) for one in said.subject):
         print(__doc__, file=sys.stderr)
         return 2
-    wrong = []
+    wrong, open_ = [], []
 
-    def report(what, why):
-        print(f"{'ok' if why is None else 'WRONG':5}  {what}{'' if why is None else ': ' + why}")
-        wrong.extend([what] if why else [])
+    def report(what, why, unchecked=False):
+        word = "ok" if why is None else "OPEN" if unchecked else "WRONG"
+        print(f"{word:5}  {what}{'' if why is None else ': ' + why}")
+        if why is not None:
+            (open_ if unchecked else wrong).append(what)
 
     if is_bundle:
-        check_bundle(folder, vkey, report)
+        check_bundle(folder, vkey, report, *of)
         print(f"{len(wrong)} wrong")
-        return 4 if wrong else 0
+        return 4 if wrong else 5 if open_ else 0
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -730,11 +895,13 @@ def main():
         return 2
     found = check_tables(folder, report)
     if (folder / "log" / "checkpoint").is_file():
-        check_log(folder, found, report, vkey)
+        check_log(folder, found, report, vkey, *of)
     else:
         print("There is no log: files were held against themselves alone.")
+        for path in said.certificate:
+            report(str(path), "there is no log to hold it against", unchecked=True)
     print(f"{len(found)} files, {sum(file['rows'] for file in found.values())} rows; {len(wrong)} wrong")
-    return 4 if wrong else 0
+    return 4 if wrong else 5 if open_ else 0
 
 
 if __name__ == "__main__":

@@ -13,14 +13,16 @@ use candor_wire::log::entry::{Entry, Sealed, Sha256Hex};
 use candor_wire::log::note::{Algorithm, Note, Signer, VerifierKey};
 use candor_wire::log::tile::{hashes_to_bytes, push_entry};
 use candor_wire::merkle::{Hash, leaf_hash, root};
+use candor_wire::verify::Manifest;
 use serde_json::Value;
 
 use crate::clients::python;
+use crate::random::Random;
 use crate::receipts::{BATCHES, files, rewrite, sent};
 use crate::world::{Service, Start, World, figure, workspace};
 
 /// Epochs close as soon as anything is in them.
-const EPOCHS: [(&str, &str); 1] = [("CANDOR_STORE_LOG_EPOCH_MINUTES", "0")];
+pub(crate) const EPOCHS: [(&str, &str); 1] = [("CANDOR_STORE_LOG_EPOCH_MINUTES", "0")];
 
 /// A fleet with devices that sign, and a service that a device has sent to in two epochs.
 fn world() -> (World, Service, PathBuf) {
@@ -59,12 +61,12 @@ pub(crate) fn failures(answer: &Value) -> String {
     rows.iter().filter(|row| row["verdict"] == "failed").map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn entries(data: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn entries(data: &Path) -> Vec<Vec<u8>> {
     access::entries(data).unwrap().unwrap().1
 }
 
 /// The key that signs the log of a data folder.
-fn log_key(data: &Path) -> Signer {
+pub(crate) fn log_key(data: &Path) -> Signer {
     let ring = std::fs::read_to_string(data.join("keys/ring.toml")).unwrap();
     let (_, log) = ring.split_once("[[log]]").unwrap();
     let (_, secret) = log.split_once("secret = \"").unwrap();
@@ -96,7 +98,7 @@ pub(crate) fn forge(data: &Path, change: impl FnOnce(&mut Vec<Entry>)) {
 }
 
 /// The live file of a table's last `sealed` entry, with the entry's number.
-fn last_sealed(data: &Path, purpose: &str) -> (usize, Sealed) {
+pub(crate) fn last_sealed(data: &Path, purpose: &str) -> (usize, Sealed) {
     let said = entries(data);
     let sealed = said.iter().enumerate().rev().find_map(|(number, bytes)| match Entry::decode(bytes).unwrap() {
         Entry::Sealed(sealed) if sealed.table.starts_with(purpose) => Some((number, sealed)),
@@ -105,7 +107,7 @@ fn last_sealed(data: &Path, purpose: &str) -> (usize, Sealed) {
     sealed.unwrap()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
         let target = to.join(entry.file_name());
@@ -242,9 +244,25 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
     let folder = bundle.to_str().unwrap();
     audit(&world, &["export", folder, "--identity", identity.to_str().unwrap(), "--url", &url], 0);
     audit(&world, &["verify", folder], 0);
-    let mut named = 0;
+    // What the command calls for each file: every byte, another bit each time.
+    let manifest = std::fs::read(bundle.join("bundle.json")).unwrap();
+    let (mut changes, mut named) = (0, 0);
     for path in tiles(&bundle) {
         let whole = std::fs::read(&path).unwrap();
+        let name = path.strip_prefix(&bundle).unwrap().to_str().unwrap();
+        let mut changed = whole.clone();
+        let known = Manifest::from_json(&manifest).unwrap();
+        for at in 0..whole.len() {
+            changed[at] ^= 1 << (at % 8);
+            let is_found = match name {
+                "bundle.json" => Manifest::from_json(&changed).is_err(),
+                _ => known.check_file(name, &changed).is_err(),
+            };
+            assert!(is_found, "byte {at} of {name}");
+            changed[at] = whole[at];
+            changes += 1;
+        }
+        // And the command itself, a few of each.
         for at in [0, whole.len() / 2, whole.len() - 1] {
             let mut changed = whole.clone();
             changed[at] ^= 1;
@@ -255,12 +273,13 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
         }
         std::fs::write(&path, whole).unwrap();
     }
-    figure(&format!("verify: {named} changes of a bundle, each found by the command"));
+    figure(&format!("verify: {changes} changes of a bundle, each found, {named} of them by the command"));
     let Some(python) = python() else { return };
     let script = workspace().join("tests/python/tamper.py");
     let verifier = workspace().join("docs/verify.py");
     let mut command = Command::new(python);
-    let command = command.arg(script).arg(verifier).arg(folder).arg(world.data().join("log"));
+    let command = command.arg(script).arg(verifier).arg(folder).arg(world.data());
+    let command = command.arg(Random::announced("verify").below(1 << 20).to_string());
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}");
@@ -381,7 +400,7 @@ fn each_change(path: &Path, mut tell: impl FnMut(usize)) {
     std::fs::write(path, whole).unwrap();
 }
 
-fn tiles(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn tiles(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.is_dir() { found.extend(tiles(&path)) } else { found.push(path) }

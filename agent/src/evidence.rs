@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use candor_wire::reason::Reason;
+use candor_wire::statement::SignedStatement;
 use candor_wire::verify::ReceiptEvidence;
 use serde::Deserialize;
 
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::held::{UNKNOWN_EPOCHS, patiently};
 use crate::identity::Identity;
 use crate::rim::{Clock, Random, Transport};
+use crate::state::{self, State};
 
 /// Receipts of one answer, at most.
 const PAGE: usize = 1_000;
@@ -30,6 +32,19 @@ pub struct EpochEvidence {
 #[derive(Deserialize)]
 struct Page {
     receipts: Vec<ReceiptEvidence>,
+}
+
+/// What a device's `state.toml` says that it told the service: the statements of every epoch that the service took.
+///
+/// # Errors
+/// [`Error::Damaged`].
+pub fn statements_of(state: &[u8]) -> Result<Vec<SignedStatement>, Error> {
+    let state: State = state::parse(state::FILE, state)?;
+    let delivered = state.epochs.into_iter().flat_map(|mut known| {
+        known.statements.truncate(known.delivered);
+        known.statements
+    });
+    Ok(delivered.collect())
 }
 
 /// Asks a service for every epoch that it knows, each over a connection of its own. `watch` is told which is asked for.

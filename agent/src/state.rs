@@ -149,10 +149,13 @@ pub(crate) fn load<T: serde::de::DeserializeOwned>(folder: &dyn Folder, name: &s
     let Some(bytes) = folder.read(name, MOST_FILE_BYTES).map_err(|e| Error::folder(name, &e))? else {
         return Ok(None);
     };
-    let damaged = Error::Damaged { name: name.to_owned(), what: "it is not what a device of this version writes" };
-    let bytes = zeroize::Zeroizing::new(bytes);
-    let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| toml::from_str(text).ok());
-    parsed.ok_or(damaged).map(Some)
+    parse(name, &zeroize::Zeroizing::new(bytes)).map(Some)
+}
+
+/// The same from bytes.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Error> {
+    let parsed = std::str::from_utf8(bytes).ok().and_then(|text| toml::from_str(text).ok());
+    parsed.ok_or(Error::Damaged { name: name.to_owned(), what: "it is not what a device of this version writes" })
 }
 
 /// Writes one, durably.

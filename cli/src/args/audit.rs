@@ -19,6 +19,9 @@ pub(crate) struct AboutArg {
     /// Receipts that the device kept: its receipts.jsonl, or what `agent receipts list --format jsonl` printed
     #[arg(long, value_name = "FILE", requires = "identity")]
     pub(crate) receipts: Option<PathBuf>,
+    /// Statements that the device made: its state.toml
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(crate) statements: Option<PathBuf>,
 }
 
 /// `candor audit export`
@@ -48,7 +51,8 @@ pub(crate) struct AuditExport {
 #[command(after_help = "\
 Examples:
   candor audit verify my-data
-  candor audit verify --identity candor-state/identity.toml --url http://127.0.0.1:4318
+  candor audit verify --identity candor-state/identity.toml --url http://127.0.0.1:4318 \\
+    --receipts candor-state/receipts.jsonl --statements candor-state/state.toml
   candor audit verify my-data --vkey candor/acme-fleet+3b4c5d6e+AR... --witness witness.example+... --json
   candor audit verify --all --data /tmp/candor
 
@@ -58,12 +62,12 @@ extend it fails. --all needs the data folder: every file is recomputed from its 
 Exit code 4 if something failed, 5 if something could not be checked.")]
 pub(crate) struct AuditVerify {
     /// Bundle that `audit export` made
-    #[arg(value_name = "BUNDLE", conflicts_with_all = ["subject", "identity", "receipts", "all", "data", "url"])]
+    #[arg(value_name = "BUNDLE", conflicts_with_all = ["subject", "all", "data", "url"])]
     pub(crate) bundle: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) about: AboutArg,
     /// Recompute every live file of --data
-    #[arg(long, conflicts_with_all = ["subject", "identity", "receipts", "url"])]
+    #[arg(long, conflicts_with_all = ["subject", "identity", "receipts", "statements", "url"])]
     pub(crate) all: bool,
     /// Key of the log, as others see it: name+id+key
     #[arg(long, value_name = "VKEY")]

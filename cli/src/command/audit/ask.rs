@@ -1,7 +1,6 @@
 //! Gathering what a service, or a data folder, says of a subject, and the log that it says it under.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +15,8 @@ use candor_store::access::{self, Held, Under};
 use candor_store::clock::Clock as _;
 use candor_store::view::View;
 use candor_wire::log::checkpoint::Checkpoint;
+use candor_wire::log::entry::Entry;
+use candor_wire::log::live::LiveFiles;
 use candor_wire::log::note::Note;
 use candor_wire::log::tile::{Tile, What, entries_of_bytes};
 use candor_wire::merkle::Hash;
@@ -26,7 +27,7 @@ use http::{HeaderValue, Request};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::gathered::{Gathered, Told, documents_of, lines_of, to_lines};
+use super::gathered::{Gathered, Told, documents_of, to_lines};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::service;
@@ -84,6 +85,7 @@ pub(super) async fn service(whom: Whom<'_>, settings: &Settings, progress: &Prog
                     answer: told.answer.to_vec(),
                     receipts: to_lines(&told.receipts).map_err(unwritable)?,
                     kept: None,
+                    said: None,
                 });
             }
         }
@@ -114,7 +116,7 @@ async fn of_operator(value: &str, settings: &Settings) -> Result<Told, Failure> 
         Request::get(format!("{}/v1/subject", client.base())).header(&signature::SUBJECT, value).body(Bytes::new());
     let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
     let answer = service::answer(client.exchange(request).await?)?.to_vec();
-    Ok(Told { name: "0".to_owned(), epoch: None, key: None, answer, receipts: Vec::new(), kept: None })
+    Ok(Told { name: "0".to_owned(), epoch: None, key: None, answer, receipts: Vec::new(), kept: None, said: None })
 }
 
 /// The newest checkpoint and the entries under it.
@@ -147,6 +149,17 @@ pub(super) async fn folder(whom: Whom<'_>, settings: &Settings, progress: &mut P
     folder_once(whom, settings, progress).await
 }
 
+/// Which rule the log of a folder breaks: then nothing else of it can be read, and it is not for want of looking.
+pub(super) fn broken_rule(settings: &Settings, in_folder: bool) -> Option<String> {
+    let (_, entries) =
+        access::entries(&settings.data).ok().flatten().filter(|_| in_folder || settings.url.is_none())?;
+    let mut live = LiveFiles::default();
+    entries.iter().filter_map(|bytes| Entry::decode(bytes).ok()).enumerate().find_map(|(number, entry)| {
+        let why = live.apply(&entry).err()?;
+        Some(format!("entry {number}: {why}"))
+    })
+}
+
 async fn folder_once(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {
     let data = settings.data.as_path();
     let (view, under) = access::open(data, || Under::of_folder(data)).await?;
@@ -161,7 +174,7 @@ async fn folder_once(whom: Whom<'_>, settings: &Settings, progress: &mut Progres
             let statements = view.history_of(&ledger).await?;
             let answer = answer(&ledger, &ids, &statements, None, &held)?;
             let (name, receipts) = ("0".to_owned(), Vec::new());
-            gathered.subjects.push(Told { name, epoch: None, key: None, answer, receipts, kept: None });
+            gathered.subjects.push(Told { name, epoch: None, key: None, answer, receipts, kept: None, said: None });
         }
         Whom::Nobody => {}
     }
@@ -203,7 +216,7 @@ async fn of_holder(identity: &Identity, view: &View, under: Option<&Under>) -> R
             let answer = answer(&ledger, &[], &statements, Some(&batches(&receipts)), &held)?;
             let receipts = to_lines(&receipts).map_err(unwritable)?;
             let (name, epoch, key) = (epoch.to_string(), Some(epoch), Some(key));
-            told.push(Told { name, epoch, key, answer, receipts, kept: None });
+            told.push(Told { name, epoch, key, answer, receipts, kept: None, said: None });
         }
     }
     Ok(told)
@@ -231,19 +244,6 @@ fn answer(
         "batches": batches, "checkpoint": held.checkpoint, "files": held.files, "rows": held.rows,
     });
     serde_json::to_vec(&answer).map_err(unwritable)
-}
-
-/// Adds the receipts that a device kept: its journal, or what `agent receipts list` printed as JSON Lines.
-pub(super) fn add_kept(gathered: &mut Gathered, journal: &Path) -> Result<(), Failure> {
-    let failed = |why: String| Failure::new(Exit::CouldNotVerify, format!("{} {why}", journal.display()));
-    let bytes = std::fs::read(journal).map_err(|why| failed(format!("cannot be read: {why}")))?;
-    for told in &mut gathered.subjects {
-        if let Some(key) = &told.key {
-            let subject = hex::encode(key.subject_id().as_bytes());
-            told.kept = Some(lines_of(&bytes, &subject).map_err(|why| failed(format!("does not make sense: {why}")))?);
-        }
-    }
-    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]

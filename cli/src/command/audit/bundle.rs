@@ -46,6 +46,9 @@ pub(super) fn write(folder: &Path, gathered: &Gathered, rows: Vec<u8>) -> Result
         if let Some(kept) = &told.kept {
             files.insert(format!("kept/{}.jsonl", told.name), kept.clone());
         }
+        if let Some(said) = &told.said {
+            files.insert(format!("said/{}.jsonl", told.name), said.clone());
+        }
         subjects.push(BundleSubject { name: told.name.clone(), epoch: told.epoch, key: told.key });
     }
     let digests = files.iter().map(|(path, bytes)| (path.clone(), Sha256Hex(digest_of(bytes)))).collect();
@@ -64,11 +67,9 @@ pub(super) fn read(folder: &Path) -> Result<Gathered, String> {
     let manifest = read_file(&folder.join(MANIFEST), MOST_MANIFEST_BYTES as u64)?;
     let manifest = Manifest::from_json(&manifest).map_err(|why| format!("{MANIFEST}: {why}"))?;
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (path, digest) in &manifest.files {
+    for path in manifest.files.keys() {
         let bytes = read_file(&folder.join(path), MOST_FILE_BYTES)?;
-        if digest_of(&bytes) != digest.0 {
-            return Err(format!("{path} is not as it was written"));
-        }
+        manifest.check_file(path, &bytes).map_err(|why| format!("{path}: {why}"))?;
         files.insert(path.clone(), bytes);
     }
     let mut gathered = Gathered { asked_at: manifest.asked_at, log: manifest.log.clone(), ..Gathered::default() };
@@ -79,7 +80,8 @@ pub(super) fn read(folder: &Path) -> Result<Gathered, String> {
         let answer = files.remove(&format!("answers/{name}.json")).ok_or_else(|| missing(&format!("answer {name}")))?;
         let receipts = files.remove(&format!("receipts/{name}.jsonl")).unwrap_or_default();
         let kept = files.remove(&format!("kept/{name}.jsonl"));
-        gathered.subjects.push(Told { name, epoch, key, answer, receipts, kept });
+        let said = files.remove(&format!("said/{name}.jsonl"));
+        gathered.subjects.push(Told { name, epoch, key, answer, receipts, kept, said });
     }
     for (path, bytes) in files {
         if let Some(name) = path.strip_prefix("documents/") {

@@ -7,8 +7,9 @@ use candor_wire::identity::PublicKey;
 use candor_wire::log::note::VerifierKey;
 use candor_wire::merkle::Hash;
 use candor_wire::receipt::SignedReceipt;
+use candor_wire::statement::{SignedStatement, Statement};
 use candor_wire::totals::Opened;
-use candor_wire::verify::{Answer, Evidence, ReceiptEvidence, SubjectEvidence, Trust};
+use candor_wire::verify::{Answer, Evidence, ReceiptEvidence, SubjectEvidence, Trust, Unanswered};
 
 /// Everything that somebody was told.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub(super) struct Gathered {
     pub(super) holders: Vec<LedgerId>,
     /// Who it is about.
     pub(super) subjects: Vec<Told>,
+    /// Of whom a device kept something, and nothing was told.
+    pub(super) unanswered: Vec<Unanswered>,
 }
 
 /// What was told of one subject.
@@ -50,6 +53,8 @@ pub(super) struct Told {
     pub(super) receipts: Vec<u8>,
     /// Receipts that the device kept, a line each.
     pub(super) kept: Option<Vec<u8>>,
+    /// Statements that the device made, a line each.
+    pub(super) said: Option<Vec<u8>>,
 }
 
 /// What whoever checks brings along.
@@ -95,6 +100,7 @@ impl Gathered {
             certificates: self.certificates,
             holders: self.holders,
             subjects,
+            unanswered: self.unanswered,
         })
     }
 }
@@ -108,13 +114,15 @@ impl Told {
         let kept = self.kept.as_deref().map(lines).transpose();
         let kept = kept.map_err(|why| format!("the receipts that were kept of {name}: {why}"))?;
         let kept: Option<Vec<SignedReceipt>> = kept.map(|kept| kept.iter().map(ReceiptEvidence::signed).collect());
+        let said = self.said.as_deref().map(statements).transpose();
+        let said = said.map_err(|why| format!("the statements that were made by {name}: {why}"))?;
         Ok(SubjectEvidence {
             epoch: self.epoch,
             key: self.key,
             answer,
             receipts,
             kept_receipts: kept,
-            kept_statements: None,
+            kept_statements: said,
         })
     }
 }
@@ -141,6 +149,37 @@ fn lines(bytes: &[u8]) -> Result<Vec<ReceiptEvidence>, String> {
         receipts.push(serde_json::from_value(read).map_err(|why| format!("line {} is no receipt: {why}", number + 1))?);
     }
     Ok(receipts)
+}
+
+/// Signed statements as JSON Lines.
+pub(super) fn statements_to_lines(statements: &[&SignedStatement]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = Vec::new();
+    for statement in statements {
+        serde_json::to_writer(&mut bytes, statement)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}
+
+/// Statements of JSON Lines, each signed by its key. When the service received them, the device does not know.
+fn statements(bytes: &[u8]) -> Result<Vec<Statement>, String> {
+    let mut statements = Vec::new();
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        let failed = |why: &dyn std::fmt::Display| format!("line {} is no statement: {why}", number + 1);
+        let signed: SignedStatement = serde_json::from_slice(line).map_err(|why| failed(&why))?;
+        signed.check().map_err(|why| failed(&why))?;
+        statements.push(Statement::from_signed(signed, 0, "device").map_err(|why| failed(&why))?);
+    }
+    Ok(statements)
+}
+
+/// How many receipts a journal has of each subject.
+pub(super) fn count_by_subject(journal: &[u8]) -> Result<BTreeMap<String, usize>, String> {
+    let mut counts = BTreeMap::new();
+    for line in lines(journal)? {
+        *counts.entry(line.receipt.subject).or_default() += 1;
+    }
+    Ok(counts)
 }
 
 /// Lines of a device's journal, or of `agent receipts list`, that are about a subject.

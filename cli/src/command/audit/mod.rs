@@ -2,6 +2,7 @@
 
 mod ask;
 mod bundle;
+mod device;
 mod gathered;
 pub(super) mod log;
 mod own;

@@ -10,17 +10,23 @@ use candor_wire::verify::{self, Check, Line, Outcome, Verdict};
 use serde_json::json;
 
 use super::gathered::{Gathered, Known};
-use super::{ask, bundle, rows, whole};
+use super::{ask, bundle, device, rows, whole};
 use crate::args::audit::{AboutArg, AuditExport, AuditVerify};
 use crate::exit::{Exit, Failure};
 use crate::kept::Kept;
 use crate::progress::Progress;
-use crate::render::{Report, Text, Tone, Width, counted, grid, printable};
+use crate::render::{Report, Text, Tone, Width, counted, grid, printable, shorten};
 use crate::service;
 use crate::settings::Settings;
 
 /// Epochs beyond those that a service knows whose certificates are looked for.
 const EPOCHS_AROUND: u64 = 64;
+
+/// Most characters of a line for people.
+const PEOPLE: u16 = 100;
+/// So many hex digits in a row are a digest or an id, of which so many are shown.
+const DIGEST: usize = 24;
+const SHOWN: usize = 9;
 
 /// Checks, and tells what came of it.
 pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Exit, Failure> {
@@ -36,10 +42,25 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
             }
             Err(why) => return tell("audit.verify", &[broken(why)], settings),
         },
-        None => unchecked(gather(&args.about, args.data.data.is_some(), settings).await)?,
+        None => match gather(&args.about, args.data.data.is_some(), settings).await {
+            Ok(gathered) => gathered,
+            Err(failure) => match ask::broken_rule(settings, args.data.data.is_some()) {
+                Some(why) => return tell("audit.verify", &[line(Check::Rules, why)], settings),
+                None => return Err(unchecked(failure)),
+            },
+        },
     };
     let (is_bundle, note) = (args.bundle.is_some(), gathered.checkpoint.clone());
     let mut gathered = gathered;
+    if is_bundle {
+        if let Some(path) = &args.about.identity
+            && let Some(name) = device::stranger(&gathered, &Identity::read(path)?)?
+        {
+            let why = format!("answer {name} is about another identity");
+            return tell("audit.verify", &[broken(why)], settings);
+        }
+        device::add(&mut gathered, &args.about)?;
+    }
     let read = |path: &Path| {
         let failed = |why| Failure::new(Exit::CouldNotVerify, format!("{} cannot be read: {why}", path.display()));
         std::fs::read(path).map_err(failed)
@@ -48,7 +69,10 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
         gathered.audits.push(read(path)?);
     }
     for path in &args.certificate {
-        gathered.certificates.push(read(path)?.trim_ascii_end().to_vec());
+        let mut certificate = read(path)?;
+        // An editor may have ended the line: no other byte is passed over.
+        certificate.truncate(certificate.strip_suffix(b"\n").unwrap_or(&certificate).len());
+        gathered.certificates.push(certificate);
     }
     gathered.holders = holders(settings, &gathered)?;
     let mut known = known(args);
@@ -134,9 +158,7 @@ async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Resul
     } else {
         ask::service(whom, settings, &progress).await?
     };
-    if let Some(journal) = &about.receipts {
-        ask::add_kept(&mut gathered, journal)?;
-    }
+    device::add(&mut gathered, about)?;
     Ok(gathered)
 }
 
@@ -177,15 +199,19 @@ fn keep(kept: &Kept, note: &[u8], keys: &[VerifierKey]) -> Result<(), Failure> {
 }
 
 /// Whoever asks and gets no answer must not take that for a good one.
-fn unchecked<T>(gathered: Result<T, Failure>) -> Result<T, Failure> {
-    gathered.map_err(|failure| match failure.exit {
+fn unchecked(failure: Failure) -> Failure {
+    match failure.exit {
         Exit::Usage => failure,
         _ => Failure { exit: Exit::CouldNotVerify, ..failure },
-    })
+    }
 }
 
 fn broken(why: String) -> Line {
-    Line { check: Check::Bundle, about: None, verdict: Verdict::Failed, assumption: None, why: Some(why) }
+    line(Check::Bundle, why)
+}
+
+pub(super) fn line(check: Check, why: String) -> Line {
+    Line { check, about: None, verdict: Verdict::Failed, assumption: None, why: Some(why) }
 }
 
 fn whole_bundle() -> Line {
@@ -227,12 +253,25 @@ fn for_people(lines: &[Line]) -> String {
         vec![
             Text::toned(line.verdict.text().to_owned(), tone),
             Text::from(printable(line.check.text())),
-            Text::from(printable(&about)),
-            Text::from(printable(&why)),
+            Text::from(brief(&printable(&about))),
+            Text::from(brief(&printable(&why))),
         ]
     };
     let titles = [("verdict", false), ("what", false), ("of what", false), ("how much, or why", false)];
-    grid(&titles, shown.iter().map(row).collect(), Width::Terminal)
+    grid(&titles, shown.iter().map(row).collect(), Width::AtMost(PEOPLE))
+}
+
+/// Text with its digests cut: the whole ones are in `--json`.
+fn brief(text: &str) -> String {
+    let (mut brief, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+        let (before, from) = rest.split_at(at);
+        let (digits, after) = from.split_at(from.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(from.len()));
+        brief.push_str(before);
+        brief.push_str(&if digits.len() < DIGEST { digits.to_owned() } else { shorten(digits, SHOWN) });
+        rest = after;
+    }
+    brief + rest
 }
 
 /// Path as text, for messages.

@@ -118,7 +118,11 @@ impl SignedAudit {
             return Err(AuditError::Unreadable);
         }
         let audit: Self = serde_json::from_slice(json).map_err(|_| AuditError::Unreadable)?;
-        if audit.to_json()? == json.trim_ascii_end() { Ok(audit) } else { Err(AuditError::Unreadable) }
+        if audit.to_json()? == json.strip_suffix(b"\n").unwrap_or(json) {
+            Ok(audit)
+        } else {
+            Err(AuditError::Unreadable)
+        }
     }
 
     /// Checks that an auditor who is known signed it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::documents::digest_of;
 use crate::identity::PublicKey;
 use crate::log::entry::Sha256Hex;
 
@@ -67,6 +68,9 @@ pub enum ManifestError {
     /// A file of it would lie elsewhere.
     #[error("it names a file outside the bundle")]
     Path,
+    /// A file is another than it names, or it does not name it.
+    #[error("it is not as it was written")]
+    File,
 }
 
 impl Manifest {
@@ -112,6 +116,15 @@ impl Manifest {
         }
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// Whether a file of the bundle is as it was written.
+    ///
+    /// # Errors
+    /// [`ManifestError::File`].
+    pub fn check_file(&self, path: &str, bytes: &[u8]) -> Result<(), ManifestError> {
+        let is_it = self.files.get(path).is_some_and(|digest| digest.0 == digest_of(bytes));
+        if is_it { Ok(()) } else { Err(ManifestError::File) }
     }
 
     fn check(&self) -> Result<(), ManifestError> {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 
-use super::evidence::{Evidence, SubjectEvidence};
+use super::evidence::{Evidence, SubjectEvidence, Unanswered};
 use super::line::{Check, Lines};
 use super::log::Log;
-use crate::erasure::{Certificate, ErasureError, PlaceState, SignedCertificate};
+use crate::erasure::{Certificate, ErasureError, PlaceState, Scope, SignedCertificate};
 use crate::log::entry::{Entry, Sha256Hex};
 use crate::log::note::VerifierKey;
 
@@ -46,6 +47,23 @@ pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> Certif
         }
     }
     certified
+}
+
+/// Of whom a device kept something, the service says something, or a certificate why not.
+pub(super) fn check_unanswered(evidence: &Evidence, certified: &Certified, lines: &mut Lines) {
+    for Unanswered { ledger, receipts, statements } in &evidence.unanswered {
+        let name = hex::encode(ledger.as_bytes());
+        let of_all = |certificates: &Vec<Certificate>| certificates.iter().any(|one| one.scope == Scope::All);
+        if certified.get(ledger).is_some_and(of_all) {
+            lines.proved(Check::Answer, Some(name), "it was erased, as its certificate says");
+        } else {
+            let why = format!(
+                "the device kept {receipts} receipts and made {statements} statements, and the service shows nothing; \
+                 if it was erased, its certificate says so"
+            );
+            lines.failed(Check::Answer, Some(name), why);
+        }
+    }
 }
 
 /// Whom it is about, if somebody who is known; an error for what does not hold.

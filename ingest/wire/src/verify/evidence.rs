@@ -36,6 +36,8 @@ pub struct Evidence {
     pub holders: Vec<LedgerId>,
     /// Whom it is about; nobody where the log alone is checked.
     pub subjects: Vec<SubjectEvidence>,
+    /// Of whom a device kept something, and the service shows nothing.
+    pub unanswered: Vec<Unanswered>,
 }
 
 /// What whoever checks knows beforehand.
@@ -70,6 +72,17 @@ pub struct SubjectEvidence {
     pub kept_receipts: Option<Vec<SignedReceipt>>,
     /// Statements that the device kept.
     pub kept_statements: Option<Vec<Statement>>,
+}
+
+/// What a device kept of a subject that the service says nothing of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Its id in the ledger.
+    pub ledger: LedgerId,
+    /// Receipts of it.
+    pub receipts: usize,
+    /// Statements of it that the service took.
+    pub statements: usize,
 }
 
 impl SubjectEvidence {

@@ -116,6 +116,8 @@ pub enum Check {
     Pending,
     /// Whose ids the proofs are about.
     Ids,
+    /// That the service answers for whomever it knew.
+    Answer,
     /// Signatures of receipts.
     Receipts,
     /// The rows that a receipt names.
@@ -242,6 +244,7 @@ impl Check {
             Self::Reasons => "each value is there by the rule that is named",
             Self::Pending => "rows that are in no file yet",
             Self::Ids => "the proofs are about this subject",
+            Self::Answer => "the service answers for whom it knew",
             Self::Receipts => "the receipts are signed by the service",
             Self::ReceiptRows => "the rows are those of the receipt",
             Self::ReceiptsComplete => "no receipt is missing",

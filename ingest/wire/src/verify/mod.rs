@@ -25,7 +25,7 @@ pub use answer::{Answer, Batches, Field, FileEvidence, InEpoch, ReceiptEvidence,
 pub use audit::{AuditError, AuditKind, AuditStatement, SignedAudit};
 pub use bundle::{BundleKind, BundleSubject, MANIFEST, MOST_MANIFEST_BYTES, Manifest, ManifestError};
 pub use documents::digest_of;
-pub use evidence::{Evidence, SubjectEvidence, Trust};
+pub use evidence::{Evidence, SubjectEvidence, Trust, Unanswered};
 pub use line::{Assumption, Check, Line, Outcome, Verdict, outcome};
 pub use log::Log;
 
@@ -39,6 +39,7 @@ pub fn check(evidence: &Evidence) -> Vec<Line> {
         let audited = audit::check(evidence, &log, &mut lines);
         totals::check_opened(evidence, &log, &mut lines);
         let certified = certificates::check(evidence, &log, &mut lines);
+        certificates::check_unanswered(evidence, &certified, &mut lines);
         let documents = documents::check(evidence, &log, &mut lines);
         for subject in &evidence.subjects {
             let view = files::View::new(subject);

@@ -344,6 +344,7 @@ impl World {
                 kept_receipts: Some(signed),
                 kept_statements: Some(self.statements.clone()),
             }],
+            unanswered: Vec::new(),
         }
     }
 

@@ -568,3 +568,13 @@ fn a_certificate_is_signed_logged_and_about_files_that_are_gone() {
     short.certificates[0].pop();
     fails(&short, Check::Certificate);
 }
+
+#[test]
+fn whom_the_service_says_nothing_of_is_missed_by_the_device() {
+    let mut evidence = World::new().evidence();
+    let ledger = evidence.subjects[0].ledger_id().unwrap();
+    evidence.unanswered = vec![Unanswered { ledger, receipts: 3, statements: 0 }];
+    fails(&evidence, Check::Answer);
+    evidence.subjects.clear();
+    fails(&evidence, Check::Answer);
+}

@@ -1,0 +1,145 @@
+//! Certificates of erasure through the whole system: a device asks, the service erases, and what the device then holds is proved by
+//! `candor audit verify` and by `docs/verify.py`; with one byte changed it is not.
+//!
+//! Every byte, changed in two ways, goes through the function that the command calls; the command itself takes a sample.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use candor_agent::identity::Identity;
+use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_wire::verify::{Check, Evidence, Outcome, Trust, Verdict, check, outcome};
+
+use crate::clients::python;
+use crate::receipts::sent;
+use crate::verify::{EPOCHS, audit, entries, failures, log_key, tiles, verdicts};
+use crate::world::{Service, Start, World, figure, workspace};
+
+/// Whoever was erased: its service, the state of its device, and a certificate for each of two epochs.
+fn erased() -> (World, Service, PathBuf, Vec<PathBuf>) {
+    let world = World::new();
+    world.sign();
+    let service = world.start(&Start { environment: &EPOCHS, ..Start::default() }).unwrap();
+    let state = sent(&world, &service);
+    let (url, identity) = (format!("http://{}", service.address()), state.join("identity.toml"));
+    let folder = world.path("certificates");
+    let erasure = |arguments: &[&str]| {
+        let all = [&["erasure"], arguments, &["--identity", identity.to_str().unwrap(), "--url", &url]].concat();
+        let output = world.candor(&all);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    erasure(&["request", "--all"]);
+    assert_eq!(service.officer().send("POST", "/v1/erasures", &[], &[]).unwrap().status, 200);
+    erasure(&["status", "--certificates", folder.to_str().unwrap()]);
+    let certificates = tiles(&folder);
+    assert_eq!(certificates.len(), 2);
+    (world, service, state, certificates)
+}
+
+/// The id in the ledger of an epoch of a device.
+fn ledger_id(state: &Path, epoch: u64) -> LedgerId {
+    let identity = Identity::read(&state.join("identity.toml")).unwrap();
+    LedgerId::of_certified(&identity.public(epoch).unwrap().subject_id())
+}
+
+#[test]
+fn a_certificate_is_proved_to_whom_it_was_given_and_to_nobody_else() {
+    let (world, service, state, certificates) = erased();
+    let url = format!("http://{}", service.address());
+    let file = |name: &str| state.join(name).to_str().unwrap().to_owned();
+    let (identity, journal, said) = (file("identity.toml"), file("receipts.jsonl"), file("state.toml"));
+    let (bundle, data) = (world.path("bundle"), world.data());
+    let (bundle, data) = (bundle.to_str().unwrap(), data.to_str().unwrap());
+    audit(&world, &["export", bundle, "--identity", &identity, "--url", &url], 0);
+    let own = ["--identity", &identity, "--receipts", &journal, "--statements", &said];
+    let [one, other] = [&certificates[0], &certificates[1]].map(|path| path.to_str().unwrap());
+    let both = ["--certificate", one, "--certificate", other];
+    for place in [&[bundle][..], &["--url", &url], &["--data", data]] {
+        let answer = audit(&world, &[&["verify"], place, &own, &both].concat(), 0);
+        assert_eq!(verdicts(&answer, "certificate"), ["proved"; 2], "{answer}");
+        // What the device kept is missed where no certificate says why the service shows nothing.
+        assert_eq!(verdicts(&answer, "answer"), ["proved"; 2], "{answer}");
+        let answer = audit(&world, &[&["verify"], place, &own, &both[..2]].concat(), 4);
+        assert!(failures(&answer).contains("the service shows nothing"), "{answer}");
+        // Nobody says whom it is about.
+        let answer = audit(&world, &[&["verify"], place, &both].concat(), 5);
+        assert_eq!(verdicts(&answer, "certificate"), ["unchecked"; 2], "{answer}");
+    }
+    // Somebody else's.
+    let stranger = world.path("stranger");
+    let new = ["agent", "identity", "new", "acme-fleet", "--state", stranger.to_str().unwrap()];
+    assert!(world.candor(&new).status.success());
+    let stranger = stranger.join("identity.toml");
+    let theirs = ["verify", bundle, "--identity", stranger.to_str().unwrap(), "--certificate", one];
+    let answer = audit(&world, &theirs, 4);
+    assert_eq!(verdicts(&answer, "certificate"), ["failed"], "{answer}");
+    assert!(service.stop().success());
+}
+
+#[test]
+fn every_byte_of_a_certificate_counts_for_us_and_for_python() {
+    let (world, service, state, certificates) = erased();
+    assert!(service.stop().success());
+    let data = world.data();
+    let path = &certificates[0];
+    let whole = std::fs::read(path).unwrap();
+    let evidence = |certificate: &[u8]| Evidence {
+        trust: Trust { log: vec![log_key(&data).verifier().clone()], is_pinned: true, ..Trust::default() },
+        checkpoint: Some(std::fs::read(data.join("log/checkpoint")).unwrap()),
+        entries: Some(entries(&data)),
+        certificates: vec![certificate.to_vec()],
+        holders: (0..2).map(|epoch| ledger_id(&state, epoch)).collect(),
+        ..Evidence::default()
+    };
+    let lines = check(&evidence(&whole));
+    assert!(lines.iter().any(|line| line.check == Check::Certificate && line.verdict == Verdict::Proved), "{lines:?}");
+    assert_eq!(outcome(&lines), Outcome::Holds);
+    let mut evidence = evidence(&whole);
+    for (at, byte) in whole.iter().enumerate() {
+        for changed in [byte ^ 1, if *byte == b'0' { b'1' } else { b'0' }] {
+            evidence.certificates[0][at] = changed;
+            let lines = check(&evidence);
+            assert_eq!(outcome(&lines), Outcome::Failed, "byte {at} as {changed}: {lines:?}");
+        }
+        evidence.certificates[0][at] = *byte;
+    }
+    figure(&format!("certificates: {} changes of one byte, each found", 2 * whole.len()));
+
+    // The command itself: an eleventh of them, and what an editor adds at the end.
+    let (identity, changed) = (state.join("identity.toml"), world.path("changed.json"));
+    let folder = data.to_str().unwrap();
+    let arguments = ["verify", "--identity", identity.to_str().unwrap(), "--data", folder, "--certificate"];
+    let verify = |bytes: &[u8], code| {
+        std::fs::write(&changed, bytes).unwrap();
+        let answer = audit(&world, &[&arguments[..], &[changed.to_str().unwrap()]].concat(), code);
+        verdicts(&answer, "certificate")
+    };
+    for at in (0..whole.len()).step_by(whole.len() / 11) {
+        let mut bent = whole.clone();
+        bent[at] ^= 1;
+        assert_eq!(verify(&bent, 4), ["failed"], "byte {at}");
+    }
+    assert_eq!(verify(&[&whole[..], b"\n"].concat(), 0), ["proved"]);
+    for end in [" ", "\r", "\n\n", "\t"] {
+        assert_eq!(verify(&[&whole[..], end.as_bytes()].concat(), 4), ["failed"], "{end:?}");
+    }
+
+    let Some(python) = python() else { return };
+    let (script, verifier) = (workspace().join("tests/python/certificate.py"), workspace().join("docs/verify.py"));
+    let ids = [ledger_id(&state, 0), ledger_id(&state, 1)].map(|id| hex::encode(id.as_bytes()));
+    let run = |arguments: &[&str], code| {
+        let output = Command::new(&python).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        text
+    };
+    let (script, verifier) = (script.to_str().unwrap(), verifier.to_str().unwrap());
+    let certificate = path.to_str().unwrap();
+    figure(run(&[script, verifier, data.join("log").to_str().unwrap(), certificate, &ids[0], &ids[1]], 0).trim());
+    // The same verdicts.
+    let named = [verifier, folder, "--certificate", certificate];
+    run(&[&named[..], &["--subject", &ids[0], "--subject", &ids[1]]].concat(), 0);
+    run(&[&named[..], &["--subject", &"05".repeat(32)]].concat(), 4);
+    run(&named, 5);
+}

@@ -1,0 +1,240 @@
+//! A service that lies to a device, through the command: `candor audit verify BUNDLE` with what the device kept itself.
+//!
+//! Where each lie is told, and what finds it:
+//!
+//! | lie | test |
+//! |---|---|
+//! | an answer without a row, a file, a table, a receipt, an epoch | `an_answer_that_lacks_something_is_found_by_the_command` |
+//! | a withheld withdrawal | `a_withheld_withdrawal_is_found_by_the_device_that_made_it` |
+//! | a split policy | `an_answer_that_lacks_something_is_found_by_the_command` |
+//! | a row dropped at compaction | `a_row_that_is_dropped_at_compaction_is_found_by_the_command` |
+//! | a duplicate leaf, a misplaced leaf, a hidden `sealed` | `verify::a_hidden_file_a_wrong_count_and_leaves_out_of_place_are_found` |
+//! | a stale, rolled-back or forked log | `verify::a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint` |
+//! | a certificate of something else | `certificates::a_certificate_is_proved_to_whom_it_was_given_and_to_nobody_else` |
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candor_wire::log::entry::{Entry, Sha256Hex};
+use candor_wire::statement::Statement;
+use candor_wire::verify::{Manifest, digest_of};
+use serde_json::{Value, json};
+
+use crate::receipts::{run, sent};
+use crate::verify::{EPOCHS, audit, copy, entries, failures, forge, last_sealed, tiles, verdicts};
+use crate::world::{Service, Start, World, figure};
+
+/// Files of a bundle by their paths in it.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A device that withdrew in its last epoch, what it keeps, and the bundle that an honest service gave it.
+struct Told {
+    world: World,
+    service: Service,
+    own: Vec<String>,
+    bundle: PathBuf,
+}
+
+impl Told {
+    fn new() -> Self {
+        let world = World::new();
+        world.sign();
+        let service = world.start(&Start { environment: &EPOCHS, ..Start::default() }).unwrap();
+        let state = sent(&world, &service);
+        let withdrawal = ["consent", "set", "analytics=withdrawn", "marketing=withdrawn"];
+        let terms = ["--notice", "2026-01", "--language", "de", "--age-from", "30"];
+        run(&world, &service, &state, &[&withdrawal[..], &terms].concat(), 0);
+        service.flush();
+        let (bundle, url) = (world.path("bundle"), format!("http://{}", service.address()));
+        let file = |name: &str| state.join(name).to_str().unwrap().to_owned();
+        let own = [("identity", "identity.toml"), ("receipts", "receipts.jsonl"), ("statements", "state.toml")];
+        let own: Vec<String> = own.iter().flat_map(|(flag, name)| [format!("--{flag}"), file(name)]).collect();
+        let told = Self { world, service, own, bundle };
+        let export = ["export", told.bundle.to_str().unwrap(), "--identity", &told.own[1], "--url", &url];
+        audit(&told.world, &export, 0);
+        told
+    }
+
+    /// What the command says of a bundle; whether the device has its statements at hand.
+    fn verify(&self, bundle: &Path, with_statements: bool, code: i32) -> Value {
+        let own: Vec<&str> = self.own.iter().map(String::as_str).collect();
+        let own = if with_statements { &own[..] } else { &own[..4] };
+        audit(&self.world, &[&["verify", bundle.to_str().unwrap()], own].concat(), code)
+    }
+
+    /// A bundle that somebody else wrote, whole in itself.
+    fn lie(&self, name: &str, change: impl FnOnce(&mut Manifest, &mut Files)) -> PathBuf {
+        let mut manifest = Manifest::from_json(&std::fs::read(self.bundle.join("bundle.json")).unwrap()).unwrap();
+        let mut files: Files =
+            manifest.files.keys().map(|path| (path.clone(), std::fs::read(self.bundle.join(path)).unwrap())).collect();
+        change(&mut manifest, &mut files);
+        let digests = files.iter().map(|(path, bytes)| (path.clone(), Sha256Hex(digest_of(bytes)))).collect();
+        let manifest = Manifest::new(manifest.asked_at, manifest.log, manifest.subjects, digests).unwrap();
+        let folder = self.world.path(name);
+        files.insert("bundle.json".to_owned(), manifest.to_json().unwrap());
+        for (path, bytes) in files {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        folder
+    }
+}
+
+/// Changes the answer about the first epoch.
+fn answer(files: &mut Files, epoch: u64, change: impl FnOnce(&mut Value)) {
+    let bytes = files.get_mut(&format!("answers/{epoch}.json")).unwrap();
+    let mut answer: Value = serde_json::from_slice(bytes).unwrap();
+    change(&mut answer);
+    *bytes = serde_json::to_vec(&answer).unwrap();
+}
+
+fn list<'a>(answer: &'a mut Value, name: &str) -> &'a mut Vec<Value> {
+    answer[name].as_array_mut().unwrap()
+}
+
+/// Leaves out the last receipt of the first epoch.
+fn without_receipt(files: &mut Files, wanted: usize) {
+    let bytes = files.get_mut("receipts/0.jsonl").unwrap();
+    let mut lines: Vec<String> = String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned).collect();
+    lines.remove(wanted);
+    *bytes = (lines.join("\n") + "\n").into_bytes();
+}
+
+/// A lie: its name, the check that finds it, and how it is told.
+type Lie = (&'static str, &'static str, fn(&mut Manifest, &mut Files));
+
+const LIES: [Lie; 9] = [
+    ("row", "file", |_, files| answer(files, 0, |answer| _ = list(answer, "rows").remove(0))),
+    ("file", "files", |_, files| answer(files, 0, |answer| _ = list(answer, "files").remove(0))),
+    ("table", "files", |_, files| {
+        let said = String::from_utf8(files["entries.jsonl"].clone()).unwrap();
+        let of_table = |number: &Value| {
+            let line = said.lines().nth(number.as_u64().unwrap() as usize).unwrap();
+            line.contains("\"table\":\"marketing/")
+        };
+        answer(files, 0, |answer| {
+            list(answer, "rows").retain(|row| row["purpose"] != "marketing");
+            let before = list(answer, "files").len();
+            list(answer, "files").retain(|file| !of_table(&file["entry"]));
+            assert!(list(answer, "files").len() < before);
+        });
+    }),
+    ("receipt", "receipts_complete", |_, files| without_receipt(files, 0)),
+    ("newest-receipt", "receipts_complete", |_, files| {
+        without_receipt(files, 2);
+        answer(files, 0, |answer| answer["batches"]["next"] = json!(3));
+    }),
+    ("epoch", "answer", |manifest, files| {
+        manifest.subjects.remove(0);
+        assert!(files.remove("answers/0.json").is_some() && files.remove("receipts/0.jsonl").is_some());
+    }),
+    ("value", "rows", |_, files| {
+        answer(files, 0, |answer| list(answer, "rows")[0]["fields"][0]["value"] = json!("another"));
+    }),
+    ("policy", "documents", |_, files| {
+        let bytes = b"{\"another\":\"policy\"}".to_vec();
+        files.insert(format!("documents/{}.json", Sha256Hex(digest_of(&bytes))), bytes);
+    }),
+    ("no-entry", "entries", |_, files| {
+        let said = String::from_utf8(files["entries.jsonl"].clone()).unwrap();
+        let kept: Vec<&str> = said.lines().skip(1).collect();
+        files.insert("entries.jsonl".to_owned(), (kept.join("\n") + "\n").into_bytes());
+    }),
+];
+
+#[test]
+fn an_answer_that_lacks_something_is_found_by_the_command() {
+    let told = Told::new();
+    let fine = told.verify(&told.bundle, true, 0);
+    for check in ["statements_complete", "receipts_complete", "files", "rows"] {
+        assert_eq!(verdicts(&fine, check), ["proved"; 2], "{check}: {fine}");
+    }
+    for (name, check, change) in LIES {
+        let lie = told.lie(name, change);
+        let found = told.verify(&lie, true, 4);
+        assert!(verdicts(&found, check).contains(&"failed".to_owned()), "{name}: {found}");
+        assert_eq!(verdicts(&found, "bundle"), ["proved"], "{name}: the lie is whole in itself");
+    }
+    // The bundle of somebody else.
+    let stranger = told.world.path("stranger");
+    let new = ["agent", "identity", "new", "acme-fleet", "--state", stranger.to_str().unwrap()];
+    assert!(told.world.candor(&new).status.success());
+    let stranger = stranger.join("identity.toml");
+    let bundle = told.bundle.to_str().unwrap();
+    let theirs = audit(&told.world, &["verify", bundle, "--identity", stranger.to_str().unwrap()], 4);
+    assert!(failures(&theirs).contains("another identity"), "{theirs}");
+    figure(&format!("lies: {} kinds, each found by the command", LIES.len()));
+    fits_a_terminal(&told);
+}
+
+/// What people see is not wider than they have.
+fn fits_a_terminal(told: &Told) {
+    let output = told.world.candor_with(
+        &["audit", "verify", told.bundle.to_str().unwrap()],
+        &[("XDG_STATE_HOME", told.world.path("people").to_str().unwrap())],
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("proved if recomputed"), "{text}");
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 100, "{widest} characters:\n{text}");
+    figure(&format!("audit verify: the widest line has {widest} characters"));
+}
+
+#[test]
+fn a_withheld_withdrawal_is_found_by_the_device_that_made_it() {
+    let told = Told::new();
+    let lie = told.lie("withdrawal", |_, files| {
+        answer(files, 1, |answer| {
+            let withheld: Statement = serde_json::from_value(list(answer, "statements").pop().unwrap()).unwrap();
+            let hash = json!(withheld.hash().unwrap().to_string());
+            list(answer, "consents").retain(|place| place["statement"] != hash);
+        });
+    });
+    let found = told.verify(&lie, true, 4);
+    assert_eq!(verdicts(&found, "statements_complete"), ["proved", "failed"], "{found}");
+    // Whoever has not kept it is told that no proof can show it.
+    let named = told.verify(&lie, false, 0);
+    assert_eq!(verdicts(&named, "statements_complete"), ["not_provable"; 2], "{named}");
+    assert!(told.service.stop().success());
+    // The same from the data folder, where the service's answer has it.
+    let data = told.world.data();
+    let own: Vec<&str> = told.own.iter().map(String::as_str).collect();
+    let whole = audit(&told.world, &[&["verify", "--data", data.to_str().unwrap()], &own[..]].concat(), 0);
+    assert_eq!(verdicts(&whole, "statements_complete"), ["proved"; 2], "{whole}");
+    // A state that is none is not taken for one that has nothing.
+    let broken = told.world.path("state.toml");
+    std::fs::write(&broken, "version = 1").unwrap();
+    let arguments = ["verify", told.bundle.to_str().unwrap(), own[0], own[1], "--statements", broken.to_str().unwrap()];
+    audit(&told.world, &arguments, 5);
+}
+
+#[test]
+fn a_row_that_is_dropped_at_compaction_is_found_by_the_command() {
+    let told = Told::new();
+    assert!(told.service.stop().success());
+    let (data, lying) = (told.world.data(), told.world.path("lying"));
+    for removed in [0, 1] {
+        let _ = std::fs::remove_dir_all(&lying);
+        copy(&data, &lying);
+        let (number, sealed) = last_sealed(&lying, "analytics");
+        forge(&lying, |entries| {
+            let mut fewer = sealed.clone();
+            fewer.path = fewer.path.replace("part-", "part-0");
+            (fewer.rows, fewer.replaces, fewer.removed) = (sealed.rows - 1, vec![number as u64], Some(removed));
+            entries.push(Entry::Sealed(fewer));
+        });
+        let own: Vec<&str> = told.own.iter().map(String::as_str).collect();
+        let arguments = [&["verify", "--data", lying.to_str().unwrap()], &own[..]].concat();
+        let found = crate::verify::audit_in(&told.world, &format!("state-{removed}"), &arguments, 4);
+        // Either the entries do not add up, or they do and what was proved before is not live.
+        assert!(!failures(&found).is_empty(), "{found}");
+        if removed == 0 {
+            assert_eq!(verdicts(&found, "rules"), ["failed"], "{found}");
+        }
+        let whole = ["verify", "--all", "--data", lying.to_str().unwrap()];
+        let found = crate::verify::audit_in(&told.world, &format!("state-{removed}"), &whole, 4);
+        assert!(!failures(&found).is_empty(), "{found}");
+    }
+    assert!(entries(&data).len() > 1 && !tiles(&data.join("log/tile")).is_empty());
+}
