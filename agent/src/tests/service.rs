@@ -9,6 +9,8 @@ use bytes::Bytes;
 use candor_policy::consent::ConsentState;
 use candor_policy::digest::Digest;
 use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_wire::erasure::{Certificate, CertificateKind, Scope, subject_digest};
 use candor_wire::identity::{PublicKey, SubjectKey};
 use candor_wire::merkle::leaf_hash;
 use candor_wire::reason::Reason;
@@ -43,6 +45,7 @@ pub(super) struct Service {
     pub time: i64,
     pub key: SubjectKey,
     pub subjects: BTreeMap<PublicKey, Subject>,
+    pub erasures: BTreeMap<PublicKey, Value>,
     pub faults: VecDeque<Fault>,
     /// Path, key and connection of each request that came through.
     pub seen: Vec<(String, Option<PublicKey>, u64)>,
@@ -78,6 +81,7 @@ impl Service {
             time,
             key: SubjectKey::of_seed(&[9; 32]).unwrap(),
             subjects: BTreeMap::new(),
+            erasures: BTreeMap::new(),
             faults: VecDeque::new(),
             seen: Vec::new(),
             nonces: BTreeSet::new(),
@@ -126,8 +130,50 @@ impl Service {
         self.seen.push((path.clone(), Some(verified.key), connection));
         match path.as_str() {
             "/v1/consent" => self.consent(&verified, body),
+            "/v1/subject/erasure" => self.erasure(&verified.key, request.method() == http::Method::POST),
             "/v1/logs" => self.logs(&verified, request),
             _ => self.access(&verified.key, &path, query.as_deref()),
+        }
+    }
+
+    /// The erasure of a subject, begun by a POST, and done when [`Service::erase`] says so.
+    fn erasure(&mut self, key: &PublicKey, asks: bool) -> Response<Bytes> {
+        let subject = LedgerId::of_certified(&key.subject_id());
+        if asks && self.subjects.contains_key(key) && !self.erasures.contains_key(key) {
+            self.erasures.insert(*key, json!({
+                "id": hex::encode(&subject.as_bytes()[..16]), "state": "open", "scope": "all",
+                "requested_at": self.time, "deadline": self.time + 1,
+            }));
+        }
+        match self.erasures.get(key) {
+            None if !self.subjects.contains_key(key) => self.refusal(404, Reason::SubjectUnknown),
+            Some(erasure) if asks => answer(200, erasure),
+            erasure => {
+                let list: Vec<_> = erasure.into_iter().collect();
+                answer(200, &json!({"subject": hex::encode(subject.as_bytes()), "erasures": list}))
+            }
+        }
+    }
+
+    /// Does every erasure.
+    pub(super) fn erase(&mut self) {
+        for (key, erasure) in &mut self.erasures {
+            let subject = LedgerId::of_certified(&key.subject_id());
+            let certificate = Certificate {
+                deadline: self.time + 1,
+                done_at: self.time,
+                files: Vec::new(),
+                fleet: FLEET.to_owned(),
+                id: erasure["id"].as_str().unwrap().to_owned(),
+                kind: CertificateKind::Certificate,
+                places: Vec::new(),
+                requested_at: self.time,
+                rows: 0,
+                scope: Scope::All,
+                subject: subject_digest(&[6; 32], &subject),
+            };
+            self.subjects.remove(key);
+            erasure["certificate"] = serde_json::to_value(certificate.sign([6; 32], &self.key).unwrap()).unwrap();
         }
     }
 
@@ -145,7 +191,7 @@ impl Service {
         if known.statements.contains(&statement) {
             return answer(200, &json!({}));
         }
-        if known.statements.last().is_some_and(|head| head.closes) {
+        if known.statements.last().is_some_and(|head| head.closes) || self.erasures.contains_key(&verified.key) {
             return self.refusal(403, Reason::KeyClosed);
         }
         let follows = match known.statements.last() {
@@ -164,7 +210,7 @@ impl Service {
 
     fn logs(&mut self, verified: &Verified, request: &Request<Bytes>) -> Response<Bytes> {
         let known = self.subjects.entry(verified.key).or_default();
-        if known.statements.last().is_some_and(|head| head.closes) {
+        if known.statements.last().is_some_and(|head| head.closes) || self.erasures.contains_key(&verified.key) {
             return self.refusal(403, Reason::KeyClosed);
         }
         let newest = known.statements.last().map_or(0, |head| head.sequence);
