@@ -109,9 +109,8 @@ fn a_device_erases_everything_with_one_command() {
     device.at(&service, &["receipts", "check"], 0);
     // The epochs that are gone end no search for the one that is there.
     let identity = device.identity();
-    let held = world.candor(&[
-        "audit", "show", "--json", "--identity", identity.to_str().unwrap(), "--url", &url(&service),
-    ]);
+    let held =
+        world.candor(&["audit", "show", "--json", "--identity", identity.to_str().unwrap(), "--url", &url(&service)]);
     let held = json_of(&held, 0);
     assert_eq!((held["held"].as_u64(), &held["epochs"][0]["epoch"]), (Some(all_rows(&world) - stored), &json!(2)));
     let found = Device::of(&world, "found");
@@ -160,7 +159,10 @@ fn the_holder_of_an_identity_asks_on_any_machine() {
     assert!(!refused.status.success() && text(&refused.stderr).contains("withdraw"), "{}", text(&refused.stderr));
     device.at(&service, &["consent", "set", "analytics=withdrawn"], 0);
     let asked = json_of(&own(&world, &service, &device, &["request", "--purpose", "analytics"]), 0);
-    assert_eq!(asked["rows"][0]["what"].as_str().or(asked["rows"][0]["scope"]["purposes"][0].as_str()), Some("analytics"));
+    assert_eq!(
+        asked["rows"][0]["what"].as_str().or(asked["rows"][0]["scope"]["purposes"][0].as_str()),
+        Some("analytics")
+    );
     json_of(&own(&world, &service, &device, &["request", "--from", "2020-01-01", "--to", "2020-12-31"]), 0);
     let all = json_of(&own(&world, &service, &device, &["request", "--all"]), 0);
     assert_eq!(column(&all, "state"), [&json!("open")], "{all}");
@@ -217,7 +219,8 @@ fn an_operator_asks_for_an_assigned_subject() {
     let kept = certificates(&folder);
     assert_eq!(kept.len(), 3);
     let id: [u8; 32] = {
-        let answer = service.officer().send("GET", "/v1/subject/erasure", &[("candor-subject", "phone-1")], &[]).unwrap();
+        let answer =
+            service.officer().send("GET", "/v1/subject/erasure", &[("candor-subject", "phone-1")], &[]).unwrap();
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
         hex::decode(answer["subject"].as_str().unwrap()).unwrap().try_into().unwrap()
     };
@@ -226,9 +229,11 @@ fn an_operator_asks_for_an_assigned_subject() {
         let file = std::fs::read(folder.join(format!("{}.json", signed.certificate.id))).unwrap();
         assert_eq!(file, signed.encode().unwrap(), "as it is hashed and signed");
     }
-    for wrong in [&["request", "phone-1"][..], &["request", "phone-1", "--all", "--purpose", "analytics"], &[
-        "request", "phone-1", "--to", "9999-01-01",
-    ]] {
+    for wrong in [
+        &["request", "phone-1"][..],
+        &["request", "phone-1", "--all", "--purpose", "analytics"],
+        &["request", "phone-1", "--to", "9999-01-01"],
+    ] {
         assert!(matches!(erasure(&world, &service, wrong).status.code(), Some(1 | 2)), "{wrong:?}");
     }
     let unknown = erasure(&world, &service, &["status", "phone-9"]);
@@ -266,10 +271,7 @@ fn places_are_certified_and_what_is_overdue_is_counted() {
     service.kill();
     // A pass that hangs, on the last day and on the day after.
     for (days, overdue) in [("9", 0), ("11", 1)] {
-        let environment = [
-            ("FAILPOINTS", "erase::after_plan=sleep(600000)"),
-            ("FAILPOINT_CLOCK_DAYS", days),
-        ];
+        let environment = [("FAILPOINTS", "erase::after_plan=sleep(600000)"), ("FAILPOINT_CLOCK_DAYS", days)];
         let service = world.start(&Start { environment: &environment, ..Start::default() }).unwrap();
         let counts = (service.metric("candor_erasures_open"), service.metric("candor_erasures_overdue"));
         assert_eq!(counts, (1, overdue), "after {days} days");
@@ -286,7 +288,10 @@ fn places_are_certified_and_what_is_overdue_is_counted() {
     let late = certificate.done_at - certificate.deadline;
     assert!((0..2 * DAYS).contains(&late), "{certificate:?}");
     let place = |name: &str| certificate.places.iter().find(|place| place.place == name).unwrap();
-    assert_eq!((place("backups").state, place("backups").until), (PlaceState::Due, Some(certificate.done_at + 90 * DAYS)));
+    assert_eq!(
+        (place("backups").state, place("backups").until),
+        (PlaceState::Due, Some(certificate.done_at + 90 * DAYS))
+    );
     let outside = place("replica of a partner");
     assert_eq!((outside.state, outside.until), (PlaceState::Outside, None));
     for name in ["tables", "log of the tables", "segments", "ledger"] {

@@ -44,7 +44,9 @@ fn a_crash_at_each_step_twice_in_a_row_neither_loses_rows_nor_brings_them_back()
         // Whole files go, or a field of theirs is emptied.
         for empties in [false, true] {
             let crashes = crash_at(name, empties);
-            figure(&format!("retention, failpoint {name}, empties a field: {empties}: {crashes} crashes, nothing lost or back"));
+            figure(&format!(
+                "retention, failpoint {name}, empties a field: {empties}: {crashes} crashes, nothing lost or back"
+            ));
         }
     }
 }

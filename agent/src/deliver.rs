@@ -317,7 +317,11 @@ impl Device {
         Ok(keys)
     }
 
-    pub(crate) async fn deliver_statement<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<Next, Halt> {
+    pub(crate) async fn deliver_statement<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: u64,
+    ) -> Result<Next, Halt> {
         let known = self.state.of(epoch).clone();
         let Some(statement) = known.statements.get(known.delivered) else { return Ok(Next::Again) };
         let body = serde_json::to_vec(statement).map_err(|_| Error::Crypto)?;

@@ -509,9 +509,9 @@ impl Device {
             state.of(epoch).state(&draft, &self.identity.key(epoch)?, self.identity.fleet())?;
         }
         let live = self.epochs();
-        state.epochs.retain(|known| {
-            live.contains(&known.epoch) || !known.statements.is_empty() || known.erasure.is_some()
-        });
+        state
+            .epochs
+            .retain(|known| live.contains(&known.epoch) || !known.statements.is_empty() || known.erasure.is_some());
         state.of(epoch);
         state.save(&*self.world.folder)?;
         self.saved_timer = state.timer;

@@ -83,8 +83,12 @@ impl Device {
     /// [`Error::Answer`] for a certificate that does not hold; [`Error::Service`] if the service cannot be asked.
     pub async fn fetch_certificates<T: Transport>(&mut self, transport: &mut T) -> Result<bool, Error> {
         self.freshen()?;
-        let waiting: Vec<u64> =
-            self.erasures().into_iter().filter(|(_, one)| one.stage == Stage::Requested).map(|(epoch, _)| epoch).collect();
+        let waiting: Vec<u64> = self
+            .erasures()
+            .into_iter()
+            .filter(|(_, one)| one.stage == Stage::Requested)
+            .map(|(epoch, _)| epoch)
+            .collect();
         for epoch in waiting {
             let result = self.fetch_certificate(transport, epoch).await;
             self.is_stale |= matches!(result, Err(Halt::Error(_)));
@@ -176,8 +180,7 @@ impl Device {
     async fn fetch_certificate<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<(), Halt> {
         let call = self.addressed(Call::get(PATH))?;
         let heard = self.ask_again(transport, epoch, &call).await?;
-        let answer: Erasures =
-            serde_json::from_slice(&heard.success()?).map_err(|_| Error::Answer("erasures"))?;
+        let answer: Erasures = serde_json::from_slice(&heard.success()?).map_err(|_| Error::Answer("erasures"))?;
         let id = self.state.of(epoch).erasure.as_ref().and_then(|erasure| erasure.id.clone());
         let own = answer.erasures.iter().find(|one| Some(&one.id) == id.as_ref());
         let own = own.ok_or(Error::Answer("about the erasure that it accepted"))?;
@@ -191,7 +194,8 @@ impl Device {
         let is_own = |signed: &SignedCertificate| {
             signed.certificate.id == erasure.id && signed.certificate.fleet == self.identity.fleet()
         };
-        if !is_id || erasure.scope != Scope::All || !erasure.certificate.iter().all(is_own) || !holds(erasure, &subject) {
+        if !is_id || erasure.scope != Scope::All || !erasure.certificate.iter().all(is_own) || !holds(erasure, &subject)
+        {
             return Err(Error::Answer("an erasure of everything, with a certificate of this subject"));
         }
         if let Some(signed) = &erasure.certificate {

@@ -198,7 +198,12 @@ impl Device {
     }
 
     /// Asks again, when the service wants it, if it is told to wait.
-    pub(crate) async fn ask_again<T: Transport>(&mut self, transport: &mut T, epoch: u64, call: &Call) -> Result<Heard, Halt> {
+    pub(crate) async fn ask_again<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: u64,
+        call: &Call,
+    ) -> Result<Heard, Halt> {
         for _ in 1..MOST_TRIES {
             match self.ask(transport, false, epoch, call).await {
                 Err(Halt::Next(Next::Wait(time))) if time <= LONGEST_ASKED => tokio::time::sleep(time).await,

@@ -5,8 +5,8 @@ use candor_wire::statement::SignedStatement;
 use serde::{Deserialize, Serialize};
 
 use crate::consent::Draft;
-use crate::erase::EpochErasure;
 use crate::epoch::EpochTimer;
+use crate::erase::EpochErasure;
 use crate::error::Error;
 use crate::folder::Folder;
 

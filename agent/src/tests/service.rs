@@ -140,10 +140,13 @@ impl Service {
     fn erasure(&mut self, key: &PublicKey, asks: bool) -> Response<Bytes> {
         let subject = LedgerId::of_certified(&key.subject_id());
         if asks && self.subjects.contains_key(key) && !self.erasures.contains_key(key) {
-            self.erasures.insert(*key, json!({
-                "id": hex::encode(&subject.as_bytes()[..16]), "state": "open", "scope": "all",
-                "requested_at": self.time, "deadline": self.time + 1,
-            }));
+            self.erasures.insert(
+                *key,
+                json!({
+                    "id": hex::encode(&subject.as_bytes()[..16]), "state": "open", "scope": "all",
+                    "requested_at": self.time, "deadline": self.time + 1,
+                }),
+            );
         }
         match self.erasures.get(key) {
             None if !self.subjects.contains_key(key) => self.refusal(404, Reason::SubjectUnknown),
@@ -242,7 +245,7 @@ impl Service {
         let given = |statement: Option<&SignedStatement>| {
             statement.is_some_and(|s| s.purposes.get("analytics") == Some(&ConsentState::Given))
         };
-        let then = verified.consent.map(|sequence| known.statements.iter().find(|s| s.sequence <= sequence));
+        let then = verified.consent.map(|sequence| known.statements.iter().rev().find(|s| s.sequence <= sequence));
         let stores = given(known.statements.last()) && then.is_none_or(given);
         let (mut offered, mut rows) = (0, Vec::new());
         let decoded = ExportLogsServiceRequest::decode(body.as_slice()).unwrap();

@@ -31,7 +31,8 @@ pub(crate) fn proofs(input: &[u8]) {
 /// The leaves of the file, in order.
 pub(crate) fn leaves() -> Vec<Entry> {
     let secret = Secret::new(&[7; 32]);
-    let entry = |subject: &&str| Entry::new(salted(&SALT, subject), &secret.blind(subject), content(subject).as_bytes());
+    let entry =
+        |subject: &&str| Entry::new(salted(&SALT, subject), &secret.blind(subject), content(subject).as_bytes());
     let mut leaves: Vec<Entry> = SUBJECTS.iter().map(entry).collect();
     leaves.sort_by_key(|entry| entry.salted);
     leaves
