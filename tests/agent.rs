@@ -39,7 +39,7 @@ impl<'a> Device<'a> {
         self.fed(arguments, &[])
     }
 
-    fn fed(&self, arguments: &[&str], input: &[u8]) -> Output {
+    pub(crate) fn fed(&self, arguments: &[&str], input: &[u8]) -> Output {
         let state = self.state.to_str().unwrap();
         self.world.candor_fed(&[&["agent"], arguments, &["--json", "--state", state]].concat(), input)
     }
@@ -54,7 +54,7 @@ impl<'a> Device<'a> {
         let (url, token) = (url(service), self.token());
         let mut all = arguments.to_vec();
         all.extend(["--url", &url]);
-        if !matches!(arguments[..2], ["receipts", "check"] | ["identity", "recover"]) {
+        if !matches!(arguments, ["receipts", "check", ..] | ["identity", "recover", ..]) {
             all.extend(["--token-file", &token]);
         }
         json_of(&self.run(&all), code)

@@ -178,8 +178,8 @@ fn the_holder_of_an_identity_asks_on_any_machine() {
     // The device learns of it with its next events.
     let path = world.path("late.jsonl");
     std::fs::write(&path, lines(3)).unwrap();
-    let stopped = device.at(&service, &["send", path.to_str().unwrap()], 1);
-    assert!(stopped["stopped"].as_str().unwrap().contains("ask for consent anew"), "{stopped}");
+    let late = device.at(&service, &["send", path.to_str().unwrap()], 0);
+    assert_eq!(late["rows"][0]["reasons"], json!({ "key_closed": 3 }), "{late}");
     let rotated = device.done(&["identity", "rotate"]);
     assert_eq!((&rotated["epoch"], &rotated["consent"]), (&json!(1), &json!(null)), "{rotated}");
     let sent = device.sends(&service, 2, 0);
