@@ -10,8 +10,8 @@ use crate::crash::failpoints;
 use crate::otlp::{Event, encode};
 use crate::world::{PURPOSES, Service, Start, World, figure};
 
-/// Days after which diagnostics go (30 days) and nothing else does.
-const DAYS: &str = "45";
+/// Days after which marketing goes (6 months) and nothing else that there is.
+const DAYS: &str = "200";
 const MOVED: (&str, &str) = ("FAILPOINT_CLOCK_DAYS", DAYS);
 
 fn fill(service: &Service) {
@@ -78,7 +78,7 @@ fn crash_at(name: &str, empties: bool) -> usize {
             }
         }
         crashes += 1;
-        for (purpose, before) in PURPOSES.iter().zip(&before).filter(|(purpose, _)| **purpose != "diagnostics") {
+        for (purpose, before) in PURPOSES.iter().zip(&before).filter(|(purpose, _)| **purpose != "marketing") {
             check_rows(&rows(&world, purpose), before, empties, name);
         }
     }
@@ -86,7 +86,7 @@ fn crash_at(name: &str, empties: bool) -> usize {
     expire(&service);
     for (purpose, before) in PURPOSES.iter().zip(&before) {
         let after = rows(&world, purpose);
-        if *purpose == "diagnostics" {
+        if *purpose == "marketing" {
             assert!(after.is_empty(), "{name}: back, or never gone: {after:?}");
         } else {
             check_rows(&after, before, empties, name);
@@ -160,18 +160,18 @@ fn the_command_goes_by_the_documents_in_force_or_by_those_that_are_named() {
         let names: std::collections::BTreeSet<String> = names.collect();
         names.into_iter().collect()
     };
-    assert_eq!(gone(&json_of(&run(&["--dry-run"]), 0)), ["diagnostics"]);
+    assert_eq!(gone(&json_of(&run(&["--dry-run"]), 0)), ["marketing"]);
     // A shorter period, which no service has run with yet.
-    world.edit("policy.toml", |text| text.replacen("13 months", "40 days", 1));
-    assert_eq!(gone(&json_of(&run(&["--dry-run"]), 0)), ["diagnostics"]);
+    world.edit("policy.toml", |text| text.replacen("13 months", "150 days", 1));
+    assert_eq!(gone(&json_of(&run(&["--dry-run"]), 0)), ["marketing"]);
     let by = ["--fleet", fleet.to_str().unwrap()];
-    assert_eq!(gone(&json_of(&run(&[&["--dry-run"], &by[..]].concat()), 0)), ["analytics", "diagnostics"]);
+    assert_eq!(gone(&json_of(&run(&[&["--dry-run"], &by[..]].concat()), 0)), ["analytics", "marketing"]);
     let before = rows(&world, "analytics").len();
     assert!(before > 0, "nothing went yet");
-    assert_eq!(gone(&json_of(&run(&["--dry-run"]), 0)), ["diagnostics"], "nothing was put in force");
+    assert_eq!(gone(&json_of(&run(&["--dry-run"]), 0)), ["marketing"], "nothing was put in force");
     let with_url = run(&["--fleet", fleet.to_str().unwrap(), "--url", "http://127.0.0.1:1"]);
     assert_eq!(with_url.status.code(), Some(2), "{}", text(&with_url.stderr));
-    assert_eq!(gone(&json_of(&run(&by), 0)), ["analytics", "diagnostics"]);
+    assert_eq!(gone(&json_of(&run(&by), 0)), ["analytics", "marketing"]);
     assert_eq!(rows(&world, "analytics").len(), 0);
     // The log says under which policy.
     world.verify("after the command");
