@@ -121,27 +121,17 @@ fn ends_a_field(world: &World) {
     let described = "description = \"Package name of the app\"\n";
     world.edit("catalogue.toml", |text| {
         assert!(text.contains(described));
-        text.replacen(described, &format!("{described}expires     = \"{}\"\n", day_after(20)), 1)
+        text.replacen(described, &format!("{described}expires     = \"{}\"\n", months_later(world)), 1)
     });
     assert!(world.serve().stop().success());
 }
 
-/// The day so many days from now.
-fn day_after(days: u64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let (mut left, mut year) = (now / 86_400 + days, 1970);
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    while left >= 365 + u64::from(is_leap(year)) {
-        left -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let mut month = 0;
-    let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    while left >= lengths[month] {
-        left -= lengths[month];
-        month += 1;
-    }
-    format!("{year}-{:02}-{:02}", month + 1, left + 1)
+/// The first of the third month after the rows came.
+fn months_later(world: &World) -> String {
+    let received = rows(world, "marketing")[0]["received_date"].as_str().unwrap().to_owned();
+    let mut parts = received.split('-').map(|part| part.parse::<u32>().unwrap());
+    let (year, month) = (parts.next().unwrap(), parts.next().unwrap() + 3);
+    if month > 12 { format!("{}-{:02}-01", year + 1, month - 12) } else { format!("{year}-{month:02}-01") }
 }
 
 #[test]

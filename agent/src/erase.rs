@@ -143,14 +143,14 @@ impl Device {
         let mut state = self.state.clone();
         for epoch in 0..=state.epoch {
             let is_known = self.may_be_known(epoch);
-            let waits = self.spool.entries().keys().any(|at| at.0 == epoch);
-            if !is_known && !waits || state.get(epoch).is_some_and(|known| known.erasure.is_some()) {
+            let has_batches = self.spool.entries().keys().any(|at| at.0 == epoch);
+            if !is_known && !has_batches || state.get(epoch).is_some_and(|known| known.erasure.is_some()) {
                 continue;
             }
             let arrived = self.may_have_arrived(epoch);
             let known = state.of(epoch);
-            let stage = if is_known { Stage::Wanted } else { Stage::Unknown };
-            known.erasure = Some(EpochErasure { stage, ..EpochErasure::default() });
+            let first = if is_known { Stage::Wanted } else { Stage::Unknown };
+            known.erasure = Some(EpochErasure { stage: first, ..EpochErasure::default() });
             let Some(mut draft) = known.head().map(Draft::of) else { continue };
             draft.withdraw_all();
             if !arrived {
