@@ -18,67 +18,67 @@ use crate::signer::FLEET;
 use crate::world::{OFFICER, PURPOSES, Service, Start, World, workspace};
 
 /// A device of a world: its state folder.
-struct Device<'a> {
+pub(crate) struct Device<'a> {
     world: &'a World,
-    state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl<'a> Device<'a> {
-    fn of(world: &'a World, name: &str) -> Self {
+    pub(crate) fn of(world: &'a World, name: &str) -> Self {
         Self { world, state: world.path(name) }
     }
 
     /// One with an identity; its 24 words.
-    fn new(world: &'a World, name: &str) -> (Self, String) {
+    pub(crate) fn new(world: &'a World, name: &str) -> (Self, String) {
         let device = Self::of(world, name);
         let made = device.done(&["identity", "new", FLEET, "--show-phrase"]);
         (device, made["phrase"].as_str().unwrap().to_owned())
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.fed(arguments, &[])
     }
 
-    fn fed(&self, arguments: &[&str], input: &[u8]) -> Output {
+    pub(crate) fn fed(&self, arguments: &[&str], input: &[u8]) -> Output {
         let state = self.state.to_str().unwrap();
         self.world.candor_fed(&[&["agent"], arguments, &["--json", "--state", state]].concat(), input)
     }
 
     /// The answer of a command that must succeed.
-    fn done(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn done(&self, arguments: &[&str]) -> Value {
         json_of(&self.run(arguments), 0)
     }
 
     /// The answer of one that talks to a service.
-    fn at(&self, service: &Service, arguments: &[&str], code: i32) -> Value {
+    pub(crate) fn at(&self, service: &Service, arguments: &[&str], code: i32) -> Value {
         let (url, token) = (url(service), self.token());
         let mut all = arguments.to_vec();
         all.extend(["--url", &url]);
-        if !matches!(arguments[..2], ["receipts", "check"] | ["identity", "recover"]) {
+        if !matches!(arguments, ["receipts", "check", ..] | ["identity", "recover", ..]) {
             all.extend(["--token-file", &token]);
         }
         json_of(&self.run(&all), code)
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         self.world.fleet().join("tokens/agents.token").to_str().unwrap().to_owned()
     }
 
     /// Gives consent to everything, and tells the service.
-    fn consents(&self, service: &Service) -> Value {
+    pub(crate) fn consents(&self, service: &Service) -> Value {
         let states = ["diagnostics=given", "analytics=given", "marketing=given"];
         let more = ["--notice", "2026-01", "--language", "de", "--age-from", "30"];
         self.at(service, &[&["consent", "set"], &states[..], &more[..]].concat(), 0)
     }
 
     /// Sends events of a phone in Germany.
-    fn sends(&self, service: &Service, events: u32, code: i32) -> Value {
+    pub(crate) fn sends(&self, service: &Service, events: u32, code: i32) -> Value {
         let path = self.world.path("events.jsonl");
         std::fs::write(&path, lines(events)).unwrap();
         self.at(service, &["send", path.to_str().unwrap()], code)
     }
 
-    fn identity(&self) -> PathBuf {
+    pub(crate) fn identity(&self) -> PathBuf {
         self.state.join("identity.toml")
     }
 
@@ -88,17 +88,17 @@ impl<'a> Device<'a> {
 }
 
 /// The seeds' fleet with a source whose devices sign.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::new();
     world.sign();
     world
 }
 
-fn url(service: &Service) -> String {
+pub(crate) fn url(service: &Service) -> String {
     format!("http://{}", service.address())
 }
 
-fn lines(events: u32) -> String {
+pub(crate) fn lines(events: u32) -> String {
     let event = |number: u32| {
         json!({
             "time": "2026-11-16T00:19:20Z", "event": "phone.app.opened",
@@ -110,13 +110,13 @@ fn lines(events: u32) -> String {
 }
 
 #[track_caller]
-fn json_of(output: &Output, code: i32) -> Value {
+pub(crate) fn json_of(output: &Output, code: i32) -> Value {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{out}{err}");
     serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

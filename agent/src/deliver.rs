@@ -47,7 +47,7 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
     /// The key of an epoch is closed: what waited under it is dropped and counted.
-    #[error("the key of epoch {epoch} is closed: begin another epoch (`rotate`)")]
+    #[error("the key of epoch {epoch} is closed: begin another epoch (`rotate`), and ask for consent anew")]
     KeyClosed {
         /// The epoch.
         epoch: u64,
@@ -182,13 +182,16 @@ impl Device {
         if !self.leaving.is_empty() {
             return self.deliver_leaving(transport).await;
         }
+        if let Some(epoch) = self.to_erase() {
+            return self.deliver_erasure(transport, epoch).await;
+        }
         if let Some(refused) = self.state.epochs.iter().find(|epoch| epoch.is_refused && epoch.is_behind()) {
             let message = "state it anew".to_owned();
             return Err(Stop::StatementRefused { epoch: refused.epoch, message }.into());
         }
         let behind = self.state.epochs.iter().find(|known| known.is_behind()).map(|known| known.epoch);
         let open = self.journal.sums.epochs.iter().find_map(|(epoch, numbers)| {
-            let is_closed = self.state.get(*epoch).is_some_and(|known| known.is_closed);
+            let is_closed = self.state.get(*epoch).is_some_and(|known| known.is_closed || known.erasure.is_some());
             numbers.open.keys().next().filter(|_| !is_closed).map(|number| (*epoch, *number))
         });
         let first = self.spool.entries().keys().next().copied();
@@ -327,7 +330,11 @@ impl Device {
         Ok(keys)
     }
 
-    async fn deliver_statement<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<Next, Halt> {
+    pub(crate) async fn deliver_statement<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: u64,
+    ) -> Result<Next, Halt> {
         let known = self.state.of(epoch).clone();
         let Some(statement) = known.statements.get(known.delivered) else { return Ok(Next::Again) };
         let body = serde_json::to_vec(statement).map_err(|_| Error::Crypto)?;
@@ -343,8 +350,13 @@ impl Device {
             Some(Reason::KeyClosed) => self.key_closed(epoch),
             Some(Reason::ConsentConflict | Reason::ConsentMissing) => self.heal(transport, epoch, &heard).await,
             _ => {
-                self.state.of(epoch).is_refused = true;
+                let known = self.state.of(epoch);
+                known.is_refused = true;
+                let is_going = known.erasure.is_some();
                 self.save()?;
+                if is_going {
+                    return Ok(Next::Again);
+                }
                 Err(Stop::StatementRefused { epoch, message: heard.message() }.into())
             }
         }
@@ -521,6 +533,9 @@ impl Device {
         let all: Vec<_> = self.spool.entries().keys().filter(|at| at.0 == epoch).copied().collect();
         self.give_up(&all, "key_closed")?;
         self.gaps.retain(|gap| gap.0 != epoch);
+        if self.state.of(epoch).erasure.is_some() {
+            return Ok(Next::Again);
+        }
         Err(Stop::KeyClosed { epoch }.into())
     }
 

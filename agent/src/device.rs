@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use candor_policy::consent::ConsentState;
 use candor_policy::digest::Digest;
 use candor_policy::hex;
 use candor_wire::identity::PublicKey;
@@ -119,6 +120,8 @@ pub struct Shown {
     pub undelivered: usize,
     /// Closing statements of the owner before that the service does not have yet.
     pub leaving: usize,
+    /// Nothing is sent until consent is given anew: everything was erased, or the key was closed.
+    pub is_silent: bool,
     /// The service's receipt key, once it is known.
     pub receipt_key: Option<PublicKey>,
     /// Microseconds by which the service's clock is ahead.
@@ -219,6 +222,7 @@ impl Device {
             caller,
         };
         device.account(&damaged)?;
+        device.discard_erased()?;
         Ok(device)
     }
 
@@ -245,7 +249,7 @@ impl Device {
         self.head(self.state.epoch)
     }
 
-    /// Begins the next epoch before its time.
+    /// Begins the next epoch before its time. Consent goes on with it, but not from a key that was closed: it has to be given anew.
     ///
     /// # Errors
     /// [`Error::Folder`].
@@ -296,6 +300,7 @@ impl Device {
             consent: self.consented().cloned(),
             undelivered: behind(&self.state.epochs),
             leaving: self.leaving.iter().map(|leaving| behind(&leaving.epochs)).sum(),
+            is_silent: self.state.is_silent,
             receipt_key: self.state.receipt_key,
             clock_offset: self.caller.offset,
             spool_bytes: self.spool.bytes(),
@@ -331,7 +336,8 @@ impl Device {
         }
         let head = self.head(epoch);
         let consent = head.map(|head| head.sequence);
-        let may_send = |event: &&Event| self.settings.purposes.may_send(&event.name, head, head);
+        let is_silent = self.state.is_silent;
+        let may_send = |event: &&Event| !is_silent && self.settings.purposes.may_send(&event.name, head, head);
         let (sent, kept): (Vec<&Event>, Vec<&Event>) = events.iter().partition(may_send);
         let mut taken = Taken { spooled: 0, dropped: kept.len() as u64 };
         if !kept.is_empty() {
@@ -449,6 +455,8 @@ impl Device {
         }
         let draft = change.apply(self.head(current), self.caller.time())?;
         let mut state = self.state.clone();
+        // To say anything but yes keeps quiet who was erased.
+        state.is_silent &= !change.purposes.values().any(|state| *state == ConsentState::Given);
         for epoch in self.epochs() {
             let known = state.of(epoch);
             let head = known.head().map(Draft::of);
@@ -457,7 +465,8 @@ impl Device {
                 Some(head) => head.clone().and(&draft),
                 None => continue,
             };
-            if !known.is_closed && (known.is_refused || head.as_ref() != Some(&draft)) {
+            let is_over = known.is_closed || known.erasure.is_some();
+            if !is_over && (known.is_refused || head.as_ref() != Some(&draft)) {
                 known.state(&draft, &self.identity.key(epoch)?, self.identity.fleet())?;
             }
         }
@@ -485,16 +494,24 @@ impl Device {
     }
 
     fn next_epoch(&mut self) -> Result<(), Error> {
-        let mut state = self.state.clone();
+        self.begin_epoch(self.state.clone())
+    }
+
+    /// Begins the epoch that follows a state's. Consent is carried over unless it is to be given anew.
+    pub(crate) fn begin_epoch(&mut self, mut state: State) -> Result<(), Error> {
+        let before = state.get(state.epoch).cloned().unwrap_or_default();
+        state.is_silent |= before.is_closed || before.erasure.is_some();
         state.timer = state.timer.next(self.settings.epoch.as_micros() as i64, &*self.world.random)?;
         state.epoch += 1;
         let epoch = state.epoch;
-        if let Some(head) = self.head(self.state.epoch) {
+        if let Some(head) = before.head().filter(|_| !state.is_silent) {
             let draft = Draft { closes: false, ..Draft::of(head) };
             state.of(epoch).state(&draft, &self.identity.key(epoch)?, self.identity.fleet())?;
         }
         let live = self.epochs();
-        state.epochs.retain(|known| live.contains(&known.epoch) || !known.statements.is_empty());
+        state
+            .epochs
+            .retain(|known| live.contains(&known.epoch) || !known.statements.is_empty() || known.erasure.is_some());
         state.of(epoch);
         state.save(&*self.world.folder)?;
         self.saved_timer = state.timer;

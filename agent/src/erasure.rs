@@ -15,7 +15,7 @@ use crate::held::{UNKNOWN_EPOCHS, patiently};
 use crate::identity::Identity;
 use crate::rim::{Clock, Random, Transport};
 
-const PATH: &str = "/v1/subject/erasure";
+pub(crate) const PATH: &str = "/v1/subject/erasure";
 
 /// An erasure, as a service tells it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -85,7 +85,7 @@ pub enum Error {
     #[error("the consent cannot be stated: {0}")]
     Consent(String),
     /// The key of the epoch was closed: nothing is stored for it any more.
-    #[error("the key of epoch {0} is closed: begin another epoch (`rotate`)")]
+    #[error("the key of epoch {0} is closed: begin another epoch (`rotate`), and ask for consent anew")]
     Closed(u64),
     /// The service cannot be asked, or does not answer as it should.
     #[error("the service cannot be asked: {0}")]

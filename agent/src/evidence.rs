@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::call::{Call, Caller};
 use crate::error::Error;
-use crate::held::{UNKNOWN_EPOCHS, patiently};
+use crate::held::{UNKNOWN_EPOCHS, is_erased, patiently};
 use crate::identity::Identity;
 use crate::rim::{Clock, Random, Transport};
 use crate::state::{self, State};
@@ -67,6 +67,10 @@ pub async fn gather<T: Transport>(
         let call = Call::get("/v1/subject").for_fleet(identity.fleet())?;
         let heard = patiently(&mut caller, transport, &key, &call).await?;
         if heard.reason() == Some(Reason::SubjectUnknown) {
+            if is_erased(&mut caller, identity, transport, &key).await? {
+                unknown = 0;
+                continue;
+            }
             unknown += 1;
             if unknown == UNKNOWN_EPOCHS {
                 break;

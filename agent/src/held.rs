@@ -117,6 +117,10 @@ pub async fn ask<T: Transport>(
         let call = Call::get("/v1/subject").for_fleet(identity.fleet())?;
         let heard = patiently(&mut caller, transport, &key, &call).await?;
         if heard.reason() == Some(Reason::SubjectUnknown) {
+            if is_erased(&mut caller, identity, transport, &key).await? {
+                unknown = 0;
+                continue;
+            }
             unknown += 1;
             if unknown == UNKNOWN_EPOCHS {
                 break;
@@ -133,6 +137,21 @@ pub async fn ask<T: Transport>(
         held.push(HeldEpoch { epoch, ..answer });
     }
     Ok(held)
+}
+
+/// Whether an epoch of which the service has nothing was erased: others may follow it.
+pub(crate) async fn is_erased<T: Transport>(
+    caller: &mut Caller,
+    identity: &Identity,
+    transport: &mut T,
+    key: &SubjectKey,
+) -> Result<bool, Error> {
+    let call = Call::get(crate::erasure::PATH).for_fleet(identity.fleet())?;
+    let heard = patiently(caller, transport, key, &call).await?;
+    if heard.reason() == Some(Reason::SubjectUnknown) {
+        return Ok(false);
+    }
+    heard.success().map(|_| true)
 }
 
 /// Asks again, when the service wants it, whoever is told to wait: it takes a few questions a second from an address.

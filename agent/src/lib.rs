@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod device;
 pub mod encode;
 mod epoch;
+pub mod erase;
 pub mod erasure;
 pub mod error;
 pub mod event;

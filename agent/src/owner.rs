@@ -12,9 +12,10 @@ use crate::consent::Draft;
 use crate::deliver::{Halt, HeadAnswer, Next};
 use crate::device::{Counts, Device, Settings, World};
 use crate::epoch::EpochTimer;
+use crate::erase::{EpochErasure, Stage};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::held::{UNKNOWN_EPOCHS, patiently};
+use crate::held::{UNKNOWN_EPOCHS, is_erased, patiently};
 use crate::identity::{self, Identity, IdentityAt};
 use crate::journal::{self, Journal, Line};
 use crate::rim::{Random, Transport};
@@ -94,7 +95,7 @@ impl Device {
     }
 
     /// Whether anything of an epoch may have reached the service.
-    fn may_be_known(&self, epoch: u64) -> bool {
+    pub(crate) fn may_be_known(&self, epoch: u64) -> bool {
         let numbers = self.journal.sums.numbers(epoch);
         let may_be_out = self.spool.entries().iter().any(|(at, entry)| at.0 == epoch && entry.may_be_out);
         let stated = self.state.get(epoch).is_some_and(|known| !known.statements.is_empty() || known.moved);
@@ -138,6 +139,10 @@ impl Device {
         let mut state = State::new(identity.mark()?, timer);
         (state.epoch, state.clock_offset) = (epochs.last().map_or(0, |last| last.epoch), caller.offset);
         state.epochs = epochs;
+        // What was erased is closed for good, and nobody said yes since.
+        if state.get(state.epoch).is_some_and(|last| last.erasure.is_some()) {
+            (state.epoch, state.is_silent) = (state.epoch + 1, true);
+        }
         let epoch = state.epoch;
         let last = state.of(epoch);
         if let Some(draft) = last.head().map(Draft::of).filter(|draft| !draft.closes) {
@@ -260,7 +265,9 @@ async fn found<T: Transport>(
     let call = Call::get("/v1/subject/head").for_fleet(identity.fleet())?;
     let heard = patiently(caller, transport, &key, &call).await?;
     if heard.reason() == Some(Reason::SubjectUnknown) {
-        return Ok(None);
+        let erased = is_erased(caller, identity, transport, &key).await?;
+        let erasure = Some(EpochErasure { stage: Stage::Unknown, ..EpochErasure::default() });
+        return Ok(erased.then(|| (EpochState { epoch, is_closed: true, erasure, ..EpochState::default() }, 1)));
     }
     let newest: HeadAnswer = parsed(heard)?;
     let call = Call::get("/v1/subject").for_fleet(identity.fleet())?;
@@ -278,6 +285,7 @@ async fn found<T: Transport>(
         moved: true,
         statements,
         void: Vec::new(),
+        erasure: None,
     };
     Ok(Some((known, newest.batches.next)))
 }

@@ -197,6 +197,10 @@ impl Device {
         check: &mut Check,
     ) -> Result<(), Halt> {
         for (epoch, own) in epochs {
+            // What was erased is not there to be held against anything.
+            if self.state.get(*epoch).is_some_and(|known| known.erasure.is_some()) {
+                continue;
+            }
             transport.part();
             self.connected = Some((false, *epoch));
             let call = self.addressed(Call::get("/v1/subject"))?;
@@ -232,7 +236,12 @@ impl Device {
     }
 
     /// Asks again, when the service wants it, if it is told to wait.
-    async fn ask_again<T: Transport>(&mut self, transport: &mut T, epoch: u64, call: &Call) -> Result<Heard, Halt> {
+    pub(crate) async fn ask_again<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: u64,
+        call: &Call,
+    ) -> Result<Heard, Halt> {
         for _ in 1..MOST_TRIES {
             match self.ask(transport, false, epoch, call).await {
                 Err(Halt::Next(Next::Wait(time))) if time <= LONGEST_ASKED => tokio::time::sleep(time).await,

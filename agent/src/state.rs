@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consent::Draft;
 use crate::epoch::EpochTimer;
+use crate::erase::EpochErasure;
 use crate::error::Error;
 use crate::folder::Folder;
 
@@ -29,6 +30,9 @@ pub(crate) struct State {
     /// Keys of before, each of which signed the one after it: they signed receipts that the device holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receipt_keys_before: Vec<PublicKey>,
+    /// Everything was erased, or the key was closed: nothing is sent until consent is given anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_silent: bool,
     pub timer: EpochTimer,
     /// Ascending; the current one is the last.
     pub epochs: Vec<EpochState>,
@@ -57,6 +61,9 @@ pub(crate) struct EpochState {
     /// Statements that the service never took, under which events were collected nevertheless.
     #[serde(with = "documents", default, skip_serializing_if = "Vec::is_empty")]
     pub void: Vec<SignedStatement>,
+    /// It is to be erased, or was: nothing goes out under it but what erases it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<EpochErasure>,
 }
 
 impl State {
@@ -69,6 +76,7 @@ impl State {
             clock_offset: 0,
             receipt_key: None,
             receipt_keys_before: Vec::new(),
+            is_silent: false,
             timer,
             epochs,
         }
@@ -138,9 +146,10 @@ impl EpochState {
         at.is_some()
     }
 
-    /// Whether statements wait to be delivered.
+    /// Whether statements wait to be delivered. One that was refused holds up no erasure.
     pub(crate) fn is_behind(&self) -> bool {
-        !self.is_closed && self.delivered < self.statements.len()
+        let is_over = self.is_closed || self.is_refused && self.erasure.is_some();
+        !is_over && self.delivered < self.statements.len()
     }
 }
 

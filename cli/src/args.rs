@@ -14,7 +14,8 @@ mod operations;
 mod store;
 
 pub(crate) use agent::{
-    Agent, AgentConsent, AgentConsentSet, DeviceArg, Identity, PatienceArg, Receipts, Recover, Send, Transfer,
+    Agent, AgentConsent, AgentConsentSet, DeviceArg, Erase, ErasuresArgs, Identity, PatienceArg, Receipts, Recover,
+    Send, Transfer,
 };
 pub(crate) use erasure::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
 pub(crate) use key::{Key, KeyPlace};

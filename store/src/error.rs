@@ -59,20 +59,6 @@ impl Error {
     }
 }
 
-/// Whether an error says, at whatever depth, that a file is not there.
-pub(crate) fn is_missing(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let of_system =
-            error.downcast_ref::<std::io::Error>().is_some_and(|why| why.kind() == std::io::ErrorKind::NotFound);
-        if of_system || matches!(error.downcast_ref(), Some(object_store::Error::NotFound { .. })) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
 /// Whether a disk or a quota is full.
 pub(crate) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)

@@ -64,7 +64,7 @@ pub struct Expired {
 }
 
 /// Plans a pass and, if that is not all, does it. `clock` is the clock's day, `alive` how many whole days the store was
-/// open since the last pass.
+/// open since the last pass. `by` stands for the documents in force, to see what they would do.
 ///
 /// # Errors
 /// As the tables' writers give them; what went before stays gone.
@@ -72,6 +72,7 @@ pub(crate) fn expire(
     desk: &Desk<'_>,
     options: ExpireOptions,
     (clock, alive): (i32, i32),
+    by: Option<&Plan>,
 ) -> Result<ExpireReport, Error> {
     let kept = desk.runtime.block_on(desk.ledger.believed_day())?;
     let believed = kept.map_or_else(|| newest_date(desk), |day| Ok(Some(day)))?;
@@ -80,6 +81,9 @@ pub(crate) fn expire(
         desk.runtime.block_on(desk.ledger.believe_day(belief.kept))?;
     }
     let mut documents = desk.runtime.block_on(Documents::load(desk.ledger))?;
+    if let Some(by) = by {
+        (documents.policy, documents.catalogue) = (Some(by.policy().clone()), Some(by.catalogue().clone()));
+    }
     let mut expired = Vec::new();
     let mut job = Rewrite { kind: rewrite::Kind::Expire, tables: Vec::new() };
     let taken = desk.files_of_jobs()?;

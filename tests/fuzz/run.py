@@ -18,7 +18,7 @@ TARGET = pathlib.Path(os.environ["CARGO_TARGET_DIR"], "fuzz") if "CARGO_TARGET_D
 # Naming it keeps the flags away from build scripts and macros.
 HOST = re.search(r"host: (\S+)", subprocess.check_output(["rustc", "-vV"], cwd=HERE, text=True))[1]
 # Longest input of each target: what reaches the limits of its reader, and no more.
-TARGETS = {"protobuf": 2048, "json": 3072, "headers": 1024, "catalogue": 4096, "policy": 4096, "frames": 4096}
+TARGETS = {"protobuf": 2048, "json": 3072, "headers": 1024, "catalogue": 4096, "policy": 4096, "frames": 4096, "entries": 4096, "notes": 2048, "proofs": 1024, "certificates": 3072, "signed": 2048}
 FLAGS = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",

@@ -18,6 +18,7 @@ use crate::identity::{Identity, IdentityAt};
 use crate::rim::{Clock, Random};
 
 mod checks;
+mod erasing;
 mod feed;
 mod law;
 mod owners;

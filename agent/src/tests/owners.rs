@@ -6,7 +6,7 @@ use super::*;
 use crate::folder::{Cut, Folder};
 
 /// No connection was used by two keys.
-fn unlinked(bench: &Bench) {
+pub(super) fn unlinked(bench: &Bench) {
     let mut keys: BTreeMap<u64, BTreeSet<_>> = BTreeMap::new();
     for (_, key, connection) in &bench.service().seen {
         keys.entry(*connection).or_default().extend(*key);

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use candor_policy::consent::ConsentState;
 use candor_policy::digest::Digest;
 use candor_policy::hex;
+use candor_policy::subject::LedgerId;
+use candor_wire::erasure::{Certificate, CertificateKind, Scope, subject_digest};
 use candor_wire::identity::{PublicKey, SubjectKey};
 use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::note::{Algorithm, Note, Signer};
@@ -48,6 +50,7 @@ pub(super) struct Service {
     pub time: i64,
     pub key: SubjectKey,
     pub subjects: BTreeMap<PublicKey, Subject>,
+    pub erasures: BTreeMap<PublicKey, Value>,
     pub faults: VecDeque<Fault>,
     /// Path, key and connection of each request that came through.
     pub seen: Vec<(String, Option<PublicKey>, u64)>,
@@ -87,6 +90,7 @@ impl Service {
             time,
             key: SubjectKey::of_seed(&[9; 32]).unwrap(),
             subjects: BTreeMap::new(),
+            erasures: BTreeMap::new(),
             faults: VecDeque::new(),
             seen: Vec::new(),
             log: Vec::new(),
@@ -142,6 +146,7 @@ impl Service {
         self.seen.push((path.clone(), Some(verified.key), connection));
         match path.as_str() {
             "/v1/consent" => self.consent(&verified, body),
+            "/v1/subject/erasure" => self.erasure(&verified.key, request.method() == http::Method::POST),
             "/v1/logs" => self.logs(&verified, request),
             _ => self.access(&verified.key, &path, query.as_deref()),
         }
@@ -168,6 +173,50 @@ impl Service {
         Response::new(Bytes::from(hashes_to_bytes(&leaves)))
     }
 
+    /// The erasure of a subject, begun by a POST, and done when [`Service::erase`] says so.
+    fn erasure(&mut self, key: &PublicKey, asks: bool) -> Response<Bytes> {
+        let subject = LedgerId::of_certified(&key.subject_id());
+        if asks && self.subjects.contains_key(key) && !self.erasures.contains_key(key) {
+            self.erasures.insert(
+                *key,
+                json!({
+                    "id": hex::encode(&subject.as_bytes()[..16]), "state": "open", "scope": "all",
+                    "requested_at": self.time, "deadline": self.time + 1,
+                }),
+            );
+        }
+        match self.erasures.get(key) {
+            None if !self.subjects.contains_key(key) => self.refusal(404, Reason::SubjectUnknown),
+            Some(erasure) if asks => answer(200, erasure),
+            erasure => {
+                let list: Vec<_> = erasure.into_iter().collect();
+                answer(200, &json!({"subject": hex::encode(subject.as_bytes()), "erasures": list}))
+            }
+        }
+    }
+
+    /// Does every erasure.
+    pub(super) fn erase(&mut self) {
+        for (key, erasure) in &mut self.erasures {
+            let subject = LedgerId::of_certified(&key.subject_id());
+            let certificate = Certificate {
+                deadline: self.time + 1,
+                done_at: self.time,
+                files: Vec::new(),
+                fleet: FLEET.to_owned(),
+                id: erasure["id"].as_str().unwrap().to_owned(),
+                kind: CertificateKind::Certificate,
+                places: Vec::new(),
+                requested_at: self.time,
+                rows: 0,
+                scope: Scope::All,
+                subject: subject_digest(&[6; 32], &subject),
+            };
+            self.subjects.remove(key);
+            erasure["certificate"] = serde_json::to_value(certificate.sign([6; 32], &self.key).unwrap()).unwrap();
+        }
+    }
+
     fn refusal(&self, status: u16, reason: Reason) -> Response<Bytes> {
         let mut response = answer(status, &json!({"message": "no"}));
         response.headers_mut().insert(&signature::REASON, reason.name().parse().unwrap());
@@ -182,7 +231,7 @@ impl Service {
         if known.statements.contains(&statement) {
             return answer(200, &json!({}));
         }
-        if known.statements.last().is_some_and(|head| head.closes) {
+        if known.statements.last().is_some_and(|head| head.closes) || self.erasures.contains_key(&verified.key) {
             return self.refusal(403, Reason::KeyClosed);
         }
         let follows = match known.statements.last() {
@@ -201,7 +250,7 @@ impl Service {
 
     fn logs(&mut self, verified: &Verified, request: &Request<Bytes>) -> Response<Bytes> {
         let known = self.subjects.entry(verified.key).or_default();
-        if known.statements.last().is_some_and(|head| head.closes) {
+        if known.statements.last().is_some_and(|head| head.closes) || self.erasures.contains_key(&verified.key) {
             return self.refusal(403, Reason::KeyClosed);
         }
         let newest = known.statements.last().map_or(0, |head| head.sequence);
@@ -234,7 +283,7 @@ impl Service {
         let given = |statement: Option<&SignedStatement>| {
             statement.is_some_and(|s| s.purposes.get("analytics") == Some(&ConsentState::Given))
         };
-        let then = verified.consent.map(|sequence| known.statements.iter().find(|s| s.sequence <= sequence));
+        let then = verified.consent.map(|sequence| known.statements.iter().rev().find(|s| s.sequence <= sequence));
         let stores = given(known.statements.last()) && then.is_none_or(given);
         let (mut offered, mut rows) = (0, Vec::new());
         let decoded = ExportLogsServiceRequest::decode(body.as_slice()).unwrap();

@@ -17,6 +17,10 @@ pub(crate) enum Agent {
     Consent(AgentConsent),
     /// Send events: signed, numbered, kept until they are acknowledged
     Send(Send),
+    /// Have everything erased, on the device and at the service
+    Erase(Erase),
+    /// See how far the erasures are, and fetch their certificates
+    Erasures(ErasuresArgs),
     /// See the receipts, and hold them against what the service has
     #[command(subcommand, arg_required_else_help = true)]
     Receipts(Receipts),
@@ -140,6 +144,48 @@ pub(crate) struct Recover {
     pub(crate) phrase_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) state: StateArg,
+    #[command(flatten)]
+    pub(crate) address: UrlArg,
+}
+
+/// `candor agent erase`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  candor agent erase --url http://127.0.0.1:4318 --token-file agents.token
+  candor agent erase --wait 3600 --url http://127.0.0.1:4318 --token-file agents.token
+
+Everything, in every epoch of the device, for good. What was given is withdrawn, events in the spool
+are dropped, counted as `erased`, the service is asked to erase each epoch over a connection of its
+own, and the next epoch begins without consent: nothing is sent until `agent consent set` gives it
+anew. Without a service, or where it does not answer, all of that holds on the device at once, and
+this command or `agent send` asks later. To repeat it is harmless. The certificates are fetched into
+certificates/ in the state folder: by --wait, or later by `agent erasures`.")]
+pub(crate) struct Erase {
+    /// Wait so long for the certificates
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=8_640_000))]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) service: ServiceArg,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArg,
+}
+
+/// `candor agent erasures`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  candor agent erasures
+  candor agent erasures --url http://127.0.0.1:4318
+
+States: wanted (the service was not asked yet), requested (it accepted: nothing more is stored), done
+(the certificate is in certificates/ of the state folder), unknown (it has nothing of this epoch).
+With --url it is asked for the certificates that are not here yet.")]
+pub(crate) struct ErasuresArgs {
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
     #[command(flatten)]
     pub(crate) address: UrlArg,
 }

@@ -51,7 +51,8 @@ Examples:
 
 With --all nothing is stored of the subject ever again: that cannot be undone. The holder of an
 identity needs no token: with --identity a service is asked for one epoch after the other, each over
-a connection of its own; its device goes on with `candor agent identity rotate`. With a SUBJECT,
+a connection of its own. On the device itself use `candor agent erase`, which stops it from sending too;
+one that is elsewhere meets a closed key, and needs `agent identity rotate` and consent anew. With a SUBJECT,
 --url needs the token of an operator. With --data it is done at once, in a folder that no service uses.")]
 pub(crate) struct ErasureRequest {
     #[command(flatten)]

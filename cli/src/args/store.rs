@@ -111,11 +111,14 @@ pub(crate) struct Compact {
 #[command(after_help = "\
 Examples:
   candor store expire --dry-run --data /var/lib/candor
+  candor store expire --dry-run --data /var/lib/candor --fleet seeds/fleet
   candor store expire --url http://127.0.0.1:4318 --token-file seeds/fleet/tokens/backend.token
 
 A running service does this by itself every store.expire_hours. It goes by the date of receipt: rows go
 when `retain` of their purpose is over, by the policy that they were stored under or by the one in
-force, whichever is sooner; values of a field go when the field expires. A clock that is far from the
+force, whichever is sooner; values of a field go when the field expires. In force is what the folder's
+last service ran with; with --fleet it is what that folder says now: --dry-run then shows what it would
+do, and without it the documents are put in force first, as a start of the service does. A clock that is far from the
 day that it went by last moves nothing, unless --trust-clock says that it is right.")]
 pub(crate) struct Expire {
     /// Show what would go, and remove nothing
@@ -124,6 +127,9 @@ pub(crate) struct Expire {
     /// The clock is right, however far it moved
     #[arg(long)]
     pub(crate) trust_clock: bool,
+    /// Fleet folder whose policy and catalogue are in force, instead of those of the last service
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) fleet: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: StorePlace,
 }

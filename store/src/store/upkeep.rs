@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use candor_policy::plan::Plan;
 use tokio::runtime::Handle;
 
 use super::Store;
@@ -62,13 +63,27 @@ pub async fn expire_folder(
     options: ExpireOptions,
 ) -> Result<ExpireReport, Error> {
     let today = day_of(clock.now());
-    alone(settings, move |desk| expire::expire(desk, options, (today, 0))).await
+    alone(settings, move |desk| expire::expire(desk, options, (today, 0), None)).await
+}
+
+/// What [`expire_folder`] would do if these documents were in force: nothing is removed.
+///
+/// # Errors
+/// As [`expire_folder`].
+pub async fn plan_expiry(
+    settings: &Settings,
+    clock: &dyn Clock,
+    options: ExpireOptions,
+    by: Arc<Plan>,
+) -> Result<ExpireReport, Error> {
+    let (today, options) = (day_of(clock.now()), ExpireOptions { dry_run: true, ..options });
+    alone(settings, move |desk| expire::expire(desk, options, (today, 0), Some(&by))).await
 }
 
 /// On the thread that writes tables; `alive` as [`expire::expire`] takes it.
 pub(crate) async fn expire(shared: &Arc<Shared>, options: ExpireOptions, alive: i32) -> Result<ExpireReport, Error> {
     let report = rewrite::on_flusher(shared, move |flusher| {
-        expire::expire(&flusher.desk(), options, (flusher.shared().day(), alive))
+        expire::expire(&flusher.desk(), options, (flusher.shared().day(), alive), None)
     })
     .await?;
     if let Some(doubt) = &report.doubt {

@@ -6,7 +6,7 @@ use delta_kernel::{KernelError, Snapshot, SnapshotRef};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 
-use crate::error::{Error, Kind, is_full, is_missing};
+use crate::error::{Error, Kind, is_full};
 use crate::table::layout::TablePath;
 use crate::table::object_store::SyncedFiles;
 
@@ -96,4 +96,18 @@ fn io_of(error: &KernelError) -> Option<&std::io::Error> {
         source = error.source();
     }
     None
+}
+
+/// Whether an error says, at whatever depth, that a file is not there.
+fn is_missing(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let of_system =
+            error.downcast_ref::<std::io::Error>().is_some_and(|why| why.kind() == std::io::ErrorKind::NotFound);
+        if of_system || matches!(error.downcast_ref(), Some(object_store::Error::NotFound { .. })) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

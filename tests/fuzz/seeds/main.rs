@@ -1,17 +1,24 @@
 //! Writes the inputs that fuzzing starts from, made by the generators of the tests and from the sample fleet: `seeds FOLDER`.
 #![allow(dead_code, reason = "parts of the tests that are taken in have more than seeds need")]
 
+#[path = "../../../ingest/wire/tests/laws/certificates.rs"]
+mod certificates;
 #[path = "../../../store/src/error.rs"]
 mod error;
 #[path = "../../../ingest/wire/tests/protobuf/generate/mod.rs"]
 mod generate;
 mod headers;
+mod log;
 #[path = "../../../ingest/wire/tests/protobuf/oracle/mod.rs"]
 mod oracle;
+#[path = "../../../ingest/wire/tests/laws/proofs.rs"]
+mod proofs;
 #[path = "../../../store/src/reply.rs"]
 mod reply;
 #[path = "../../../store/src/segment/mod.rs"]
 mod segment;
+#[path = "../../../ingest/wire/tests/laws/signed.rs"]
+mod signed;
 #[path = "../../../ingest/wire/tests/protobuf/spec.rs"]
 mod spec;
 #[path = "../../../store/src/storage.rs"]
@@ -55,6 +62,11 @@ fn main() {
     put("catalogue", pieces(CATALOGUE, "[stream."));
     put("policy", policies());
     put("frames", frames(&mut runner));
+    put("entries", log::entries());
+    put("notes", log::notes());
+    put("proofs", log::proofs());
+    put("certificates", log::certificates());
+    put("signed", log::signed());
 }
 
 fn protobuf(runner: &mut TestRunner) -> Vec<Vec<u8>> {

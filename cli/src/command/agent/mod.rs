@@ -1,6 +1,7 @@
 //! `candor agent`: a device at the command line. What it does is in the crate `agent`; here it is opened, driven and shown.
 
 mod consent;
+mod erase;
 mod identity;
 mod receipts;
 mod send;
@@ -38,6 +39,8 @@ pub(crate) async fn run(command: &Agent, settings: &Settings) -> Result<Exit, Fa
         Agent::Consent(AgentConsent::Show { .. }) => consent::show(settings),
         Agent::Consent(AgentConsent::Set(args)) => consent::set(args, settings).await,
         Agent::Send(args) => send::run(args, settings).await,
+        Agent::Erase(args) => erase::run(args, settings).await,
+        Agent::Erasures(args) => erase::status(args, settings).await,
         Agent::Receipts(Receipts::List { .. }) => receipts::list(settings),
         Agent::Receipts(Receipts::Check { .. }) => receipts::check(settings).await,
     }
@@ -56,6 +59,8 @@ impl Agent {
             }
             Self::Consent(AgentConsent::Set(args)) => flags.device(&args.device).service(&args.service),
             Self::Send(args) => flags.device(&args.device).service(&args.service),
+            Self::Erase(args) => flags.device(&args.device).service(&args.service),
+            Self::Erasures(args) => flags.device(&args.device).address(&args.address),
             Self::Receipts(Receipts::Check { device, address }) => flags.device(device).address(address),
             Self::Identity(Identity::Show { device } | Identity::Rotate { device })
             | Self::Consent(AgentConsent::Show { device })

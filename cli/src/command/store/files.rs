@@ -1,13 +1,16 @@
 //! `candor store compact|expire`: work on the files that a service keeps.
 
+use std::sync::Arc;
+
 use candor_store::clock::SystemClock;
 use candor_store::compact::{CompactOptions, CompactReport};
 use candor_store::expire::{ExpireOptions, ExpireReport};
-use candor_store::store::upkeep;
+use candor_store::store::{Store, upkeep};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::args::{Compact, Expire, StorePlace};
+use crate::command::serve::load;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::render::{Report, counted};
@@ -50,7 +53,9 @@ pub(super) async fn compact(args: &Compact, settings: &Settings) -> Result<Exit,
 pub(super) async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, Failure> {
     let options = ExpireOptions { dry_run: args.dry_run, trust_clock: args.trust_clock };
     let progress = Progress::start("expiring");
-    let done: ExpireReport = if is_alone(&args.place, settings) {
+    let done: ExpireReport = if args.fleet.is_some() {
+        expire_by(options, settings).await?
+    } else if is_alone(&args.place, settings) {
         upkeep::expire_folder(&settings.store, &SystemClock, options).await?
     } else {
         ask(settings, "/v1/expire", &options).await?
@@ -81,6 +86,19 @@ pub(super) async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, F
     }
     report.print(&settings.answer)?;
     Ok(Exit::Done)
+}
+
+/// By the documents of a fleet folder: they are put in force, unless it is only asked what they would do.
+async fn expire_by(options: ExpireOptions, settings: &Settings) -> Result<ExpireReport, Failure> {
+    let fleet = load(settings)?;
+    if options.dry_run {
+        return Ok(upkeep::plan_expiry(&settings.store, &SystemClock, options, fleet.plan).await?);
+    }
+    let store = Store::open(settings.store.clone(), fleet.plan, Arc::new(SystemClock)).await?;
+    let done = store.expire(options).await;
+    // Whatever came of it, the lock is given back.
+    store.close().await?;
+    Ok(done?)
 }
 
 /// Whether a folder is meant and not a service: the command line says so, or no service is named at all.

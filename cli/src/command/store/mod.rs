@@ -25,7 +25,10 @@ impl Store {
             Self::Backup(args) => flags.path("data", args.data.as_deref()).service(&args.service),
             Self::Restore(args) => flags.path("data", args.data.as_deref()),
             Self::Compact(args) => flags.path("data", args.place.data.as_deref()).service(&args.place.service),
-            Self::Expire(args) => flags.path("data", args.place.data.as_deref()).service(&args.place.service),
+            Self::Expire(args) => flags
+                .path("data", args.place.data.as_deref())
+                .path("fleet", args.fleet.as_deref())
+                .service(&args.place.service),
         }
     }
 }
