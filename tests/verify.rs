@@ -250,16 +250,16 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
     for path in tiles(&bundle) {
         let whole = std::fs::read(&path).unwrap();
         let name = path.strip_prefix(&bundle).unwrap().to_str().unwrap();
-        let mut changed = whole.clone();
-        let known = Manifest::from_json(&manifest).unwrap();
+        let mut altered = whole.clone();
+        let listed = Manifest::from_json(&manifest).unwrap();
         for at in 0..whole.len() {
-            changed[at] ^= 1 << (at % 8);
+            altered[at] ^= 1 << (at % 8);
             let is_found = match name {
-                "bundle.json" => Manifest::from_json(&changed).is_err(),
-                _ => known.check_file(name, &changed).is_err(),
+                "bundle.json" => Manifest::from_json(&altered).is_err(),
+                _ => listed.check_file(name, &altered).is_err(),
             };
             assert!(is_found, "byte {at} of {name}");
-            changed[at] = whole[at];
+            altered[at] = whole[at];
             changes += 1;
         }
         // And the command itself, a few of each.

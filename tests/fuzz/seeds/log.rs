@@ -87,7 +87,7 @@ pub(crate) fn proofs() -> Vec<Vec<u8>> {
     let of = |subject: &str| {
         let (salted, size) = (salted(&SALT, subject), leaves.len() as u64);
         let (claim, range) = match leaves.binary_search_by_key(&salted, |leaf| leaf.salted) {
-            Ok(at) => (Claim::Present { index: at as u64, mac: leaves[at].mac }, at as u64..at as u64 + 1),
+            Ok(at) => (Claim::Present { index: at as u64, commitment: leaves[at].commitment }, at as u64..at as u64 + 1),
             Err(at) => {
                 let left = at.checked_sub(1).map(|left| leaves[left]);
                 let range = at.saturating_sub(1) as u64..(at as u64 + 1).min(size);

@@ -41,12 +41,10 @@ pub(super) async fn audit(
     settings: &Settings,
 ) -> Result<(Vec<Line>, Option<Recomputed>), Failure> {
     let mut progress = Progress::start("reading the log");
-    let mut gathered = match ask::folder(ask::Whom::Nobody, settings, &mut progress).await {
+    let gathered = ask::folder(ask::Whom::Nobody, settings, &mut progress).await;
+    let mut gathered = match gathered.map_err(|failure| ask::broken_rule(settings, true).ok_or(failure)) {
         Ok(gathered) => gathered,
-        Err(failure) => {
-            let why = ask::broken_rule(settings, true).ok_or(failure)?;
-            return Ok((vec![super::verify::line(Check::Rules, why)], None));
-        }
+        Err(why) => return Ok((vec![super::verify::line(Check::Rules, why?)], None)),
     };
     let (view, under) = access::open(&settings.data, || Under::of_folder(&settings.data)).await?;
     let view = view.with_key_ring(settings.store.key_ring.as_deref());

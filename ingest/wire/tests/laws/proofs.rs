@@ -1,9 +1,9 @@
 //! Proofs of a file: what is read is written the same, and of a file that is known no bytes prove what is not so.
 
-use candor_wire::leaf::{Entry, FileProof, Secret, file_root, salted};
+use candor_wire::leaf::{Entry, FileProof, Salt, Secret, file_root, salted};
 use candor_wire::merkle::{self, Hash};
 
-pub(crate) const SALT: Hash = [3; 32];
+pub(crate) const SALT: Salt = [3; 16];
 pub(crate) const SUBJECTS: [&str; 5] = ["00a0", "01b1", "02c2", "03d3", "04e4"];
 pub(crate) const NOBODY: &str = "05f5";
 
@@ -12,7 +12,7 @@ pub(crate) fn proofs(input: &[u8]) {
     let Ok(proof) = FileProof::from_bytes(input) else { return };
     assert_eq!(proof.to_bytes(), input);
     assert_eq!(FileProof::from_text(&proof.to_text()).as_ref(), Ok(&proof));
-    let (leaves, secret) = (leaves(), Secret::new(&[7; 32]));
+    let (leaves, secret) = (leaves(), Secret::new([7; 16]));
     let root = root(&leaves);
     for subject in SUBJECTS {
         assert!(proof.check_absent(&root, subject).is_err(), "{subject} is there");
@@ -30,7 +30,7 @@ pub(crate) fn proofs(input: &[u8]) {
 
 /// The leaves of the file, in order.
 pub(crate) fn leaves() -> Vec<Entry> {
-    let secret = Secret::new(&[7; 32]);
+    let secret = Secret::new([7; 16]);
     let entry =
         |subject: &&str| Entry::new(salted(&SALT, subject), &secret.blind(subject), content(subject).as_bytes());
     let mut leaves: Vec<Entry> = SUBJECTS.iter().map(entry).collect();
