@@ -264,9 +264,9 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
         }
         // And the command itself, a few of each.
         for at in [0, whole.len() / 2, whole.len() - 1] {
-            let mut changed = whole.clone();
-            changed[at] ^= 1;
-            std::fs::write(&path, changed).unwrap();
+            let mut altered = whole.clone();
+            altered[at] ^= 1;
+            std::fs::write(&path, altered).unwrap();
             let answer = audit(&world, &["verify", folder], 4);
             assert_eq!(verdicts(&answer, "bundle"), ["failed"], "{answer}");
             named += 1;
