@@ -246,7 +246,7 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
     audit(&world, &["verify", folder], 0);
     // What the command calls for each file: every byte, another bit each time.
     let manifest = std::fs::read(bundle.join("bundle.json")).unwrap();
-    let (mut changes, mut named) = (0, 0);
+    let (mut all, mut named) = (0, 0);
     for path in tiles(&bundle) {
         let whole = std::fs::read(&path).unwrap();
         let name = path.strip_prefix(&bundle).unwrap().to_str().unwrap();
@@ -260,7 +260,7 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
             };
             assert!(is_found, "byte {at} of {name}");
             changed[at] = whole[at];
-            changes += 1;
+            all += 1;
         }
         // And the command itself, a few of each.
         for at in [0, whole.len() / 2, whole.len() - 1] {
@@ -273,7 +273,7 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
         }
         std::fs::write(&path, whole).unwrap();
     }
-    figure(&format!("verify: {changes} changes of a bundle, each found, {named} of them by the command"));
+    figure(&format!("verify: {all} changes of a bundle, each found, {named} of them by the command"));
     let Some(python) = python() else { return };
     let script = workspace().join("tests/python/tamper.py");
     let verifier = workspace().join("docs/verify.py");
