@@ -246,34 +246,34 @@ fn every_byte_of_a_bundle_counts_for_us_and_for_python() {
     audit(&world, &["verify", folder], 0);
     // What the command calls for each file: every byte, another bit each time.
     let manifest = std::fs::read(bundle.join("bundle.json")).unwrap();
-    let (mut changes, mut named) = (0, 0);
+    let (mut all, mut named) = (0, 0);
     for path in tiles(&bundle) {
         let whole = std::fs::read(&path).unwrap();
         let name = path.strip_prefix(&bundle).unwrap().to_str().unwrap();
-        let mut altered = whole.clone();
-        let listed = Manifest::from_json(&manifest).unwrap();
+        let mut changed = whole.clone();
+        let known = Manifest::from_json(&manifest).unwrap();
         for at in 0..whole.len() {
-            altered[at] ^= 1 << (at % 8);
+            changed[at] ^= 1 << (at % 8);
             let is_found = match name {
-                "bundle.json" => Manifest::from_json(&altered).is_err(),
-                _ => listed.check_file(name, &altered).is_err(),
+                "bundle.json" => Manifest::from_json(&changed).is_err(),
+                _ => known.check_file(name, &changed).is_err(),
             };
             assert!(is_found, "byte {at} of {name}");
-            altered[at] = whole[at];
-            changes += 1;
+            changed[at] = whole[at];
+            all += 1;
         }
         // And the command itself, a few of each.
         for at in [0, whole.len() / 2, whole.len() - 1] {
-            let mut altered = whole.clone();
-            altered[at] ^= 1;
-            std::fs::write(&path, altered).unwrap();
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            std::fs::write(&path, changed).unwrap();
             let answer = audit(&world, &["verify", folder], 4);
             assert_eq!(verdicts(&answer, "bundle"), ["failed"], "{answer}");
             named += 1;
         }
         std::fs::write(&path, whole).unwrap();
     }
-    figure(&format!("verify: {changes} changes of a bundle, each found, {named} of them by the command"));
+    figure(&format!("verify: {all} changes of a bundle, each found, {named} of them by the command"));
     let Some(python) = python() else { return };
     let script = workspace().join("tests/python/tamper.py");
     let verifier = workspace().join("docs/verify.py");

@@ -41,10 +41,11 @@ pub(super) async fn audit(
     settings: &Settings,
 ) -> Result<(Vec<Line>, Option<Recomputed>), Failure> {
     let mut progress = Progress::start("reading the log");
-    let gathered = ask::folder(ask::Whom::Nobody, settings, &mut progress).await;
-    let mut gathered = match gathered.map_err(|failure| ask::broken_rule(settings, true).ok_or(failure)) {
+    let mut gathered = match ask::folder(ask::Whom::Nobody, settings, &mut progress).await {
         Ok(gathered) => gathered,
-        Err(why) => return Ok((vec![super::verify::line(Check::Rules, why?)], None)),
+        Err(failure) => {
+            return ask::broken_rule(settings, true).map(failed_rule).ok_or(failure);
+        }
     };
     let (view, under) = access::open(&settings.data, || Under::of_folder(&settings.data)).await?;
     let view = view.with_key_ring(settings.store.key_ring.as_deref());
@@ -70,12 +71,8 @@ pub(super) async fn audit(
     }
     let (seen, wrong) = recount::tiles(&settings.data, &bytes)?;
     for name in &wrong {
-        lines.push(line(
-            Check::Tiles,
-            Some(name.clone()),
-            Verdict::Failed,
-            Some("it is another than its entries make it".to_owned()),
-        ));
+        let why = Some("it is another than its entries make it".to_owned());
+        lines.push(line(Check::Tiles, Some(name.clone()), Verdict::Failed, why));
     }
     if wrong.is_empty() {
         lines.push(line(Check::Tiles, None, Verdict::Proved, Some(format!("{seen} of them"))));
@@ -108,6 +105,10 @@ pub(super) async fn audit(
     }
     lines.extend(strays(&view, &files));
     Ok((lines, checkpoint.map(|checkpoint| Recomputed { checkpoint, files: recomputed })))
+}
+
+fn failed_rule(why: String) -> (Vec<Line>, Option<Recomputed>) {
+    (vec![super::verify::line(Check::Rules, why)], None)
 }
 
 /// `candor audit totals --check`: the tables against the totals of the log.
