@@ -109,6 +109,8 @@ fn a_crash_at_each_write_is_gone_on_with() {
             let mut device = bench.open().unwrap();
             begun += usize::from(outcome.is_err());
             lawful(&device);
+            // What was begun is gone on with by itself.
+            assert!(device.erasures().is_empty() || device.counts().spooled == 0, "{when}");
             // The person repeats the command.
             device.erase().unwrap();
             assert_eq!(bench.drain(&mut device), None, "{when}");
@@ -142,8 +144,13 @@ fn a_certificate_of_somebody_else_counts_for_nothing() {
     assert_eq!(bench.drain(&mut device), None);
     bench.service().erase();
     let certificates: Vec<_> = bench.service().erasures.values().map(|one| one["certificate"].clone()).collect();
-    for (erasure, other) in bench.service().erasures.values_mut().zip(certificates.into_iter().rev()) {
+    for (erasure, other) in bench.service().erasures.values_mut().zip(certificates.iter().cloned().rev()) {
         erasure["certificate"] = other;
+    }
+    assert!(matches!(now(device.fetch_certificates(&mut bench.link())), Err(Error::Answer(_))));
+    for (erasure, own) in bench.service().erasures.values_mut().zip(certificates) {
+        erasure["certificate"] = own;
+        erasure["certificate"]["certificate"]["done_at"] = json!(NOW + 7);
     }
     assert!(matches!(now(device.fetch_certificates(&mut bench.link())), Err(Error::Answer(_))));
     assert!(bench.folder.names("certificates").unwrap().is_empty());
