@@ -308,6 +308,12 @@ fn a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint()
     verify(&data, "state", 0);
     let answer = verify(&old, "state", 4);
     assert_eq!(verdicts(&answer, "kept"), ["failed"], "{answer}");
+    // So does an auditor, who asks about nobody.
+    let whole = |folder: &Path, code| {
+        audit_in(&world, "auditor", &["verify", "--all", "--data", folder.to_str().unwrap()], code)
+    };
+    whole(&data, 0);
+    assert_eq!(verdicts(&whole(&old, 4), "kept"), ["failed"]);
     // As long, with another entry that no receipt saw: only who kept a checkpoint knows.
     let fork = world.path("fork");
     copy(&data, &fork);

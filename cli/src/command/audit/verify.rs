@@ -87,9 +87,7 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
         Ok(evidence) => lines.extend(verify::check(&evidence)),
         Err(why) => lines.push(broken(why)),
     }
-    if let (Some(note), true) = (&note, is_log_sound(&lines)) {
-        keep(&kept, note, &keys)?;
-    }
+    keep_sound(&kept, note.as_deref(), &keys, &lines)?;
     tell("audit.verify", &lines, settings)
 }
 
@@ -188,8 +186,14 @@ pub(super) fn last(kept: &Kept, keys: &[VerifierKey]) -> Result<Option<Vec<u8>>,
     Ok(newest.map(|signed| signed.note.to_string().into_bytes()))
 }
 
-/// Keeps a checkpoint that was checked, unless a larger one is kept.
-fn keep(kept: &Kept, note: &[u8], keys: &[VerifierKey]) -> Result<(), Failure> {
+/// Keeps a checkpoint that lines stand behind, unless a larger one is kept.
+pub(super) fn keep_sound(
+    kept: &Kept,
+    note: Option<&[u8]>,
+    keys: &[VerifierKey],
+    lines: &[Line],
+) -> Result<(), Failure> {
+    let Some(note) = note.filter(|_| is_log_sound(lines)) else { return Ok(()) };
     let Ok(signed) = SignedCheckpoint::open(note, keys, &[]) else { return Ok(()) };
     let before = last(kept, keys)?.and_then(|note| SignedCheckpoint::open(&note, keys, &[]).ok());
     if before.is_some_and(|before| before.checkpoint.size >= signed.checkpoint.size) {

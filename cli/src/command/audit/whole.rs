@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::ask;
 use super::gathered::Known;
-use super::verify::{last, named};
+use super::verify::{keep_sound, last, named};
 use crate::args::audit::AuditSign;
 use crate::exit::{Exit, Failure};
 use crate::kept::Kept;
@@ -53,14 +53,16 @@ pub(super) async fn audit(
     let (note, bytes) = (gathered.checkpoint.clone(), gathered.entries.clone().unwrap_or_default());
     let shown = gathered.shown_keys();
     let keys = if known.log.is_empty() { shown } else { known.log.clone() };
+    let kept = Kept::open()?;
     let trust = Known {
         log: known.log.clone(),
         witnesses: known.witnesses.clone(),
         auditors: Vec::new(),
-        kept: last(&Kept::open()?, &keys)?,
+        kept: last(&kept, &keys)?,
     };
     let evidence = gathered.into_evidence(trust).map_err(|why| Failure::new(Exit::CouldNotVerify, why))?;
     let mut lines = verify::check(&evidence);
+    keep_sound(&kept, note.as_deref(), &keys, &lines)?;
     if verify::outcome(&lines) == Outcome::Failed {
         return Ok((lines, None));
     }
