@@ -132,31 +132,29 @@ def numbers(values):
     return struct.pack(">qB", low, width) + b"".join((value - low).to_bytes(width, "big") for value in values)
 
 
-def write_column(name, kind, element, values):
+def write_column(kind, element, values):
     there = [value for value in values if value is not None]
-    if not there:
-        return b""
-    head = struct.pack(">I", len(name.encode())) + name.encode() + kind
     cells = [cell(kind, element, value) for value in there]
     if len(there) == len(values) and all(one == cells[0] for one in cells):
-        return head + b"=" + cells[0]
+        return b"=" + cells[0]
     if len(there) == len(values):
-        head += b"*"
+        form = b"*"
     else:
         bits = "".join("0" if value is None else "1" for value in values)
-        head += b"?" + bytes(int(bits[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(bits), 8))
+        form = b"?" + bytes(int(bits[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(bits), 8))
     if kind == b"f":
-        return head + b"".join(cells)
+        return form + b"".join(cells)
     if kind in b"sl":
         cells = [one[4:] for one in cells] if kind == b"s" else cells
-        return head + numbers([len(one) for one in cells]) + b"".join(cells)
-    return head + numbers([int(value) for value in there])
+        return form + numbers([len(one) for one in cells]) + b"".join(cells)
+    return form + numbers([int(value) for value in there])
 
 
 def content(columns, count):
     """One block: `columns` are name, tag, tag of elements and values."""
-    written = (write_column(*column) for column in sorted(columns, key=lambda column: column[0].encode()))
-    return struct.pack(">Q", count) + b"".join(written)
+    columns = sorted((name.encode(), *column) for name, *column in columns if any(value is not None for value in column[-1]))
+    heads = (struct.pack(">I", len(name)) + name + kind for name, kind, _, _ in columns)
+    return struct.pack(">Q", count) + sha(*heads) + b"".join(write_column(*column) for _, *column in columns)
 
 
 # Signatures (RFC 8032), as short as they can be written: for checking, where time and secrets do not matter
@@ -260,8 +258,8 @@ def must(what, holds):
 
 def about(file):
     metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-    if metadata.get("candor.format") != "3":
-        raise Wrong("it is no sealed file of format 2")
+    if metadata.get("candor.format") != "4":
+        raise Wrong("it is no sealed file of format 4")
     return metadata
 
 

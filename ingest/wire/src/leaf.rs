@@ -6,6 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::merkle::{self, Hash};
+use crate::sha256::of_pair;
 
 mod proof;
 mod seal;
@@ -46,7 +47,7 @@ impl Secret {
     /// What a subject's leaf is committed to with: `SHA-256(secret ‖ subject)`.
     #[must_use]
     pub fn blind(&self, subject: &str) -> Hash {
-        Sha256::new_with_prefix(self.0).chain_update(subject).finalize().into()
+        of_pair(&self.0, subject.as_bytes())
     }
 }
 
@@ -56,33 +57,11 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A leaf that is being made.
-struct Leaf {
-    salted: Salted,
-    commitment: Sha256,
-}
-
-impl Leaf {
-    fn new(salted: Salted, blind: &Hash) -> Self {
-        Self { salted, commitment: Sha256::new_with_prefix(blind) }
-    }
-
-    fn update(&mut self, content: &[u8]) {
-        self.commitment.update(content);
-    }
-
-    fn finish(self) -> Entry {
-        Entry { salted: self.salted, commitment: self.commitment.finalize().into() }
-    }
-}
-
 impl Entry {
     /// The entry of a subject's rows, as [`content_of`] has them.
     #[must_use]
     pub fn new(salted: Salted, blind: &Hash, content: &[u8]) -> Self {
-        let mut leaf = Leaf::new(salted, blind);
-        leaf.update(content);
-        leaf.finish()
+        Self { salted, commitment: of_pair(blind, content) }
     }
 
     /// An entry's bytes.
@@ -113,9 +92,8 @@ impl Entry {
 /// The first half of `SHA-256(salt ‖ subject)`: by what leaves are ordered, and nobody finds a subject without the salt.
 #[must_use]
 pub fn salted(salt: &Salt, subject: &str) -> Salted {
-    let hash: Hash = Sha256::new_with_prefix(salt).chain_update(subject).finalize().into();
     let mut salted = [0; 16];
-    salted.copy_from_slice(&hash[..16]);
+    salted.copy_from_slice(&of_pair(salt, subject.as_bytes())[..16]);
     salted
 }
 

@@ -17,6 +17,7 @@ pub mod receipt;
 pub mod record;
 pub mod row;
 pub mod segment;
+mod sha256;
 pub mod signature;
 pub mod statement;
 pub mod succession;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use sha2::{Digest, Sha256};
+use crate::sha256::{of_hashes, of_pair};
 
 /// A hash of a leaf or a node.
 pub type Hash = [u8; 32];
@@ -13,20 +13,20 @@ pub const MOST_PATH: usize = 63;
 /// Hash of a leaf: SHA-256(0x00 ‖ entry).
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
-    Sha256::new_with_prefix([0]).chain_update(entry).finalize().into()
+    of_pair(&[0], entry)
 }
 
 /// Hash of an inner node: SHA-256(0x01 ‖ left ‖ right).
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
+    of_hashes(1, left, right)
 }
 
 /// Root of a tree with these leaf hashes; SHA-256 of nothing for none.
 #[must_use]
 pub fn root(leaves: &[Hash]) -> Hash {
     match leaves {
-        [] => Sha256::digest([]).into(),
+        [] => of_pair(&[], &[]),
         [leaf] => *leaf,
         _ => {
             let (left, right) = leaves.split_at(split(leaves.len()));

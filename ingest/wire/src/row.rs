@@ -18,7 +18,7 @@ mod content;
 mod hash;
 mod order;
 
-pub use content::{BLOCK_ROWS, Content};
+pub use content::{BLOCK_ROWS, Content, Sink};
 pub use hash::{hash_of, hash_of_batches};
 
 /// Columns that are no part of a row's encoding: whose row it is, and a number that is given when it is appended.

@@ -13,6 +13,7 @@ use arrow_select::concat::concat_batches;
 use candor_wire::leaf::{Entry, SealError, Sealer, Secret, content_of, salted};
 use candor_wire::row::{Rows, Value, decode};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 const DATE: i32 = 20_779;
 
@@ -104,21 +105,26 @@ fn content_by_the_page(rows: &RecordBatch) -> Vec<u8> {
     for block in rows.chunks(8_192) {
         all.extend((block.len() as u64).to_be_bytes());
         let names: BTreeSet<&str> = block.iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let mut heads = Vec::new();
+        for name in &names {
+            let value = block.iter().flatten().find(|(other, _)| other == name).map(|(_, value)| value);
+            heads.extend((name.len() as u32).to_be_bytes());
+            heads.extend(name.as_bytes());
+            heads.push(tag(value.unwrap()));
+        }
+        all.extend(Sha256::digest(heads));
         for name in names {
             let cells: Vec<Option<&Value>> =
                 block.iter().map(|row| row.iter().find(|(other, _)| other == name).map(|(_, value)| value)).collect();
-            column_by_the_page(name, &cells, &mut all);
+            column_by_the_page(&cells, &mut all);
         }
     }
     all
 }
 
-fn column_by_the_page(name: &str, cells: &[Option<&Value>], all: &mut Vec<u8>) {
+fn column_by_the_page(cells: &[Option<&Value>], all: &mut Vec<u8>) {
     let there: Vec<&Value> = cells.iter().copied().flatten().collect();
     let encoded: Vec<Vec<u8>> = there.iter().map(|value| encode(value)).collect();
-    all.extend((name.len() as u32).to_be_bytes());
-    all.extend(name.as_bytes());
-    all.push(tag(there[0]));
     if there.len() == cells.len() && encoded.iter().all(|other| *other == encoded[0]) {
         all.push(b'=');
         return all.extend(&encoded[0]);

@@ -1,13 +1,16 @@
 //! A file's leaves from its rows, as they are written or read.
 
+use std::ops::Range;
+
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use super::{Entry, Leaf, Salt, Salted, Secret, salted};
+use super::{Entry, Salt, Salted, Secret, salted};
 use crate::merkle::Hash;
-use crate::row::{BLOCK_ROWS, Content, RowError};
+use crate::row::{BLOCK_ROWS, Content, RowError, Sink};
+use crate::sha256::Message;
 
 /// Whose rows they are.
 const SUBJECT: &str = "subject";
@@ -25,7 +28,8 @@ pub struct Sealer<F> {
     open: Option<Open>,
     /// Salted subject of the entry before.
     last: Option<Salted>,
-    content: Vec<u8>,
+    /// What the commitment of the open leaf is made of.
+    message: Message,
     sealed: Sealed,
 }
 
@@ -58,7 +62,7 @@ pub enum SealError {
 /// A subject whose last rows were not seen yet.
 struct Open {
     subject: String,
-    leaf: Leaf,
+    salted: Salted,
     /// Rows that fill no block yet.
     rest: Vec<RecordBatch>,
 }
@@ -74,7 +78,7 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
             known: Vec::new().into_iter(),
             open: None,
             last: None,
-            content: Vec::new(),
+            message: Message::default(),
             sealed: Sealed::default(),
         }
     }
@@ -98,17 +102,17 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
         if start == count {
             return Ok(());
         }
-        let columns = content(rows, self.received_date)?;
+        let mut columns = content(rows, self.received_date)?;
         loop {
             let end = run(subjects, start);
-            let mut leaf = self.begin(subjects.value(start))?;
+            let salted = self.begin(subjects.value(start))?;
             if end == count {
                 let rest = vec![rows.slice(start, end - start)];
-                self.open = Some(Open { subject: subjects.value(start).to_owned(), leaf, rest });
+                self.open = Some(Open { subject: subjects.value(start).to_owned(), salted, rest });
                 return Ok(());
             }
-            add_blocks(&mut leaf, &columns, start, end, &mut self.content);
-            self.give(leaf);
+            write_blocks(&mut columns, start..end, &mut self.message);
+            self.give(salted);
             start = end;
         }
     }
@@ -135,34 +139,45 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
         } else if open.rest.iter().map(RecordBatch::num_rows).sum::<usize>() >= BLOCK_ROWS {
             let rest = concat_batches(&rows.schema(), &open.rest)?;
             let full = rest.num_rows() / BLOCK_ROWS * BLOCK_ROWS;
-            add_blocks(&mut open.leaf, &content(&rest, self.received_date)?, 0, full, &mut self.content);
+            write_blocks(&mut content(&rest, self.received_date)?, 0..full, &mut self.message);
             open.rest = vec![rest.slice(full, rest.num_rows() - full)];
         }
         Ok(end)
     }
 
     fn close(&mut self) -> Result<(), SealError> {
-        let Some(Open { mut leaf, rest, .. }) = self.open.take() else { return Ok(()) };
+        let Some(Open { salted, rest, .. }) = self.open.take() else { return Ok(()) };
         let Some(first) = rest.first() else { return Ok(()) };
         let joined = if rest.len() == 1 { first.clone() } else { concat_batches(&first.schema(), &rest)? };
-        add_blocks(&mut leaf, &content(&joined, self.received_date)?, 0, joined.num_rows(), &mut self.content);
-        self.give(leaf);
+        write_blocks(&mut content(&joined, self.received_date)?, 0..joined.num_rows(), &mut self.message);
+        self.give(salted);
         Ok(())
     }
 
-    fn begin(&mut self, subject: &str) -> Result<Leaf, SealError> {
+    fn begin(&mut self, subject: &str) -> Result<Salted, SealError> {
         let salted = self.known.next().unwrap_or_else(|| salted(&self.salt, subject));
         if self.last.is_some_and(|last| last >= salted) {
             return Err(SealError::Order);
         }
         self.last = Some(salted);
-        Ok(Leaf::new(salted, &self.secret.blind(subject)))
+        self.message.begin(&self.secret.blind(subject));
+        Ok(salted)
     }
 
-    fn give(&mut self, leaf: Leaf) {
-        let entry = leaf.finish();
+    fn give(&mut self, salted: Salted) {
+        let entry = Entry { salted, commitment: self.message.hash() };
         self.sealed.subjects += 1;
         (self.each)(entry, entry.hash());
+    }
+}
+
+impl Sink for Message {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        Self::bytes(self)
+    }
+
+    fn long(&mut self, bytes: &[u8]) {
+        Self::long(self, bytes);
     }
 }
 
@@ -177,11 +192,8 @@ impl<F> std::fmt::Debug for Sealer<F> {
 /// # Errors
 /// If they cannot be part of a sealed file.
 pub fn content_of(rows: &RecordBatch, received_date: i32) -> Result<Vec<u8>, RowError> {
-    let (columns, mut all, mut scratch) = (content(rows, received_date)?, Vec::new(), Vec::new());
-    for start in (0..rows.num_rows()).step_by(BLOCK_ROWS) {
-        let block = start..rows.num_rows().min(start + BLOCK_ROWS);
-        columns.give_block(block, &mut scratch, |bytes| all.extend_from_slice(bytes));
-    }
+    let mut all = Vec::new();
+    write_blocks(&mut content(rows, received_date)?, 0..rows.num_rows(), &mut all);
     Ok(all)
 }
 
@@ -191,9 +203,9 @@ fn content(rows: &RecordBatch, received_date: i32) -> Result<Content<'_>, RowErr
     Content::new(columns.map(|(field, values): (_, &ArrayRef)| (field.name().as_str(), values)), received_date)
 }
 
-fn add_blocks(leaf: &mut Leaf, columns: &Content<'_>, start: usize, end: usize, scratch: &mut Vec<u8>) {
-    for start in (start..end).step_by(BLOCK_ROWS) {
-        columns.give_block(start..end.min(start + BLOCK_ROWS), scratch, |bytes| leaf.update(bytes));
+fn write_blocks(columns: &mut Content<'_>, rows: Range<usize>, sink: &mut impl Sink) {
+    for start in rows.clone().step_by(BLOCK_ROWS) {
+        columns.write_block(start..rows.end.min(start + BLOCK_ROWS), sink);
     }
 }
 

@@ -3,13 +3,17 @@
 //! `docs/FORMAT.md`, "Sealed files", fixes each byte. What a subject has is the same whatever columns the file has besides, and
 //! where its readers cut it.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use arrow_array::{Array, ArrayRef};
+use arrow_buffer::bit_chunk_iterator::UnalignedBitChunk;
 use arrow_buffer::{BooleanBuffer, NullBuffer};
+use sha2::{Digest, Sha256};
 
 use super::cells::Cells;
 use super::{RECEIVED_DATE, RowError, tag};
+use crate::merkle::Hash;
 
 /// Most rows of a block: who has more has several, so that nobody needs all of them in memory.
 pub const BLOCK_ROWS: usize = 8_192;
@@ -22,6 +26,30 @@ const SUBJECT: &str = "subject";
 #[derive(Debug)]
 pub struct Content<'a> {
     parts: Vec<Part<'a>>,
+    heads: Heads,
+    /// Columns with nulls.
+    sparse: Vec<&'a NullBuffer>,
+    /// How many values each of them has in the block that is written.
+    counts: Vec<usize>,
+}
+
+/// Where the content of leaves goes.
+pub trait Sink {
+    /// What is short is appended to this.
+    fn bytes(&mut self) -> &mut Vec<u8>;
+
+    /// What is long is given as it lies in memory, after what was appended.
+    fn long(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        self
+    }
+
+    fn long(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
 }
 
 /// What blocks have at one place.
@@ -35,11 +63,20 @@ enum Part<'a> {
 
 #[derive(Debug)]
 struct Column<'a> {
-    /// `u32be len(name) ‖ name ‖ tag`, which come before its cells.
-    head: Vec<u8>,
     tag: u8,
     cells: Cells<'a>,
-    nulls: Option<&'a NullBuffer>,
+    /// Its place among the columns with nulls, if it has some.
+    sparse: Option<usize>,
+}
+
+/// Names and tags of a block's columns, as one hash: a block of one row would have more of them than of values.
+#[derive(Debug, Default)]
+struct Heads {
+    /// `u32be len(name) ‖ name ‖ tag`, and the place among the columns with nulls.
+    columns: Vec<(Vec<u8>, Option<usize>)>,
+    /// The one before, by which of the columns with nulls the block has.
+    last: Option<(Vec<bool>, Hash)>,
+    known: HashMap<Vec<bool>, Hash>,
 }
 
 impl<'a> Content<'a> {
@@ -58,98 +95,126 @@ impl<'a> Content<'a> {
         if named.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(RowError::Malformed);
         }
-        let mut parts = Vec::with_capacity(named.len());
+        let mut content =
+            Self { parts: Vec::new(), heads: Heads::default(), sparse: Vec::new(), counts: Vec::new() };
         for (name, values) in named {
             match values {
                 None => {
-                    let mut head = head(name, b'd');
-                    head.push(b'=');
-                    head.extend_from_slice(&i64::from(received_date).to_be_bytes());
-                    Part::push_same(&mut parts, &head);
+                    content.heads.push(name, b'd', None);
+                    content.push_same(|out| out.extend_from_slice(&i64::from(received_date).to_be_bytes()));
                 }
                 Some(values) if values.null_count() == values.len() => {}
-                Some(values) => Part::push(&mut parts, name, values)?,
+                Some(values) => content.push(name, values)?,
             }
         }
-        Ok(Self { parts })
+        Ok(content)
     }
 
-    /// Gives the block of these rows, at most [`BLOCK_ROWS`] and at least one, all of one subject, piece by piece; `scratch` is
-    /// memory of before.
-    pub fn give_block(&self, rows: Range<usize>, scratch: &mut Vec<u8>, mut give: impl FnMut(&[u8])) {
-        scratch.clear();
-        scratch.extend_from_slice(&(rows.len() as u64).to_be_bytes());
+    /// Writes the block of these rows, at most [`BLOCK_ROWS`] and at least one, all of one subject.
+    pub fn write_block(&mut self, rows: Range<usize>, sink: &mut impl Sink) {
+        self.counts.clear();
+        self.counts.extend(self.sparse.iter().map(|nulls| count(nulls, &rows)));
+        sink.bytes().extend_from_slice(&(rows.len() as u64).to_be_bytes());
+        sink.bytes().extend_from_slice(&self.heads.hash(&self.counts));
         for part in &self.parts {
             match part {
-                Part::Same(bytes) => scratch.extend_from_slice(bytes),
-                Part::Column(column) => column.write(rows.clone(), scratch, &mut give),
+                Part::Same(bytes) => sink.bytes().extend_from_slice(bytes),
+                Part::Column(column) => {
+                    let there = column.sparse.map(|place| (self.sparse[place], self.counts[place]));
+                    column.write(rows.clone(), there, sink);
+                }
             }
         }
-        give(scratch);
     }
-}
 
-impl<'a> Part<'a> {
-    fn push(parts: &mut Vec<Self>, name: &str, values: &'a ArrayRef) -> Result<(), RowError> {
-        let tag = tag(values.data_type())?;
+    fn push(&mut self, name: &str, values: &'a ArrayRef) -> Result<(), RowError> {
+        let (tag, cells) = (tag(values.data_type())?, Cells::of(values)?);
         let nulls = values.nulls().filter(|nulls| nulls.null_count() > 0);
-        let column = Column { head: head(name, tag), tag, cells: Cells::of(values)?, nulls };
-        if column.nulls.is_none() && column.cells.are_same(0..values.len()) {
-            let mut bytes = Vec::new();
-            column.write_same(0, &mut bytes);
-            Self::push_same(parts, &bytes);
+        let sparse = nulls.map(|nulls| {
+            self.sparse.push(nulls);
+            self.sparse.len() - 1
+        });
+        self.heads.push(name, tag, sparse);
+        if sparse.is_none() && cells.are_same(0..values.len()) {
+            self.push_same(|out| cells.write_one(tag, 0, out));
         } else {
-            parts.push(Self::Column(column));
+            self.parts.push(Part::Column(Column { tag, cells, sparse }));
         }
         Ok(())
     }
 
-    fn push_same(parts: &mut Vec<Self>, bytes: &[u8]) {
-        match parts.last_mut() {
-            Some(Self::Same(before)) => before.extend_from_slice(bytes),
-            _ => parts.push(Self::Same(bytes.to_vec())),
+    /// A column that says the same in every row.
+    fn push_same(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !matches!(self.parts.last(), Some(Part::Same(_))) {
+            self.parts.push(Part::Same(Vec::new()));
+        }
+        if let Some(Part::Same(bytes)) = self.parts.last_mut() {
+            bytes.push(b'=');
+            write(bytes);
         }
     }
 }
 
 impl Column<'_> {
-    /// Appends the column of some rows: nothing if all of them are null. Long bytes are given as they are, after what was written.
-    fn write(&self, rows: Range<usize>, out: &mut Vec<u8>, give: &mut impl FnMut(&[u8])) {
-        let there = self.nulls.map(|nulls| nulls.inner().slice(rows.start, rows.len()));
-        match there.map(|there| (there.count_set_bits(), there)) {
-            Some((0, _)) => {}
-            Some((some, there)) if some < rows.len() => {
-                out.extend_from_slice(&self.head);
+    /// Writes the column of some rows, of which so many have a value: nothing if none has.
+    fn write(&self, rows: Range<usize>, there: Option<(&NullBuffer, usize)>, sink: &mut impl Sink) {
+        let out = sink.bytes();
+        match there {
+            Some((_, 0)) => {}
+            Some((nulls, some)) if some < rows.len() => {
+                let there = nulls.inner().slice(rows.start, rows.len());
                 out.push(b'?');
                 write_bits(&there, out);
                 self.cells.write_some(some, || there.set_indices().map(|place| rows.start + place), out);
             }
-            _ if self.cells.are_same(rows.clone()) => self.write_same(rows.start, out),
+            _ if self.cells.are_same(rows.clone()) => {
+                out.push(b'=');
+                self.cells.write_one(self.tag, rows.start, out);
+            }
             _ => {
-                out.extend_from_slice(&self.head);
                 out.push(b'*');
                 self.cells.write_fixed(rows.clone(), out);
-                let bytes = self.cells.bytes(rows);
-                if bytes.len() < LONG {
-                    return out.extend_from_slice(bytes);
+                match self.cells.bytes(rows) {
+                    long if long.len() >= LONG => sink.long(long),
+                    short => out.extend_from_slice(short),
                 }
-                give(out);
-                out.clear();
-                give(bytes);
             }
         }
     }
+}
 
-    /// Appends the column of rows that all say what one of them says.
-    fn write_same(&self, row: usize, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
-        out.push(b'=');
-        self.cells.write_one(self.tag, row, out);
+impl Heads {
+    fn push(&mut self, name: &str, tag: u8, sparse: Option<usize>) {
+        let head = [&(name.len() as u32).to_be_bytes(), name.as_bytes(), &[tag]].concat();
+        self.columns.push((head, sparse));
+    }
+
+    /// Of a block in which columns with nulls have so many values.
+    fn hash(&mut self, counts: &[usize]) -> Hash {
+        let is_there = |count: &usize| *count > 0;
+        if let Some((there, hash)) = &self.last
+            && there.iter().copied().eq(counts.iter().map(is_there))
+        {
+            return *hash;
+        }
+        let there: Vec<bool> = counts.iter().map(is_there).collect();
+        let hash = self.known.get(&there).copied().unwrap_or_else(|| {
+            let columns = self.columns.iter().filter(|(_, sparse)| sparse.is_none_or(|place| there[place]));
+            columns.fold(Sha256::new(), |hash, (head, _)| hash.chain_update(head)).finalize().into()
+        });
+        if let Some((before, of_before)) = self.last.replace((there, hash)) {
+            self.known.insert(before, of_before);
+        }
+        hash
     }
 }
 
-fn head(name: &str, tag: u8) -> Vec<u8> {
-    [&(name.len() as u32).to_be_bytes(), name.as_bytes(), &[tag]].concat()
+/// How many of these rows have a value.
+fn count(nulls: &NullBuffer, rows: &Range<usize>) -> usize {
+    if rows.len() == 1 {
+        return usize::from(nulls.is_valid(rows.start));
+    }
+    UnalignedBitChunk::new(nulls.validity(), nulls.offset() + rows.start, rows.len()).count_ones()
 }
 
 /// One bit for each row, the first of them the highest.
