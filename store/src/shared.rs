@@ -189,7 +189,9 @@ type BySubject = HashMap<LedgerId, Vec<(u64, Statement)>, foldhash::fast::FixedS
 
 impl RecentStatements {
     pub(crate) fn push(&self, subject: LedgerId, lsn: u64, statement: Statement) {
-        lock(&self.by_subject).entry(subject).or_default().push((lsn, statement));
+        // Nearly all have one: the room for four that a list begins with would be most of what an import takes.
+        let mut by_subject = lock(&self.by_subject);
+        by_subject.entry(subject).or_insert_with(|| Vec::with_capacity(1)).push((lsn, statement));
     }
 
     /// The subject's statements, oldest first. Read them before the ledger: they leave here after they are there.
