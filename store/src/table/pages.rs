@@ -1,0 +1,247 @@
+//! A Parquet file whose pages are read one by one, where its page index says that they are.
+//!
+//! The library makes a compressor and a decompressor for each column chunk that it reads, which takes longer than a page does. So it is
+//! told that pages are not compressed, and what it hands on is unpacked here, with one decompressor for all files of a thread.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use bytes::buf::{Buf, Reader};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::basic::Compression;
+use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+use zstd::bulk::Decompressor;
+use zstd::zstd_safe::get_frame_content_size;
+
+/// Bytes at the end of a file that are read at once: its footer, and the page index of most.
+const END: u64 = 16 << 10;
+/// Most bytes of a page that is unpacked. Ours have some 32 KiB, or one value that is longer.
+const MOST_PAGE: usize = 64 << 20;
+
+/// Decompresses pages; one for each thread.
+#[derive(Clone)]
+pub(crate) struct Unpacker(Arc<Mutex<Decompressor<'static>>>);
+
+impl Unpacker {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self(Arc::new(Mutex::new(Decompressor::new()?))))
+    }
+
+    fn unpack(&self, packed: &Bytes) -> Result<Bytes> {
+        if packed.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let size = get_frame_content_size(packed).ok().flatten().and_then(|size| usize::try_from(size).ok());
+        let size = size.filter(|size| *size <= MOST_PAGE).ok_or_else(|| general("a page of no size that can be"))?;
+        // What an unpacking that broke off left in it does not matter to the next.
+        let mut decompressor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unpacked = decompressor.decompress(packed, size)?;
+        if unpacked.len() != size {
+            return Err(general("a page that is shorter than it says"));
+        }
+        Ok(unpacked.into())
+    }
+}
+
+/// The bytes of a file, the last of them in memory.
+pub(crate) struct Source {
+    file: File,
+    len: u64,
+    end: Bytes,
+}
+
+impl Source {
+    pub(crate) fn new(file: File) -> std::io::Result<Self> {
+        let len = file.metadata()?.len();
+        let mut end = vec![0; len.min(END) as usize];
+        let start = len - end.len() as u64;
+        file.read_exact_at(&mut end, start)?;
+        Ok(Self { file, len, end: end.into() })
+    }
+}
+
+impl Length for Source {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for Source {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        let length = self.len.saturating_sub(start).min(END);
+        Ok(self.get_bytes(start, length as usize)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        let end = start.checked_add(length as u64).filter(|end| *end <= self.len);
+        let end = end.ok_or_else(|| general("what is beyond its end"))?;
+        if let Some(at) = start.checked_sub(self.len - self.end.len() as u64) {
+            let at = at as usize;
+            return Ok(self.end.slice(at..at + (end - start) as usize));
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// A file, and where its pages are.
+pub(crate) struct Pages {
+    source: Arc<Source>,
+    about: ParquetMetaData,
+    unpacker: Unpacker,
+}
+
+impl Pages {
+    /// A file with its metadata and offset index.
+    pub(crate) fn new(source: Source, about: ParquetMetaData, unpacker: &Unpacker) -> Self {
+        Self { source: Arc::new(source), about, unpacker: unpacker.clone() }
+    }
+
+    /// Rows, as the file counts them.
+    pub(crate) fn rows(&self) -> usize {
+        self.groups().last().map_or(0, |last| last.end)
+    }
+
+    /// Rows of each row group, as the file counts them.
+    fn groups(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut start = 0_usize;
+        self.about.row_groups().iter().map(move |group| {
+            let begins = start;
+            start = start.saturating_add(usize::try_from(group.num_rows()).unwrap_or(0));
+            begins..start
+        })
+    }
+
+    /// Some of the rows, of one column alone or of all; none if there are none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn read(&self, rows: &Range<usize>, column: Option<&str>) -> Result<Option<RecordBatch>> {
+        let overlaps = |group: &Range<usize>| group.start < rows.end && rows.start < group.end;
+        let groups: Vec<(usize, Range<usize>)> =
+            self.groups().enumerate().filter(|(_, group)| overlaps(group)).collect();
+        let (Some((_, first)), Some((_, last))) = (groups.first(), groups.last()) else { return Ok(None) };
+        let (from, to) = (rows.start.max(first.start) - first.start, rows.end.min(last.end) - first.start);
+        let selection = RowSelection::from_consecutive_ranges(std::iter::once(from..to), last.end - first.start);
+        let schema = self.about.file_metadata().schema_descr();
+        let mask = column.map_or_else(ProjectionMask::all, |column| ProjectionMask::columns(schema, [column]));
+        // What somebody says of types beside the Parquet schema does not count.
+        let levels = parquet_to_arrow_field_levels(schema, mask, None)?;
+        let groups = Groups { pages: self, numbers: groups.into_iter().map(|(number, _)| number).collect() };
+        let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, to - from, Some(selection))?;
+        let batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
+        match batches.as_slice() {
+            [all] => Ok(Some(all.clone())),
+            [first, ..] => Ok(Some(concat_batches(first.schema_ref(), &batches)?)),
+            [] => Ok(None),
+        }
+    }
+
+    /// The pages of a column in a row group.
+    fn column(&self, group: usize, column: usize) -> Result<Box<dyn PageReader>> {
+        let about = self.about.row_group(group);
+        let chunk = about.column(column);
+        let places = self.about.offset_index().and_then(|index| index.get(group)?.get(column));
+        let places = places.map(|places| places.page_locations.clone());
+        let rows = usize::try_from(about.num_rows())?;
+        let pages = |chunk| SerializedPageReader::new(Arc::clone(&self.source), chunk, rows, places);
+        if matches!(chunk.compression(), Compression::ZSTD(_)) {
+            let packed = chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
+            return Ok(Box::new(Packed { pages: pages(&packed)?, unpacker: self.unpacker.clone() }));
+        }
+        Ok(Box::new(pages(chunk)?))
+    }
+}
+
+/// Some row groups of a file.
+struct Groups<'a> {
+    pages: &'a Pages,
+    numbers: Vec<usize>,
+}
+
+impl RowGroups for Groups<'_> {
+    fn num_rows(&self) -> usize {
+        self.row_groups().map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).sum()
+    }
+
+    fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
+        let chunks: Vec<_> = self.numbers.iter().map(|group| self.pages.column(*group, column)).collect();
+        Ok(Box::new(Chunks(chunks.into_iter())))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(self.numbers.iter().map(|number| self.pages.about.row_group(*number)))
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        &self.pages.about
+    }
+}
+
+/// One column of them.
+struct Chunks(std::vec::IntoIter<Result<Box<dyn PageReader>>>);
+
+impl Iterator for Chunks {
+    type Item = Result<Box<dyn PageReader>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+impl PageIterator for Chunks {}
+
+/// Pages that are unpacked when somebody wants them.
+struct Packed {
+    pages: SerializedPageReader<Source>,
+    unpacker: Unpacker,
+}
+
+impl Iterator for Packed {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for Packed {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        let Some(mut page) = self.pages.get_next_page()? else { return Ok(None) };
+        match &mut page {
+            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => *buf = self.unpacker.unpack(buf)?,
+            // Levels stand before what is compressed in it: no file of ours has one.
+            Page::DataPageV2 { .. } => return Err(general("a page of another version")),
+        }
+        Ok(Some(page))
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.pages.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.pages.skip_next_page()
+    }
+
+    fn at_record_boundary(&mut self) -> Result<bool> {
+        self.pages.at_record_boundary()
+    }
+}
+
+fn general(what: &str) -> ParquetError {
+    ParquetError::General(what.to_owned())
+}
