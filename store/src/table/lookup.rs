@@ -55,10 +55,7 @@ pub(crate) fn in_parts<'a, File: Sync, Found: Send>(
     let found = std::thread::scope(|scope| {
         let parts: Vec<_> =
             files.chunks(files.len().div_ceil(threads)).map(|part| scope.spawn(|| look(part))).collect();
-        parts
-            .into_iter()
-            .map(|part| part.join().unwrap_or_else(|_| Err(broken_off())))
-            .collect::<Result<Vec<_>, _>>()
+        parts.into_iter().map(|part| part.join().unwrap_or_else(|_| Err(broken_off()))).collect::<Result<Vec<_>, _>>()
     });
     Ok(found?.into_iter().flatten().collect())
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
-use bytes::buf::{Buf, Reader};
 use bytes::Bytes;
+use bytes::buf::{Buf, Reader};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Compression;
@@ -244,4 +244,141 @@ impl PageReader for Packed {
 
 fn general(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+
+    use super::*;
+
+    /// A file of which nobody asks more than its pages.
+    pub(crate) fn pages_of(file: File) -> Pages {
+        let source = Source::new(file).unwrap();
+        let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        let about = reader.parse_and_finish(&source).unwrap();
+        Pages::new(source, about, &Unpacker::new().unwrap())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::ZstdLevel;
+    use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
+    use ring::rand::{SecureRandom, SystemRandom};
+
+    use super::testing::pages_of;
+    use super::*;
+    use crate::segment::testing::lists;
+
+    const ROWS: usize = 5_000;
+
+    /// Columns that are one value, that are null, that are null somewhere, and lists; in row groups of 2,000 rows, in small pages.
+    fn file(properties: WriterPropertiesBuilder) -> File {
+        let all = 0..ROWS;
+        let text =
+            |of: &dyn Fn(usize) -> Option<String>| Arc::new(all.clone().map(of).collect::<StringArray>()) as ArrayRef;
+        let number =
+            |of: &dyn Fn(usize) -> Option<i64>| Arc::new(all.clone().map(of).collect::<Int64Array>()) as ArrayRef;
+        let tags: Vec<_> =
+            all.clone().map(|n| (n % 5 > 0).then(|| vec![Some(n.to_string()), None][..n % 3].to_vec())).collect();
+        let loads = [0.0, -0.0, f64::NAN, 1.5];
+        let columns: Vec<(&str, ArrayRef, bool)> = vec![
+            ("same", text(&|_| Some("same".to_owned())), true),
+            ("null", number(&|_| None), true),
+            ("null until", number(&|n| (n >= 3_000).then_some(7)), true),
+            ("same until", text(&|n| Some(if n < 2_500 { "one" } else { "another" }.to_owned())), true),
+            ("holes", text(&|n| (n % 7 > 0).then(|| format!("{:x}", n * 7_919))), true),
+            ("number", number(&|n| Some(n as i64)), false),
+            ("load", Arc::new(all.clone().map(|n| loads[n % 4]).collect::<Float64Array>()), true),
+            ("flag", Arc::new(all.clone().map(|n| Some(n % 3 == 0)).collect::<BooleanArray>()), true),
+            ("tags", lists(tags.iter().map(Option::as_deref)), true),
+        ];
+        let rows = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let properties = properties
+            .set_max_row_group_row_count(Some(2_000))
+            .set_data_page_row_count_limit(300)
+            .set_write_batch_size(100)
+            .build();
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = ArrowWriter::try_new(file.try_clone().unwrap(), rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+        file
+    }
+
+    fn zstd() -> WriterPropertiesBuilder {
+        WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()))
+    }
+
+    /// All rows, as the library reads them.
+    fn all(file: &File) -> RecordBatch {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.try_clone().unwrap()).unwrap();
+        builder.with_batch_size(ROWS).build().unwrap().next().unwrap().unwrap()
+    }
+
+    /// How a float is written tells 0 from -0, and a NaN is itself.
+    fn text_of(rows: &RecordBatch) -> String {
+        format!("{:?}", rows.columns())
+    }
+
+    #[test]
+    fn rows_are_those_that_the_library_reads() {
+        let mut seed = [0; 8];
+        SystemRandom::new().fill(&mut seed).unwrap();
+        let mut state = u64::from_le_bytes(seed) | 1;
+        println!("seed {state}");
+        let mut draw = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 20) as usize % below
+        };
+        let unpacked = WriterProperties::builder().set_compression(Compression::UNCOMPRESSED);
+        for properties in
+            [zstd(), zstd().set_dictionary_enabled(false), zstd().set_offset_index_disabled(true), unpacked]
+        {
+            let file = file(properties);
+            let (pages, all) = (pages_of(file.try_clone().unwrap()), all(&file));
+            assert_eq!(pages.rows(), ROWS);
+            let edges = [0..1, ROWS - 1..ROWS, 1_999..2_001, 2_000..2_001, 0..ROWS, 1_000..4_500];
+            let drawn: Vec<_> = (0..30).map(|_| draw(ROWS - 1)).map(|from| from..from + 1).collect();
+            let wide: Vec<_> = (0..5).map(|_| draw(ROWS - 700)).map(|from| from..from + 700).collect();
+            for range in edges.into_iter().chain(drawn).chain(wide) {
+                let (rows, wanted) = (pages.read(&range, None).unwrap().unwrap(), all.slice(range.start, range.len()));
+                assert_eq!(rows.num_rows(), range.len(), "{range:?}");
+                assert_eq!(text_of(&rows), text_of(&wanted), "{range:?}");
+                let alone = pages.read(&range, Some("holes")).unwrap().unwrap();
+                assert_eq!((alone.num_columns(), alone.column(0)), (1, wanted.column_by_name("holes").unwrap()));
+            }
+            assert!(pages.read(&(ROWS..ROWS + 9), None).unwrap().is_none());
+            assert_eq!(pages.read(&(ROWS - 3..ROWS + 9), None).unwrap().unwrap().num_rows(), 3);
+        }
+    }
+
+    #[test]
+    fn pages_of_another_version_are_not_read() {
+        let pages = pages_of(file(zstd().set_writer_version(WriterVersion::PARQUET_2_0)));
+        assert!(pages.read(&(0..1), None).unwrap_err().to_string().contains("another version"));
+    }
+
+    #[test]
+    fn what_is_unpacked_is_as_long_as_it_says() {
+        let unpacker = Unpacker::new().unwrap();
+        let unpack = |packed: Vec<u8>| unpacker.unpack(&packed.into());
+        let packed = zstd::bulk::compress(&[7; 40_000], 1).unwrap();
+        assert_eq!(unpack(packed.clone()).unwrap(), vec![7; 40_000]);
+        assert_eq!(unpack(Vec::new()).unwrap(), Vec::new());
+        assert!(unpack(packed[..packed.len() - 1].to_vec()).is_err());
+        assert!(unpack([packed.clone(), packed.clone()].concat()).is_err());
+        assert!(unpack(b"no frame".to_vec()).is_err());
+        // One that says that it is of a size that nobody should make room for: magic, "8 bytes of size, one segment", the size.
+        let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe0];
+        bomb.extend((1_u64 << 40).to_le_bytes());
+        assert!(unpack([bomb, packed[9..].to_vec()].concat()).unwrap_err().to_string().contains("no size"));
+        assert_eq!(unpack(packed).unwrap().len(), 40_000, "what failed does not matter to the next");
+    }
 }

@@ -13,7 +13,6 @@ use super::*;
 use crate::error::Kind;
 use crate::flush::write_tables;
 use crate::segment::testing::lists;
-use crate::table::commit::LiveFile;
 use crate::table::commit::TableSnapshot;
 use crate::table::lookup::{count_rows, rows_of};
 use crate::work::Work;
