@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
@@ -23,18 +23,34 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::get_frame_content_size;
 
-/// Bytes at the end of a file that are read at once: its footer, and the page index of most.
-const END: u64 = 16 << 10;
+/// Bytes at the end of a file that are read at once: its footer, its page index, and the last columns of a small one.
+const END: u64 = 64 << 10;
 /// Most bytes of a page that is unpacked. Ours have some 32 KiB, or one value that is longer.
 const MOST_PAGE: usize = 64 << 20;
 
-/// Decompresses pages; one for each thread.
+/// Bytes of a page whose memory is kept for others.
+const MOST_SPARE: usize = 256 << 10;
+/// Pages whose memory is kept: a file has one or two a column at a time.
+const MOST_SPARES: usize = 64;
+
+/// Decompresses pages, and takes their memory for the next; one for each thread.
 #[derive(Clone)]
-pub(crate) struct Unpacker(Arc<Mutex<Decompressor<'static>>>);
+pub(crate) struct Unpacker(Arc<Mutex<Unpacking>>);
+
+struct Unpacking {
+    decompressor: Decompressor<'static>,
+    spare: Vec<Vec<u8>>,
+}
 
 impl Unpacker {
     pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self(Arc::new(Mutex::new(Decompressor::new()?))))
+        let unpacking = Unpacking { decompressor: Decompressor::new()?, spare: Vec::new() };
+        Ok(Self(Arc::new(Mutex::new(unpacking))))
+    }
+
+    /// What an unpacking that broke off left in it does not matter to the next.
+    fn lock(&self) -> MutexGuard<'_, Unpacking> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unpack(&self, packed: &Bytes) -> Result<Bytes> {
@@ -43,13 +59,36 @@ impl Unpacker {
         }
         let size = get_frame_content_size(packed).ok().flatten().and_then(|size| usize::try_from(size).ok());
         let size = size.filter(|size| *size <= MOST_PAGE).ok_or_else(|| general("a page of no size that can be"))?;
-        // What an unpacking that broke off left in it does not matter to the next.
-        let mut decompressor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let unpacked = decompressor.decompress(packed, size)?;
-        if unpacked.len() != size {
+        let mut unpacking = self.lock();
+        let mut bytes = unpacking.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.reserve(size);
+        unpacking.decompressor.decompress_to_buffer(packed, &mut bytes)?;
+        if bytes.len() != size {
             return Err(general("a page that is shorter than it says"));
         }
-        Ok(unpacked.into())
+        Ok(Bytes::from_owner(Unpacked { bytes, unpacker: self.clone() }))
+    }
+}
+
+/// A page, until its memory goes back.
+struct Unpacked {
+    bytes: Vec<u8>,
+    unpacker: Unpacker,
+}
+
+impl AsRef<[u8]> for Unpacked {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let mut unpacking = self.unpacker.lock();
+        if self.bytes.capacity() <= MOST_SPARE && unpacking.spare.len() < MOST_SPARES {
+            unpacking.spare.push(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
@@ -369,9 +408,14 @@ mod tests {
     fn what_is_unpacked_is_as_long_as_it_says() {
         let unpacker = Unpacker::new().unwrap();
         let unpack = |packed: Vec<u8>| unpacker.unpack(&packed.into());
-        let packed = zstd::bulk::compress(&[7; 40_000], 1).unwrap();
+        let packed = zstd::bulk::compress(&vec![7; 40_000], 1).unwrap();
         assert_eq!(unpack(packed.clone()).unwrap(), vec![7; 40_000]);
         assert_eq!(unpack(Vec::new()).unwrap(), Vec::new());
+        // Memory that was another page's.
+        let (one, two) = (unpack(packed.clone()).unwrap(), unpack(zstd::bulk::compress(b"short", 1).unwrap()).unwrap());
+        assert_eq!((one.len(), two.as_ref()), (40_000, b"short".as_slice()));
+        drop(one);
+        assert_eq!(unpack(zstd::bulk::compress(b"shorter", 1).unwrap()).unwrap(), b"shorter".as_slice());
         assert!(unpack(packed[..packed.len() - 1].to_vec()).is_err());
         assert!(unpack([packed.clone(), packed.clone()].concat()).is_err());
         assert!(unpack(b"no frame".to_vec()).is_err());
