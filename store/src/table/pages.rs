@@ -415,7 +415,9 @@ mod tests {
         let (one, two) = (unpack(packed.clone()).unwrap(), unpack(zstd::bulk::compress(b"short", 1).unwrap()).unwrap());
         assert_eq!((one.len(), two.as_ref()), (40_000, b"short".as_slice()));
         drop(one);
-        assert_eq!(unpack(zstd::bulk::compress(b"shorter", 1).unwrap()).unwrap(), b"shorter".as_slice());
+        let short = zstd::bulk::compress(b"shorter", 1).unwrap();
+        assert_eq!(unpack(short.clone()).unwrap(), b"shorter".as_slice());
+        assert!(unpack(short.repeat(2)).is_err(), "there is room for what it does not say");
         assert!(unpack(packed[..packed.len() - 1].to_vec()).is_err());
         assert!(unpack([packed.clone(), packed.clone()].concat()).is_err());
         assert!(unpack(b"no frame".to_vec()).is_err());
