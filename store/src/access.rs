@@ -1,11 +1,11 @@
 //! What a data folder has of a subject, with what shows that it is all: a proof for each live file of each table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub(crate) mod files;
+
 use candor_policy::subject::{LedgerId, SubjectId};
 use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::entry::{Entry, Sealed};
@@ -16,8 +16,6 @@ use candor_wire::verify::{FileEvidence, StatementEvidence};
 
 use crate::error::{Error, Kind};
 use crate::log::{Log, LogFiles};
-use crate::sealed;
-use crate::table::place::Place;
 use crate::view::{HeldRow, View, blocking};
 
 /// How often a view is opened again that does not fit the log: a file is in its table a moment before it is in the log.
@@ -48,9 +46,6 @@ pub struct Held {
 
 /// A checkpoint as a note, and the entries under it.
 pub type NoteAndEntries = (Vec<u8>, Vec<Vec<u8>>);
-
-/// What is looked at in a file: where the subject stands, by table, path and number of the subject's id.
-pub(crate) type Present = BTreeMap<(String, String, usize), Place>;
 
 impl Under {
     /// The log of a service as it is now.
@@ -141,64 +136,12 @@ impl View {
             let rows = self.held_by(ids).await?;
             return Ok(Held { rows, checkpoint: None, files: Vec::new(), consents: Vec::new() });
         };
-        let (data, live, ids_of) = (self.folder().to_path_buf(), under.live.clone(), ids.to_vec());
-        let (files, present) = blocking(move || prove_all(&data, &live, &ids_of)).await?;
-        let known = under.names().into_iter().map(|(table, path)| (table.to_owned(), path.to_owned())).collect();
-        let rows = self.held_in(ids, &Only { known, present }).await?;
+        let (data, live, ids_of, work) = (self.folder().to_path_buf(), under.live.clone(), ids.to_vec(), self.work());
+        let (files, parts) = blocking(move || files::look(&data, &live, &ids_of, &work)).await?;
+        let rows = self.held_in(ids, &parts).await?;
         let consents = self.ledger().statement_places(ledger, under.consents_epoch).await?;
         Ok(Held { rows, checkpoint: Some(under.note.clone()), files, consents })
     }
-}
-
-/// Files that need not be read for a subject: a proof shows that they have nothing of it.
-pub(crate) struct Only {
-    known: BTreeSet<(String, String)>,
-    present: Present,
-}
-
-/// What of a file is to be read for a subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// Nothing: its proof shows that it has nothing of the subject.
-    Nothing,
-    /// Where the proof says that the subject stands.
-    At(Place),
-    /// It has to be looked for.
-    Anywhere,
-}
-
-impl Only {
-    /// What of a file is to be read.
-    pub(crate) fn part(&self, table: &str, path: &str, id: usize) -> Part {
-        let file = (table.to_owned(), path.to_owned());
-        let known = self.known.contains(&file);
-        match self.present.get(&(file.0, file.1, id)) {
-            Some(place) => Part::At(*place),
-            None if known => Part::Nothing,
-            None => Part::Anywhere,
-        }
-    }
-}
-
-fn prove_all(data: &Path, live: &[(u64, Sealed)], ids: &[SubjectId]) -> Result<(Vec<FileEvidence>, Present), Error> {
-    let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let (mut files, mut present) = (Vec::with_capacity(live.len() * ids.len()), Present::new());
-    for (entry, sealed) in live {
-        let Some((purpose, stream)) = sealed.table.split_once('/') else { continue };
-        let subjects =
-            names.entry(purpose).or_insert_with(|| ids.iter().map(|id| id.in_table(purpose).to_string()).collect());
-        for (id, subject) in subjects.iter().enumerate() {
-            let proof = sealed::prove(data, (purpose, stream), &sealed.path, &sealed.root.0, subject)?;
-            let mut blind = None;
-            if let Some(place) = Place::of(&proof) {
-                present.insert((sealed.table.clone(), sealed.path.clone(), id), place);
-                let about = sealed::about(&path_of(data, sealed))?;
-                blind = Some(URL_SAFE_NO_PAD.encode(sealed::blind(&about, subject)));
-            }
-            files.push(FileEvidence { entry: *entry, id, proof: proof.to_text(), blind });
-        }
-    }
-    Ok((files, present))
 }
 
 /// Where the file of a `sealed` entry lies; the entry was read by [`Entry::decode`], so that its names lead nowhere else.

@@ -16,13 +16,12 @@ use candor_policy::subject::SubjectId;
 use candor_wire::row::Rows;
 use serde_json::Value;
 
-use crate::access::{Only, Part};
+use crate::access::files::{Part, Parts};
 use crate::error::{Error, Kind};
 use crate::ledger::Ledger;
 use crate::table::commit::LiveFile;
 use crate::table::layout;
 use crate::table::lookup::{self, FoundRows};
-use crate::table::place::Place;
 use crate::view::{HeldField, HeldRow, TableView, blocking};
 use crate::work::Work;
 
@@ -38,27 +37,21 @@ pub(crate) async fn rows(
     tables: &[TableView],
     ledger: &Ledger,
     subjects: &[SubjectId],
-    only: Option<&Only>,
+    known: Option<&Parts>,
     work: &Arc<Work>,
 ) -> Result<Vec<HeldRow>, Error> {
-    let files_of = |table: &TableView, id: usize| -> Vec<(LiveFile, Option<Place>)> {
-        let part = |file: &LiveFile| only.map_or(Part::Anywhere, |only| only.part(&table.name, &file.path, id));
-        let read = table.files.iter().filter_map(|file| match part(file) {
-            Part::Nothing => None,
-            Part::At(place) => Some((file.clone(), Some(place))),
-            Part::Anywhere => Some((file.clone(), None)),
-        });
-        read.collect()
-    };
-    work.begin(tables.iter().flat_map(|table| (0..subjects.len()).map(|id| files_of(table, id).len() as u64)).sum());
+    let parts: Vec<Vec<_>> =
+        tables.iter().map(|table| (0..subjects.len()).map(|id| by_part(table, id, known)).collect()).collect();
+    work.begin(parts.iter().flatten().map(|(_, unknown)| unknown.len() as u64).sum());
     let mut plans = Plans { ledger, known: HashMap::new() };
     let mut held = Vec::new();
-    for table in tables {
-        for (id, subject) in subjects.iter().enumerate() {
+    for (table, parts) in tables.iter().zip(parts) {
+        for ((id, subject), (mut sealed, unknown)) in subjects.iter().enumerate().zip(parts) {
             let name = subject.in_table(&table.path.purpose).to_string();
-            let (path, files, wanted) = (table.path.clone(), files_of(table, id), name.clone());
-            let work = Arc::clone(work);
-            let sealed = blocking(move || lookup::rows_of(&path, &files, &wanted, &work)).await?;
+            if !unknown.is_empty() {
+                let (path, wanted, work) = (table.path.clone(), name.clone(), Arc::clone(work));
+                sealed.extend(blocking(move || lookup::rows_of(&path, &unknown, &wanted, &work)).await?);
+            }
             for found in sealed {
                 let plan = plans.get(&found.policy, &found.catalogue).await?;
                 let file = table.path.file_name(&found.path);
@@ -71,6 +64,25 @@ pub(crate) async fn rows(
         }
     }
     Ok(held)
+}
+
+/// Rows of a table's files under one of the subject's ids that were read, and the files that nobody knows of.
+fn by_part(table: &TableView, id: usize, known: Option<&Parts>) -> (Vec<FoundRows>, Vec<LiveFile>) {
+    let (mut found, mut unknown) = (Vec::new(), Vec::new());
+    for file in &table.files {
+        match known.map_or(&Part::Unknown, |parts| parts.of(&table.name, &file.path, id)) {
+            Part::Nothing => {}
+            Part::Rows(read) => found.push(FoundRows {
+                path: file.path.clone(),
+                received_date: file.received_date,
+                policy: read.policy.clone(),
+                catalogue: read.catalogue.clone(),
+                rows: read.rows.clone(),
+            }),
+            Part::Unknown => unknown.push(file.clone()),
+        }
+    }
+    (found, unknown)
 }
 
 /// The subject's rows that are in no file yet.

@@ -4,12 +4,14 @@
 //! the root again ([`recompute`]). Proofs ([`prove`]) come from the tree over its leaves, which lies beside and can be lost.
 
 mod about;
+mod opened;
 mod recompute;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use about::{About, about, digest};
+pub(crate) use opened::Opened;
 pub use recompute::{Recomputed, recompute};
 pub(crate) use tree::Tree;
 

@@ -14,7 +14,8 @@ use candor_wire::totals::Opened;
 use candor_wire::verify::ReceiptEvidence;
 use serde::Serialize;
 
-use crate::access::{Only, Under};
+use crate::access::Under;
+use crate::access::files::Parts;
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 use crate::ledger::{self, Ledger};
@@ -214,9 +215,9 @@ impl View {
         outcome
     }
 
-    /// The same, without reading files that are known to have nothing.
-    pub(crate) async fn held_in(&self, subjects: &[SubjectId], only: &Only) -> Result<Vec<HeldRow>, Error> {
-        held::rows(&self.tables, &self.ledger, subjects, Some(only), &self.work).await
+    /// The same, where it is known what files have.
+    pub(crate) async fn held_in(&self, subjects: &[SubjectId], parts: &Parts) -> Result<Vec<HeldRow>, Error> {
+        held::rows(&self.tables, &self.ledger, subjects, Some(parts), &self.work).await
     }
 
     /// Table and path of every live file, as the log names them.

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use candor_policy::hex;
 use candor_wire::leaf::Salt;
 use candor_wire::merkle::Hash;
-use parquet::file::metadata::{KeyValue, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    KeyValue, PageIndexPolicy, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
+};
+use parquet::file::reader::ChunkReader;
 use ring::digest::{Context, SHA256};
 
 use crate::error::{Error, Kind};
@@ -64,7 +66,7 @@ impl std::fmt::Debug for About {
 /// `Retry` if the file is gone: it was replaced. `Data` if it is no sealed file.
 pub fn about(path: &Path) -> Result<About, Error> {
     let file = open(path)?;
-    guarded(path, || footer(&file).and_then(|footer| read(&footer)))
+    guarded(path, || footer(&file, PageIndexPolicy::Skip).and_then(|footer| read(&footer)))
 }
 
 /// SHA-256 of a file's bytes.
@@ -103,17 +105,22 @@ pub(super) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, String>) 
     }
 }
 
-/// The footer, if its length can be one.
-pub(super) fn footer(file: &File) -> Result<ParquetMetaData, String> {
-    let len = file.metadata().map_err(said)?.len();
-    let mut tail = [0; TAIL as usize];
-    let at = len.checked_sub(TAIL).ok_or("it is too short for a Parquet file")?;
-    file.read_exact_at(&mut tail, at).map_err(said)?;
-    let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+/// The footer, if its length can be one, and where pages are if that is wanted. Without statistics: nobody here asks for them.
+pub(super) fn footer(file: &impl ChunkReader, offset_index: PageIndexPolicy) -> Result<ParquetMetaData, String> {
+    let at = file.len().checked_sub(TAIL).ok_or("it is too short for a Parquet file")?;
+    let tail = file.get_bytes(at, TAIL as usize).map_err(said)?;
+    let length = tail.first_chunk().map_or(u64::MAX, |length| u64::from(u32::from_le_bytes(*length)));
     if length > at || length > MOST_FOOTER {
         return Err("its footer has a length that cannot be".to_owned());
     }
-    let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Skip);
+    let options = ParquetMetaDataOptions::new()
+        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+    let mut reader = ParquetMetaDataReader::new()
+        .with_column_index_policy(PageIndexPolicy::Skip)
+        .with_offset_index_policy(offset_index)
+        .with_metadata_options(Some(options));
     reader.try_parse(file).map_err(said)?;
     reader.finish().map_err(said)
 }

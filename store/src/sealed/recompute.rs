@@ -9,7 +9,7 @@ use candor_wire::merkle::{Frontier, Hash};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 
 use super::about::{About, footer, guarded, open, read, said};
 use crate::error::Error;
@@ -59,7 +59,7 @@ pub fn recompute(path: &Path) -> Result<Recomputed, Error> {
 pub(super) fn leaves(path: &Path, mut each: impl FnMut(Entry, Hash)) -> Result<Recomputed, Error> {
     let file = open(path)?;
     guarded(path, move || {
-        let footer = footer(&file)?;
+        let footer = footer(&file, PageIndexPolicy::Skip)?;
         let about = read(&footer)?;
         let mut tree = Frontier::default();
         let mut sealer = Sealer::new(about.salt, about.secret, about.received_date, |entry, hash| {

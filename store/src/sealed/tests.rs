@@ -5,13 +5,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use candor_wire::leaf::content_of;
 use proptest::prelude::*;
 
 use super::*;
 use crate::table::layout::with_batch;
+use crate::table::pages::Unpacker;
 use crate::table::parquet::{self, Group};
+use crate::table::place::Place;
 use crate::table::testing::{PURPOSE, STREAM, rows, text};
 
 const DAY: i32 = 20_484;
@@ -158,6 +161,31 @@ fn another_file_in_its_place_proves_nothing() {
     assert_eq!(about(&file.parquet()).unwrap_err().kind(), Kind::Retry);
 }
 
+/// A subject's rows where its proof says that they are.
+fn read(file: &File, subject: usize) -> Option<RecordBatch> {
+    let path = file.parquet();
+    let proof = file.prove(&about(&path).unwrap().root, &name(subject)).unwrap();
+    let opened = Opened::new(&path, &Unpacker::new().unwrap()).unwrap();
+    assert_eq!(opened.blind(&name(subject)), blind(&about(&path).unwrap(), &name(subject)));
+    opened.rows(Place::of(&proof)?, &name(subject))
+}
+
+#[test]
+fn an_open_file_has_the_rows_that_its_proofs_are_of() {
+    for subjects in [1, 2, 9, 300, 1_500] {
+        let file = File::new(subjects);
+        for subject in (0..subjects).step_by(subjects.div_ceil(40)) {
+            assert_eq!(content_of(&read(&file, subject).unwrap(), DAY).unwrap(), file.content(subject));
+        }
+        assert!(read(&file, subjects).is_none(), "whoever is not there has no place");
+    }
+    let (file, unpacker) = (File::new(3), Unpacker::new().unwrap());
+    std::fs::write(file.parquet(), b"PAR1").unwrap();
+    assert_eq!(Opened::new(&file.parquet(), &unpacker).err().unwrap().kind(), Kind::Data);
+    std::fs::remove_file(file.parquet()).unwrap();
+    assert_eq!(Opened::new(&file.parquet(), &unpacker).err().unwrap().kind(), Kind::Retry);
+}
+
 fn change(path: &Path, at: usize, flip: u8) {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
@@ -218,6 +246,27 @@ proptest! {
         })?;
     }
 
+    /// The same for who looks for one subject: an error, no rows, or rows of nobody else.
+    #[test]
+    fn a_changed_byte_gives_nobody_the_rows_of_another(place: prop::sample::Index, flip in 1_u8.., subject in 0..40_usize) {
+        thread_local! {
+            static FILE: (File, Unpacker) = (File::new(40), Unpacker::new().unwrap());
+        }
+        FILE.with(|(file, unpacker)| {
+            let path = file.parquet();
+            let proof = file.prove(&about(&path).unwrap().root, &name(subject)).unwrap();
+            let at = place.index(std::fs::metadata(&path).unwrap().len() as usize);
+            change(&path, at, flip);
+            let rows = Opened::new(&path, unpacker).ok().and_then(|file| file.rows(Place::of(&proof)?, &name(subject)));
+            change(&path, at, flip);
+            for one in rows.iter().filter_map(|rows| rows.column_by_name("subject")) {
+                prop_assert!(one.as_string::<i32>().iter().all(|one| one == Some(&name(subject))));
+            }
+            prop_assert_eq!(read(file, subject).map(|rows| rows.num_rows()), Some(2));
+            Ok(())
+        })?;
+    }
+
     #[test]
     fn any_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300), footer: u32) {
         let folder = tempfile::tempdir().unwrap();
@@ -225,6 +274,7 @@ proptest! {
         let forged = [b"PAR1", &bytes[..], &footer.to_le_bytes(), b"PAR1"].concat();
         std::fs::write(&path, forged).unwrap();
         prop_assert_eq!(recompute(&path).unwrap_err().kind(), Kind::Data);
+        prop_assert_eq!(Opened::new(&path, &Unpacker::new().unwrap()).err().unwrap().kind(), Kind::Data);
     }
 }
 

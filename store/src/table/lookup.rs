@@ -1,9 +1,9 @@
-//! One subject's rows in a table's files: where a proof says that they are, or else by bloom filter first, then by the subject column
-//! alone.
+//! One subject's rows in a table's files, wherever they are: by bloom filter first, then by the subject column alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -17,7 +17,6 @@ use crate::error::{Error, Kind};
 use crate::table::commit::LiveFile;
 use crate::table::layout::{self, TablePath};
 use crate::table::parquet::metadata;
-use crate::table::place::Place;
 use crate::work::Work;
 
 /// Rows of one subject in one file.
@@ -40,47 +39,50 @@ const FEW_FILES: usize = 16;
 /// Threads of one look-up, where there are so many processors: requests that are stored need some too.
 const MOST_THREADS: usize = 4;
 
-/// The rows of `subject` (as the purpose's tables call it), file by file. Where it stands in a file is a hint.
+/// What is done with files, in order, by as many threads as it pays.
 ///
 /// # Errors
-/// `Retry` if a file was replaced meanwhile, `Data` if one cannot be read.
-pub(crate) fn rows_of(
-    table: &TablePath,
-    files: &[(LiveFile, Option<Place>)],
-    subject: &str,
-    work: &Work,
-) -> Result<Vec<FoundRows>, Error> {
+/// The first that `look` has.
+pub(crate) fn in_parts<'a, File: Sync, Found: Send>(
+    files: &'a [File],
+    look: impl Fn(&'a [File]) -> Result<Vec<Found>, Error> + Sync,
+) -> Result<Vec<Found>, Error> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if files.len() < FEW_FILES { 1 } else { processors.min(MOST_THREADS) };
-    let look = |files: &[(LiveFile, Option<Place>)]| {
-        let mut found = Vec::new();
-        for (file, place) in files {
-            work.advance(1);
-            rows_of_one(table, file, *place, subject, &mut found)?;
-        }
-        Ok(found)
-    };
     if threads == 1 {
         return look(files);
     }
     let found = std::thread::scope(|scope| {
         let parts: Vec<_> =
             files.chunks(files.len().div_ceil(threads)).map(|part| scope.spawn(|| look(part))).collect();
-        parts
-            .into_iter()
-            .map(|part| part.join().unwrap_or_else(|_| Err(broken_off(table))))
-            .collect::<Result<Vec<_>, _>>()
+        parts.into_iter().map(|part| part.join().unwrap_or_else(|_| Err(broken_off()))).collect::<Result<Vec<_>, _>>()
     });
     Ok(found?.into_iter().flatten().collect())
 }
 
-fn rows_of_one(
+/// The rows of `subject` (as the purpose's tables call it), file by file.
+///
+/// # Errors
+/// `Retry` if a file was replaced meanwhile, `Data` if one cannot be read.
+pub(crate) fn rows_of(
     table: &TablePath,
-    file: &LiveFile,
-    place: Option<Place>,
+    files: &[LiveFile],
     subject: &str,
-    found: &mut Vec<FoundRows>,
-) -> Result<(), Error> {
+    work: &Work,
+) -> Result<Vec<FoundRows>, Error> {
+    in_parts(files, |files| {
+        let mut found = Vec::new();
+        for file in files {
+            work.advance(1);
+            let read = AssertUnwindSafe(|| rows_of_one(table, file, subject, &mut found));
+            // Somebody may have forged it.
+            catch_unwind(read).unwrap_or_else(|_| Err(unreadable(table, file, &"no reader can read it")))?;
+        }
+        Ok(found)
+    })
+}
+
+fn rows_of_one(table: &TablePath, file: &LiveFile, subject: &str, found: &mut Vec<FoundRows>) -> Result<(), Error> {
     let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
     let of = |about: &ParquetMetaData, rows| FoundRows {
         path: file.path.clone(),
@@ -89,12 +91,6 @@ fn rows_of_one(
         catalogue: value_of(about, metadata::CATALOGUE).unwrap_or_default(),
         rows,
     };
-    if let Some(place) = place
-        && let Some((rows, about)) = place.rows(open_file(table, file)?, subject).map_err(|why| failed(&why))?
-    {
-        found.push(of(about.metadata(), rows));
-        return Ok(());
-    }
     let builder = open(table, file)?;
     let candidates = candidates(&builder, subject).map_err(|why| failed(&why))?;
     if candidates.is_empty() {
@@ -188,23 +184,18 @@ pub(crate) fn count_rows(table: &TablePath, files: &[LiveFile], work: &Work) -> 
 /// # Errors
 /// As [`rows_of`].
 pub(crate) fn open(table: &TablePath, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
-    let opened = open_file(table, file)?;
+    let opened = match File::open(table.folder.join(&file.path)) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            let what = format!("{} is gone", table.file_name(&file.path));
+            return Err(Error::new(Kind::Retry, what, "it was replaced meanwhile", "ask again"));
+        }
+        other => other.map_err(|why| unreadable(table, file, &why))?,
+    };
     ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|why| unreadable(table, file, &why))
 }
 
-fn open_file(table: &TablePath, file: &LiveFile) -> Result<File, Error> {
-    match File::open(table.folder.join(&file.path)) {
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            let what = format!("{} is gone", table.file_name(&file.path));
-            Err(Error::new(Kind::Retry, what, "it was replaced meanwhile", "ask again"))
-        }
-        other => other.map_err(|why| unreadable(table, file, &why)),
-    }
-}
-
-fn broken_off(table: &TablePath) -> Error {
-    let what = format!("reading {} was broken off", table.name());
-    Error::new(Kind::Data, what, "a thread ended", "report this: it is a fault")
+fn broken_off() -> Error {
+    Error::new(Kind::Data, "reading was broken off", "a thread ended", "report this: it is a fault")
 }
 
 /// The row groups that may hold the subject.

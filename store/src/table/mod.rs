@@ -5,6 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod layout;
 pub(crate) mod lookup;
 mod object_store;
+pub(crate) mod pages;
 pub(crate) mod parquet;
 pub(crate) mod place;
 mod replace;

@@ -1,21 +1,15 @@
 //! Where in a file one subject's rows stand: they are side by side, in the order of the salted subjects, and a proof says which leaf is
 //! the subject's. So a few pages tell, and the rest of the file is not read.
 
-use std::fs::File;
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_select::concat::concat_batches;
 use candor_wire::leaf::{Claim, FileProof, Salt, salted};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
-};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use crate::table::layout;
+use crate::table::pages::Pages;
 
 /// Rows to each side of where a subject should be that are looked at first.
 const NEAR: usize = 512;
@@ -42,18 +36,12 @@ impl Place {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(crate) fn rows(
-        self,
-        file: File,
-        subject: &str,
-    ) -> Result<Option<(RecordBatch, ArrowReaderMetadata)>, ParquetError> {
-        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        let pages = Pages { about: ArrowReaderMetadata::load(&file, options)?, file };
-        let Some(range) = self.range(&pages, subject)? else { return Ok(None) };
-        let Some(rows) = pages.read(&range, false)? else { return Ok(None) };
+    pub(crate) fn rows(self, pages: &Pages, subject: &str) -> Result<Option<RecordBatch>, ParquetError> {
+        let Some(range) = self.range(pages, subject)? else { return Ok(None) };
+        let Some(rows) = pages.read(&range, None)? else { return Ok(None) };
         let is_whole =
             rows.num_rows() == range.len() && subjects(&rows).is_some_and(|mut all| all.all(|one| one == subject));
-        Ok(is_whole.then_some((rows, pages.about)))
+        Ok(is_whole.then_some(rows))
     }
 
     /// Where its rows are.
@@ -69,7 +57,7 @@ impl Place {
         let guess = self.index + usize::try_from(self.index as u64 * spare as u64 / self.leaves as u64).unwrap_or(0);
         let mut window = guess.saturating_sub(NEAR)..guess.saturating_add(NEAR).min(rows);
         for _ in 0..MOST_LOOKS {
-            let seen = pages.read(&window, true)?;
+            let seen = pages.read(&window, Some(layout::SUBJECT))?;
             let Some(seen) = seen.as_ref().and_then(subjects).map(Iterator::collect::<Vec<&str>>) else {
                 return Ok(None);
             };
@@ -100,53 +88,6 @@ impl Place {
     }
 }
 
-/// A file whose pages can be read one by one.
-struct Pages {
-    file: File,
-    about: ArrowReaderMetadata,
-}
-
-impl Pages {
-    fn about(&self) -> &ParquetMetaData {
-        self.about.metadata()
-    }
-
-    fn rows(&self) -> usize {
-        self.groups().map(|rows| rows.len()).sum()
-    }
-
-    /// Rows of each row group, as the file counts them.
-    fn groups(&self) -> impl Iterator<Item = Range<usize>> {
-        let mut start = 0_usize;
-        self.about().row_groups().iter().map(move |group| {
-            let begins = start;
-            start = start.saturating_add(usize::try_from(group.num_rows()).unwrap_or(0));
-            begins..start
-        })
-    }
-
-    /// Some of the rows, of the subject's column alone or of all; none if there are none.
-    fn read(&self, rows: &Range<usize>, subject_alone: bool) -> Result<Option<RecordBatch>, ParquetError> {
-        let overlaps = |group: &Range<usize>| group.start < rows.end && rows.start < group.end;
-        let groups: Vec<(usize, Range<usize>)> =
-            self.groups().enumerate().filter(|(_, group)| overlaps(group)).collect();
-        let (Some((_, first)), Some((_, last))) = (groups.first(), groups.last()) else { return Ok(None) };
-        let (from, to) = (rows.start.max(first.start) - first.start, rows.end.min(last.end) - first.start);
-        let selection = RowSelection::from_consecutive_ranges(std::iter::once(from..to), last.end - first.start);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, self.about.clone());
-        let builder = if subject_alone {
-            let mask = ProjectionMask::columns(builder.parquet_schema(), [layout::SUBJECT]);
-            builder.with_projection(mask)
-        } else {
-            builder
-        };
-        let builder = builder.with_row_groups(groups.iter().map(|(group, _)| *group).collect());
-        let reader = builder.with_row_selection(selection).with_batch_size(to - from).build()?;
-        let batches = reader.collect::<Result<Vec<_>, _>>()?;
-        Ok(batches.first().map(|first| concat_batches(first.schema_ref(), &batches)).transpose()?)
-    }
-}
-
 fn subjects(rows: &RecordBatch) -> Option<impl Iterator<Item = &str>> {
     let column = rows.column_by_name(layout::SUBJECT)?.as_string_opt::<i32>()?;
     Some(column.iter().map(Option::unwrap_or_default))
@@ -162,9 +103,10 @@ mod tests {
     use ring::rand::{SecureRandom, SystemRandom};
 
     use super::*;
+    use crate::table::pages::testing::pages_of;
 
     /// A file of subjects with so many rows each, in order, in small row groups and pages; its subjects with where their rows begin.
-    fn file(salt: &Salt, counts: &[usize]) -> (File, Vec<(String, Range<usize>)>) {
+    fn file(salt: &Salt, counts: &[usize]) -> (Pages, Vec<(String, Range<usize>)>) {
         let mut subjects: Vec<(String, usize)> =
             counts.iter().enumerate().map(|(number, count)| (format!("{number:032x}"), *count)).collect();
         subjects.sort_by_key(|(subject, _)| salted(salt, subject));
@@ -189,7 +131,7 @@ mod tests {
         let mut writer = ArrowWriter::try_new(file.try_clone().unwrap(), rows.schema(), Some(properties)).unwrap();
         writer.write(&rows).unwrap();
         writer.close().unwrap();
-        (file, ranges)
+        (pages_of(file), ranges)
     }
 
     fn number(rows: &RecordBatch, at: usize) -> usize {
@@ -215,12 +157,12 @@ mod tests {
         let lopsided: Vec<usize> = (0..900).map(|subject| if subject % 300 == 7 { 4_500 } else { 1 }).collect();
         for counts in [evenly, differently, lopsided, vec![1], vec![700], vec![2_000, 1]] {
             let salt = [draw(256) as u8; 16];
-            let (file, ranges) = file(&salt, &counts);
+            let (pages, ranges) = file(&salt, &counts);
             for (index, (subject, range)) in
                 ranges.iter().enumerate().filter(|(at, _)| ranges.len() < 10 || at % 13 == 0)
             {
                 let place = Place { salt, index, leaves: ranges.len() };
-                let (rows, _) = place.rows(file.try_clone().unwrap(), subject).unwrap().unwrap();
+                let rows = place.rows(&pages, subject).unwrap().unwrap();
                 assert_eq!((rows.num_rows(), number(&rows, 0)), (range.len(), range.start), "{subject}");
                 assert!(subjects(&rows).unwrap().all(|one| one == subject));
             }
@@ -229,9 +171,9 @@ mod tests {
 
     #[test]
     fn a_place_that_is_wrong_finds_nothing() {
-        let (file, ranges) = file(&[1; 16], &[3; 1_000]);
+        let (pages, ranges) = file(&[1; 16], &[3; 1_000]);
         let subject = &ranges[500].0;
-        let rows = |place: Place, subject: &str| place.rows(file.try_clone().unwrap(), subject).unwrap();
+        let rows = |place: Place, subject: &str| place.rows(&pages, subject).unwrap();
         let right = Place { salt: [1; 16], index: 500, leaves: 1_000 };
         assert!(rows(right, subject).is_some());
         assert!(rows(right, "somebody else").is_none());
@@ -239,6 +181,6 @@ mod tests {
         assert!(rows(Place { leaves: 3_001, ..right }, subject).is_none());
         assert!(rows(Place { index: 1_000, ..right }, subject).is_none());
         // Neither is what is found there in doubt where only the way was wrong.
-        assert!(rows(Place { salt: [2; 16], ..right }, subject).is_none_or(|(rows, _)| rows.num_rows() == 3));
+        assert!(rows(Place { salt: [2; 16], ..right }, subject).is_none_or(|rows| rows.num_rows() == 3));
     }
 }

@@ -13,10 +13,8 @@ use super::*;
 use crate::error::Kind;
 use crate::flush::write_tables;
 use crate::segment::testing::lists;
-use crate::table::commit::LiveFile;
 use crate::table::commit::TableSnapshot;
 use crate::table::lookup::{count_rows, rows_of};
-use crate::table::place::Place;
 use crate::work::Work;
 
 fn table(data: &Path) -> TablePath {
@@ -114,7 +112,7 @@ fn lists_are_arrays_of_the_delta_table_and_come_back_as_they_were() {
     let column = snapshot.schema.field_with_name("tags").unwrap();
     assert_eq!(column.data_type(), batch.column_by_name("tags").unwrap().data_type());
 
-    let mut found = rows_of(&table(data.path()), &unplaced(&snapshot.files), "s", &Work::default()).unwrap();
+    let mut found = rows_of(&table(data.path()), &snapshot.files, "s", &Work::default()).unwrap();
     found.retain(|found| found.rows.num_rows() == 3);
     assert_eq!(found[0].rows.column_by_name("tags"), batch.column_by_name("tags"));
     let mut written = files_on_disk(data.path()).into_iter().map(|path| footer(&path));
@@ -162,7 +160,7 @@ fn policies_and_dates_make_files_of_their_own_in_one_commit() {
     let mut dates: Vec<_> = snapshot.files.iter().map(|file| file.received_date).collect();
     dates.sort_unstable();
     assert_eq!(dates, [20_484, 20_484, 20_485]);
-    let found = rows_of(&table(data.path()), &unplaced(&snapshot.files), "a", &Work::default()).unwrap();
+    let found = rows_of(&table(data.path()), &snapshot.files, "a", &Work::default()).unwrap();
     let mut policies: Vec<_> = found.iter().map(|found| (found.received_date, found.policy.as_str())).collect();
     policies.sort_unstable();
     assert_eq!(policies, [(20_484, "p0"), (20_484, "p1"), (20_485, "p1")]);
@@ -217,9 +215,4 @@ fn a_checkpoint_sums_the_log_up() {
     assert!(names.iter().any(|name| name.to_string_lossy().ends_with(".checkpoint.parquet")), "{names:?}");
     let snapshot = snapshot(data.path());
     assert_eq!((snapshot.lsn, snapshot.files.len()), (52, 52));
-}
-
-/// Files of which nobody knows where a subject stands.
-fn unplaced(files: &[LiveFile]) -> Vec<(LiveFile, Option<Place>)> {
-    files.iter().map(|file| (file.clone(), None)).collect()
 }
