@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::agent::{Device, json_of, lines, text, url, world};
 use crate::otlp::{Event, encode};
+use crate::verify::{audit, verdicts};
 use crate::world::{OFFICER, PURPOSES, Service, Start, World, figure};
 
 /// Longest life of a mended network in a test, in seconds.
@@ -118,6 +119,14 @@ fn a_device_erases_everything_with_one_command() {
     assert_eq!(json_of(&found.fed(&recover, phrase.as_bytes()), 0)["epoch"], json!(2));
     assert!(service.stop().success());
     world.verify("after the device erased everything");
+    // Nor in the folder.
+    let (identity, data) = (identity.to_str().unwrap(), world.data());
+    let own = ["--identity", identity, "--data", data.to_str().unwrap()];
+    let shown = json_of(&world.candor(&[&["audit", "show", "--json"], &own[..]].concat()), 0);
+    assert_eq!((&shown["held"], column(&shown, "epoch").first()), (&held["held"], Some(&&json!(2))), "{shown}");
+    let verified = audit(&world, &[&["verify"], &own[..]].concat(), 0);
+    assert_eq!(verdicts(&verified, "ids"), ["proved"], "{verified}");
+    assert!(column(&verified, "about").contains(&&json!("epoch 2")), "{verified}");
 }
 
 #[test]
