@@ -187,12 +187,32 @@ fn the_holder_of_an_identity_asks_on_any_machine() {
     // The device learns of it with its next events.
     let path = world.path("late.jsonl");
     std::fs::write(&path, lines(3)).unwrap();
-    let late = device.at(&service, &["send", path.to_str().unwrap()], 0);
-    assert_eq!(late["rows"][0]["reasons"], json!({ "key_closed": 3 }), "{late}");
+    let late = device.at(&service, &["send", path.to_str().unwrap()], 1);
+    let now = &late["rows"][0];
+    assert_eq!((&now["sent"], &now["reasons"]), (&json!(3), &json!({ "key_closed": 3 })), "{late}");
+    assert_eq!((&late["balances"], &late["delivered"]), (&json!(true), &json!(false)), "{late}");
+    assert!(late["stopped"].as_str().unwrap().contains("3 events that waited under it are dropped"), "{late}");
     let rotated = device.done(&["identity", "rotate"]);
     assert_eq!((&rotated["epoch"], &rotated["consent"]), (&json!(1), &json!(null)), "{rotated}");
     let sent = device.sends(&service, 2, 0);
     assert_eq!(sent["rows"][0]["reasons"], json!({ "no_consent": 2 }), "{sent}");
+}
+
+#[test]
+fn people_are_told_that_what_was_sent_under_a_closed_key_is_dropped() {
+    let world = world();
+    let service = world.serve();
+    let (device, _) = Device::new(&world, "device");
+    device.consents(&service);
+    json_of(&own(&world, &service, &device, &["request", "--all"]), 0);
+    let (path, state, token) = (world.path("late.jsonl"), device.state.to_str().unwrap().to_owned(), device.token());
+    std::fs::write(&path, lines(2)).unwrap();
+    let send = ["agent", "send", path.to_str().unwrap(), "--state", &state, "--url", &url(&service)];
+    let late = world.candor(&[&send[..], &["--token-file", &token]].concat());
+    let told = text(&late.stdout) + &text(&late.stderr);
+    assert_eq!(late.status.code(), Some(1), "{told}");
+    let stopped = "NOT DELIVERED: the key of epoch 0 is closed: the 2 events that waited under it are dropped";
+    assert!(told.contains(stopped) && told.contains("2 key_closed") | told.contains("key_closed 2"), "{told}");
 }
 
 #[test]

@@ -46,11 +46,13 @@ pub enum Next {
 /// Why delivering does not go on by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
-    /// The key of an epoch is closed: what waited under it is dropped and counted.
-    #[error("the key of epoch {epoch} is closed: begin another epoch (`rotate`), and ask for consent anew")]
+    /// The key of an epoch is closed, by an erasure or by whoever has it: what waited under it is dropped and counted.
+    #[error("the key of epoch {epoch} is closed: {}begin another epoch (`rotate`), and ask for consent anew", lost(*.dropped))]
     KeyClosed {
         /// The epoch.
         epoch: u64,
+        /// Events that are dropped, counted as `key_closed`.
+        dropped: u64,
     },
     /// The service does not take a statement. No event goes out before another takes its place.
     #[error("the service refuses the consent of epoch {epoch}: {message}")]
@@ -530,13 +532,14 @@ impl Device {
     fn key_closed(&mut self, epoch: u64) -> Result<Next, Halt> {
         self.state.of(epoch).is_closed = true;
         self.save()?;
-        let all: Vec<_> = self.spool.entries().keys().filter(|at| at.0 == epoch).copied().collect();
+        let of_epoch = self.spool.entries().iter().filter(|(at, _)| at.0 == epoch);
+        let (all, events): (Vec<_>, Vec<u64>) = of_epoch.map(|(at, entry)| (*at, entry.label.events)).unzip();
         self.give_up(&all, "key_closed")?;
         self.gaps.retain(|gap| gap.0 != epoch);
         if self.state.of(epoch).erasure.is_some() {
             return Ok(Next::Again);
         }
-        Err(Stop::KeyClosed { epoch }.into())
+        Err(Stop::KeyClosed { epoch, dropped: events.iter().sum() }.into())
     }
 
     /// The service's newest statement and numbers of an epoch; `None` if it does not know the subject.
@@ -561,6 +564,14 @@ impl Device {
 
     fn line(&self, epoch: u64, number: u64) -> Line {
         Line { epoch, batch: Some(number), taken: self.taken, ..Line::default() }
+    }
+}
+
+fn lost(events: u64) -> String {
+    match events {
+        0 => String::new(),
+        1 => "the event that waited under it is dropped, counted as `key_closed`; ".to_owned(),
+        _ => format!("the {events} events that waited under it are dropped, counted as `key_closed`; "),
     }
 }
 
