@@ -13,6 +13,7 @@ use candor_wire::erasure::SignedCertificate;
 use candor_wire::identity::SubjectKey;
 use candor_wire::log::entry::{Entry, Erased};
 use candor_wire::verify::{Check, Evidence, Outcome, Trust, Verdict, check, outcome};
+use serde_json::Value;
 
 use crate::agent::Device;
 use crate::clients::python;
@@ -150,6 +151,41 @@ fn every_byte_of_a_certificate_counts_for_us_and_for_python() {
     run(&[&named[..], &["--subject", &ids[0], "--subject", &ids[1]]].concat(), 0);
     run(&[&named[..], &["--subject", &"05".repeat(32)]].concat(), 4);
     run(&named, 5);
+}
+
+/// The subject's id and the command that checks a certificate are printed: as they are, but for the folder, they run.
+#[test]
+fn status_prints_what_python_needs() {
+    let (world, service, state, certificates) = erased();
+    let (url, folder) = (format!("http://{}", service.address()), world.path("certificates"));
+    let identity = state.join("identity.toml");
+    let asked = ["erasure", "status", "--identity", identity.to_str().unwrap(), "--url", &url];
+    let told = |more: &[&str]| {
+        let output = world.candor(&[&asked[..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ids = [0, 1].map(|epoch| hex::encode(ledger_id(&state, epoch).as_bytes()));
+    let without = told(&[]);
+    assert!(ids.iter().all(|id| without.contains(id)) && without.contains("--certificates"), "{without}");
+    let folder = folder.to_str().unwrap();
+    let json: Value = serde_json::from_str(&told(&["--certificates", folder, "--json"])).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["subject"].as_str().unwrap()).collect::<Vec<_>>(), ids, "{json}");
+    let mut files: Vec<PathBuf> = rows.iter().map(|row| row["file"].as_str().unwrap().into()).collect();
+    files.sort();
+    assert_eq!(files, certificates, "{json}");
+    let text = told(&["--certificates", folder]);
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("python ")).collect();
+    assert_eq!(commands.len(), 2, "{text}");
+    assert!(service.stop().success());
+    let Some(python) = python() else { return };
+    for command in commands {
+        let command = command.replace("FOLDER", world.data().to_str().unwrap());
+        let output = Command::new(&python).args(command.split(' ')).current_dir(workspace()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {text}");
+    }
 }
 
 /// Whoever runs the service has the log's key: a certificate can be signed and logged that names files which took nothing's place, or

@@ -253,6 +253,7 @@ fn an_operator_asks_for_an_assigned_subject() {
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
         hex::decode(answer["subject"].as_str().unwrap()).unwrap().try_into().unwrap()
     };
+    assert_eq!(column(&status, "subject"), [&json!(hex::encode(&id)); 3], "{status}");
     for signed in &kept {
         signed.check(&signed.key, &LedgerId::from_bytes(id)).unwrap();
         let file = std::fs::read(folder.join(format!("{}.json", signed.certificate.id))).unwrap();
@@ -274,6 +275,7 @@ fn an_operator_asks_for_an_assigned_subject() {
     assert!(!alone(&["request", "phone-2", "--all"]).status.success(), "a service has the folder");
     assert!(service.stop().success());
     let done = json_of(&alone(&["request", "phone-2", "--all"]), 0);
+    assert_eq!(column(&done, "subject")[0].as_str().map(str::len), Some(64), "{done}");
     assert_eq!((column(&done, "state"), all_rows(&world)), (vec![&json!("done")], 0), "{done}");
     assert_eq!(column(&json_of(&alone(&["status", "phone-2"]), 0), "id"), column(&done, "id"));
     world.verify("after every erasure");
