@@ -12,7 +12,8 @@ policies and catalogues those of the log, and for each live file of the log the 
 saw of the log must be a beginning of it; what they say of rows is left to `candor audit verify`. Needs no pyarrow.
 
 FILE is a certificate of erasure that was handed out. It must be signed by the log's key, an entry of the log must name it, the files
-that it names must be gone, and it must be about a subject of the bundle, or one with the id in the ledger that --subject names.
+that it names must be gone, what it says took their place must have, and it must be about a subject of the bundle, or one with the id in
+the ledger that --subject names.
 
 Exit code 0: all of it is so. 4: something is not. 5: something could not be checked. 2: it could not be looked at.
 """
@@ -788,12 +789,19 @@ def check_certificate(raw, vkeys, said, live, subjects):
     if not any(sha(text).hex() in entry["certificates"] for entry in said if entry["kind"] == "erased"):
         raise Wrong("no entry of the log names it")
     sealed = {(entry["table"], entry["file"]): number for number, entry in enumerate(said) if entry["kind"] == "sealed"}
+    successors = {old: entry for entry in said if entry["kind"] == "sealed" for old in entry.get("replaces", ())}
+    gone = {}
     for file in certificate["files"]:
         old = sealed.get((file["table"], file["old"]))
         if old is None or old in live:
             raise Wrong("it names a file that was never sealed, or is live")
-        if "new" in file and (file["table"], file["new"]) not in sealed:
-            raise Wrong("it names a successor that was never sealed")
+        new = successors.get(old)
+        if (new and new["file"]) != file.get("new"):
+            raise Wrong("another file took the place of one than it says, or none did")
+        ended = new["file"] if new else file["old"]
+        gone[ended] = gone.get(ended, 0) + file["removed"]
+        if gone[ended] > (new["removed"] if new else said[old]["rows"]):
+            raise Wrong("it says that more rows are gone than the log does")
     must("nonce", is_hex(signed["nonce"], 32))
     nonce = bytes.fromhex(signed["nonce"])
     digests = [sha(b"candor/certificate/v1", nonce, bytes.fromhex(subject)).hex() for subject in subjects]

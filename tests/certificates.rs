@@ -9,11 +9,16 @@ use std::process::{Command, Stdio};
 use candor_agent::identity::Identity;
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
+use candor_wire::erasure::SignedCertificate;
+use candor_wire::identity::SubjectKey;
+use candor_wire::log::entry::{Entry, Erased};
 use candor_wire::verify::{Check, Evidence, Outcome, Trust, Verdict, check, outcome};
+use serde_json::Value;
 
+use crate::agent::Device;
 use crate::clients::python;
 use crate::receipts::sent;
-use crate::verify::{EPOCHS, audit, entries, failures, log_key, tiles, verdicts};
+use crate::verify::{EPOCHS, audit, audit_in, copy, entries, failures, forge, log_key, log_seed, tiles, verdicts};
 use crate::world::{Service, Start, World, figure, workspace};
 
 /// Whoever was erased: its service, the state of its device, and a certificate for each of two epochs.
@@ -21,6 +26,10 @@ fn erased() -> (World, Service, PathBuf, Vec<PathBuf>) {
     let world = World::new();
     world.sign();
     let service = world.start(&Start { environment: &EPOCHS, ..Start::default() }).unwrap();
+    // Somebody stays, in the same files.
+    let (stays, _) = Device::new(&world, "stays");
+    stays.consents(&service);
+    stays.sends(&service, 3, 0);
     let state = sent(&world, &service);
     let (url, identity) = (format!("http://{}", service.address()), state.join("identity.toml"));
     let folder = world.path("certificates");
@@ -142,4 +151,94 @@ fn every_byte_of_a_certificate_counts_for_us_and_for_python() {
     run(&[&named[..], &["--subject", &ids[0], "--subject", &ids[1]]].concat(), 0);
     run(&[&named[..], &["--subject", &"05".repeat(32)]].concat(), 4);
     run(&named, 5);
+}
+
+/// The subject's id and the command that checks a certificate are printed: as they are, but for the folder, they run.
+#[test]
+fn status_prints_what_python_needs() {
+    let (world, service, state, certificates) = erased();
+    let (url, folder) = (format!("http://{}", service.address()), world.path("certificates"));
+    let identity = state.join("identity.toml");
+    let asked = ["erasure", "status", "--identity", identity.to_str().unwrap(), "--url", &url];
+    let told = |more: &[&str]| {
+        let output = world.candor(&[&asked[..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ids = [0, 1].map(|epoch| hex::encode(ledger_id(&state, epoch).as_bytes()));
+    let without = told(&[]);
+    assert!(ids.iter().all(|id| without.contains(id)) && without.contains("--certificates"), "{without}");
+    let folder = folder.to_str().unwrap();
+    let json: Value = serde_json::from_str(&told(&["--certificates", folder, "--json"])).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["subject"].as_str().unwrap()).collect::<Vec<_>>(), ids, "{json}");
+    let mut files: Vec<PathBuf> = rows.iter().map(|row| row["file"].as_str().unwrap().into()).collect();
+    files.sort();
+    assert_eq!(files, certificates, "{json}");
+    let text = told(&["--certificates", folder]);
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("python ")).collect();
+    assert_eq!(commands.len(), 2, "{text}");
+    assert!(service.stop().success());
+    let Some(python) = python() else { return };
+    for command in commands {
+        let command = command.replace("FOLDER", world.data().to_str().unwrap());
+        let output = Command::new(&python).args(command.split(' ')).current_dir(workspace()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {text}");
+    }
+}
+
+/// Whoever runs the service has the log's key: a certificate can be signed and logged that names files which took nothing's place, or
+/// keeps quiet about one that did. The entries of the files say otherwise.
+#[test]
+fn a_certificate_that_names_another_successor_is_found_by_us_and_by_python() {
+    let (world, service, state, certificates) = erased();
+    assert!(service.stop().success());
+    let whole = SignedCertificate::decode(&std::fs::read(&certificates[0]).unwrap()).unwrap();
+    let key = SubjectKey::of_seed(&log_seed(&world.data())).unwrap();
+    assert_eq!(key.public(), whole.key);
+    let identity = state.join("identity.toml");
+    let ids = [ledger_id(&state, 0), ledger_id(&state, 1)];
+    let ids = ids.map(|id| hex::encode(id.as_bytes()));
+    let said: Vec<Entry> = entries(&world.data()).iter().map(|bytes| Entry::decode(bytes).unwrap()).collect();
+    let python = python();
+    let (mut lies, number_of_files) = (0, whole.certificate.files.len());
+    for at in 0..=number_of_files {
+        let (lying, path) = (world.path(&format!("lying-{at}")), world.path(&format!("lying-{at}.json")));
+        copy(&world.data(), &lying);
+        let mut certificate = whole.certificate.clone();
+        if let Some(file) = certificate.files.get_mut(at) {
+            let another = said.iter().find_map(|entry| match entry {
+                Entry::Sealed(sealed) if sealed.table == file.table && sealed.file != file.old => Some(sealed.file),
+                _ => None,
+            });
+            file.new = if file.new.is_some() { None } else { Some(another.expect("another file of the table")) };
+        }
+        // The last one is the truth, logged once more.
+        let code = if at == number_of_files { 0 } else { 4 };
+        lies += usize::from(code == 4);
+        let digest = certificate.digest().unwrap();
+        let signed = certificate.sign(whole.nonce.0, &key).unwrap();
+        std::fs::write(&path, signed.encode().unwrap()).unwrap();
+        forge(&lying, |entries| {
+            let certificates = vec![digest];
+            entries.push(Entry::Erased(Erased { certificates, files: vec![], replaced: vec![], removed: 0 }));
+        });
+        let (folder, file) = (lying.to_str().unwrap(), path.to_str().unwrap());
+        let arguments = ["verify", "--identity", identity.to_str().unwrap(), "--data", folder, "--certificate", file];
+        let found = audit_in(&world, &format!("state-{at}"), &arguments, code);
+        if code == 4 {
+            assert!(failures(&found).contains("another file took the place"), "{found}");
+        }
+        let Some(python) = &python else { continue };
+        let verifier = workspace().join("docs/verify.py");
+        let mut command = Command::new(python);
+        command.arg(&verifier).args([folder, "--certificate", file, "--subject", &ids[0], "--subject", &ids[1]]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{at}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(text.contains("another file took the place"), code == 4, "{text}");
+    }
+    assert!(lies > 0);
+    figure(&format!("certificates: {lies} that name another successor, each found"));
 }

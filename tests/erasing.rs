@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::agent::{Device, json_of, lines, text, url, world};
 use crate::otlp::{Event, encode};
+use crate::verify::{audit, verdicts};
 use crate::world::{OFFICER, PURPOSES, Service, Start, World, figure};
 
 /// Longest life of a mended network in a test, in seconds.
@@ -118,6 +119,14 @@ fn a_device_erases_everything_with_one_command() {
     assert_eq!(json_of(&found.fed(&recover, phrase.as_bytes()), 0)["epoch"], json!(2));
     assert!(service.stop().success());
     world.verify("after the device erased everything");
+    // Nor in the folder.
+    let (identity, data) = (identity.to_str().unwrap(), world.data());
+    let own = ["--identity", identity, "--data", data.to_str().unwrap()];
+    let shown = json_of(&world.candor(&[&["audit", "show", "--json"], &own[..]].concat()), 0);
+    assert_eq!((&shown["held"], column(&shown, "epoch").first()), (&held["held"], Some(&&json!(2))), "{shown}");
+    let verified = audit(&world, &[&["verify"], &own[..]].concat(), 0);
+    assert_eq!(verdicts(&verified, "ids"), ["proved"], "{verified}");
+    assert!(column(&verified, "about").contains(&&json!("epoch 2")), "{verified}");
 }
 
 #[test]
@@ -178,12 +187,32 @@ fn the_holder_of_an_identity_asks_on_any_machine() {
     // The device learns of it with its next events.
     let path = world.path("late.jsonl");
     std::fs::write(&path, lines(3)).unwrap();
-    let late = device.at(&service, &["send", path.to_str().unwrap()], 0);
-    assert_eq!(late["rows"][0]["reasons"], json!({ "key_closed": 3 }), "{late}");
+    let late = device.at(&service, &["send", path.to_str().unwrap()], 1);
+    let now = &late["rows"][0];
+    assert_eq!((&now["sent"], &now["reasons"]), (&json!(3), &json!({ "key_closed": 3 })), "{late}");
+    assert_eq!((&late["balances"], &late["delivered"]), (&json!(true), &json!(false)), "{late}");
+    assert!(late["stopped"].as_str().unwrap().contains("3 events that waited under it are dropped"), "{late}");
     let rotated = device.done(&["identity", "rotate"]);
     assert_eq!((&rotated["epoch"], &rotated["consent"]), (&json!(1), &json!(null)), "{rotated}");
     let sent = device.sends(&service, 2, 0);
     assert_eq!(sent["rows"][0]["reasons"], json!({ "no_consent": 2 }), "{sent}");
+}
+
+#[test]
+fn people_are_told_that_what_was_sent_under_a_closed_key_is_dropped() {
+    let world = world();
+    let service = world.serve();
+    let (device, _) = Device::new(&world, "device");
+    device.consents(&service);
+    json_of(&own(&world, &service, &device, &["request", "--all"]), 0);
+    let (path, state, token) = (world.path("late.jsonl"), device.state.to_str().unwrap().to_owned(), device.token());
+    std::fs::write(&path, lines(2)).unwrap();
+    let send = ["agent", "send", path.to_str().unwrap(), "--state", &state, "--url", &url(&service)];
+    let late = world.candor(&[&send[..], &["--token-file", &token]].concat());
+    let told = text(&late.stdout) + &text(&late.stderr);
+    assert_eq!(late.status.code(), Some(1), "{told}");
+    let stopped = "NOT DELIVERED: the key of epoch 0 is closed: the 2 events that waited under it are dropped";
+    assert!(told.contains(stopped) && told.contains("2 key_closed") | told.contains("key_closed 2"), "{told}");
 }
 
 #[test]
@@ -224,6 +253,7 @@ fn an_operator_asks_for_an_assigned_subject() {
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
         hex::decode(answer["subject"].as_str().unwrap()).unwrap().try_into().unwrap()
     };
+    assert_eq!(column(&status, "subject"), [&json!(hex::encode(&id)); 3], "{status}");
     for signed in &kept {
         signed.check(&signed.key, &LedgerId::from_bytes(id)).unwrap();
         let file = std::fs::read(folder.join(format!("{}.json", signed.certificate.id))).unwrap();
@@ -245,6 +275,7 @@ fn an_operator_asks_for_an_assigned_subject() {
     assert!(!alone(&["request", "phone-2", "--all"]).status.success(), "a service has the folder");
     assert!(service.stop().success());
     let done = json_of(&alone(&["request", "phone-2", "--all"]), 0);
+    assert_eq!(column(&done, "subject")[0].as_str().map(str::len), Some(64), "{done}");
     assert_eq!((column(&done, "state"), all_rows(&world)), (vec![&json!("done")], 0), "{done}");
     assert_eq!(column(&json_of(&alone(&["status", "phone-2"]), 0), "id"), column(&done, "id"));
     world.verify("after every erasure");

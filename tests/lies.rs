@@ -11,6 +11,7 @@
 //! | a duplicate leaf, a misplaced leaf, a hidden `sealed` | `verify::a_hidden_file_a_wrong_count_and_leaves_out_of_place_are_found` |
 //! | a stale, rolled-back or forked log | `verify::a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint` |
 //! | a certificate of something else | `certificates::a_certificate_is_proved_to_whom_it_was_given_and_to_nobody_else` |
+//! | a certificate with files that took nothing's place | `certificates::a_certificate_that_names_another_successor_is_found_by_us_and_by_python` |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
 //! TLS: HTTP and gRPC over it, with real clients, and a certificate that changes while the service runs.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -10,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::grpc::{Grpc, LOGS, OK, runtime, tls};
 use crate::otlp::{Event, encode};
 use crate::sdk::Sdk;
+use crate::witnesses::{Witness, begun, cosigned, failures, until};
 use crate::world::{DEVICE, Service, Start, World};
 
 /// A certificate of `localhost` and its key in files, and the authority that signed it.
@@ -78,6 +81,63 @@ fn the_sdks_deliver_over_tls() {
         sdk.batches(&endpoint, DEVICE, 20, 10).delivered();
         assert_eq!(world.account()[0].0, 20 * (at as u64 + 1), "{sdk}");
     }
+}
+
+/// Speaks TLS in front of somebody who does not.
+fn in_front_of(to: SocketAddr, files: &Files) -> SocketAddr {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let certificates = CertificateDer::pem_file_iter(&files.paths[0]).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(&files.paths[1]).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.with_single_cert(certificates, key).unwrap()));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        runtime().block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((client, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut client) = acceptor.accept(client).await else { return };
+                    let Ok(mut server) = tokio::net::TcpStream::connect(to).await else { return };
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+    });
+    address
+}
+
+#[test]
+fn a_witness_of_a_private_authority_is_trusted_by_its_ca_and_not_without() {
+    let (world, log) = begun();
+    let files = certificate(&world);
+    let [one, two] = ["one", "two"].map(|name| Witness::start(&world, name, None, &log));
+    let at = |witness: &Witness| format!("https://localhost:{}", in_front_of(witness.whereabouts().1, &files).port());
+    let settings = |ca: &str| {
+        let folder = world.path(".config/candor");
+        std::fs::create_dir_all(&folder).unwrap();
+        let of = |witness: &Witness| {
+            format!("[[store.log.witness]]\nvkey = \"{}\"\nurl = \"{}\"\n", witness.whereabouts().0, at(witness))
+        };
+        std::fs::write(folder.join("candor.toml"), of(&one) + ca + "\n" + &of(&two)).unwrap();
+    };
+    // Beside the file that names it.
+    settings("ca = \"../../authority.pem\"");
+    let service = world.serve();
+    cosigned(&service, &[&one]);
+    until("a failure of the other one", || failures(&service, "two", "unreachable") > 0);
+    assert_eq!(failures(&service, "one", "unreachable"), 0);
+    assert!(service.log().contains("not who it should be"), "{}", service.log());
+    assert!(service.stop().success());
+    // Roots that are none are told before anything is taken.
+    settings("ca = \"../../agents.pem\"");
+    let told = world.start(&Start::default()).err().expect("it does not start");
+    assert!(told.contains("witness 1, `ca`"), "{told}");
 }
 
 #[test]

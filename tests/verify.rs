@@ -65,12 +65,17 @@ pub(crate) fn entries(data: &Path) -> Vec<Vec<u8>> {
     access::entries(data).unwrap().unwrap().1
 }
 
-/// The key that signs the log of a data folder.
-pub(crate) fn log_key(data: &Path) -> Signer {
+/// The secret of the key that signs the log of a data folder.
+pub(crate) fn log_seed(data: &Path) -> [u8; 32] {
     let ring = std::fs::read_to_string(data.join("keys/ring.toml")).unwrap();
     let (_, log) = ring.split_once("[[log]]").unwrap();
     let (_, secret) = log.split_once("secret = \"").unwrap();
-    let seed: [u8; 32] = hex::decode(&secret[..64]).unwrap().try_into().unwrap();
+    hex::decode(&secret[..64]).unwrap().try_into().unwrap()
+}
+
+/// That key.
+pub(crate) fn log_key(data: &Path) -> Signer {
+    let seed = log_seed(data);
     let note = std::fs::read(data.join("log/checkpoint")).unwrap();
     let origin = Checkpoint::parse(Note::parse(&note).unwrap().text()).unwrap().origin;
     Signer::new(&origin, Algorithm::Ed25519, &seed).unwrap()

@@ -19,7 +19,7 @@ use crate::world::{Service, Start, World, binary, figure};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `candor audit log witness`; killed with its test.
-struct Witness {
+pub(crate) struct Witness {
     child: Child,
     address: SocketAddr,
     vkey: String,
@@ -27,7 +27,7 @@ struct Witness {
 
 impl Witness {
     /// Starts one, on an address where it was before or on a free one.
-    fn start(world: &World, name: &str, address: Option<SocketAddr>, log: &str) -> Self {
+    pub(crate) fn start(world: &World, name: &str, address: Option<SocketAddr>, log: &str) -> Self {
         let key = world.path(&format!("{name}.key"));
         if !key.exists() {
             let seed = candor_policy::hex::encode(name.as_bytes());
@@ -56,6 +56,11 @@ impl Witness {
 
     fn key(&self) -> VerifierKey {
         self.vkey.parse().unwrap()
+    }
+
+    /// Its key and the port that it listens on.
+    pub(crate) fn whereabouts(&self) -> (&str, SocketAddr) {
+        (&self.vkey, self.address)
     }
 
     fn at(&self) -> (String, String) {
@@ -124,7 +129,7 @@ fn read_request(stream: &mut impl Read) -> Option<Vec<u8>> {
 }
 
 /// A world whose log has a key, and that key.
-fn begun() -> (World, String) {
+pub(crate) fn begun() -> (World, String) {
     let world = World::new();
     let service = world.serve();
     let keys: Value = serde_json::from_slice(&service.client(None).get("/v1/keys").unwrap().body).unwrap();
@@ -154,7 +159,7 @@ fn is_cosigned(note: &Note, by: &VerifierKey) -> bool {
 }
 
 /// Waits until the newest checkpoint has the signatures of all of them.
-fn cosigned(service: &Service, by: &[&Witness]) -> Checkpoint {
+pub(crate) fn cosigned(service: &Service, by: &[&Witness]) -> Checkpoint {
     let mut found = None;
     until("a cosigned checkpoint", || {
         let (checkpoint, note) = checkpoint(service);
@@ -165,7 +170,7 @@ fn cosigned(service: &Service, by: &[&Witness]) -> Checkpoint {
     found.unwrap()
 }
 
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
         assert!(started.elapsed() < PATIENCE, "{what} did not come");
@@ -181,7 +186,7 @@ fn grow(service: &Service, from: u64) {
     service.flush();
 }
 
-fn failures(service: &Service, witness: &str, kind: &str) -> u64 {
+pub(crate) fn failures(service: &Service, witness: &str, kind: &str) -> u64 {
     let lines = service.metrics();
     let of = |line: &&str| {
         line.starts_with("candor_witness_failures_total{")

@@ -55,6 +55,8 @@ pub struct Erasures {
 pub struct OfEpoch {
     /// Its number.
     pub epoch: u64,
+    /// The subject's id in the ledger, hex, where that is known.
+    pub subject: Option<String>,
     /// Oldest first.
     pub erasures: Vec<Erasure>,
 }
@@ -127,7 +129,8 @@ async fn each<T: Transport>(
             continue;
         }
         unknown = 0;
-        found.push(OfEpoch { epoch, erasures: read(&key, &heard.success()?)? });
+        let subject = Some(hex::encode(LedgerId::of_certified(&key.subject_id()).as_bytes()));
+        found.push(OfEpoch { epoch, subject, erasures: read(&key, &heard.success()?)? });
     }
     Ok(found)
 }

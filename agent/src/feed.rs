@@ -36,7 +36,7 @@ pub enum End {
     Delivered,
     /// Something waits: nothing got through for as long as patience lasted.
     Late,
-    /// It does not go on by itself.
+    /// It does not go on by itself; or it does, and what waited under a closed key is dropped.
     Stopped(Stop),
 }
 
@@ -52,13 +52,13 @@ pub async fn feed<T: Transport>(
     patience: Duration,
     mut seen: impl FnMut(&Device),
 ) -> Result<Fed, Error> {
-    let (mut taken, mut broken) = (0, None);
+    let (mut taken, mut broken, mut closed) = (0, None, None);
     // Before this moment nothing is to be sent.
     let mut until = Instant::now();
     let mut is_idle = false;
     while broken.is_none() {
         if until <= Instant::now() {
-            let next = device.step(transport).await?;
+            let next = but_closed(device.step(transport).await?, &mut closed);
             seen(device);
             is_idle = next == Next::Idle;
             until = Instant::now()
@@ -83,8 +83,24 @@ pub async fn feed<T: Transport>(
             (until, is_idle) = (Instant::now(), false);
         }
     }
-    let end = finish(device, transport, until, patience, seen).await?;
+    let end = finish(device, transport, (until, patience), &mut closed, seen).await?;
+    let end = match closed {
+        Some(stop) if end == End::Delivered => End::Stopped(stop),
+        _ => end,
+    };
     Ok(Fed { taken, broken, end })
+}
+
+/// The same step, but that a key is closed holds nothing up: what waited under it is gone, and other epochs go on. What it cost is
+/// told at the end.
+fn but_closed(next: Next, closed: &mut Option<Stop>) -> Next {
+    let Next::Stopped(Stop::KeyClosed { epoch, dropped }) = next else { return next };
+    let before = match closed {
+        Some(Stop::KeyClosed { dropped, .. }) => *dropped,
+        _ => 0,
+    };
+    *closed = Some(Stop::KeyClosed { epoch, dropped: before + dropped });
+    Next::Again
 }
 
 /// The event that came first, and those that come soon after it.
@@ -115,8 +131,8 @@ async fn gathered(
 async fn finish<T: Transport>(
     device: &mut Device,
     transport: &mut T,
-    until: Instant,
-    patience: Duration,
+    (until, patience): (Instant, Duration),
+    closed: &mut Option<Stop>,
     mut seen: impl FnMut(&Device),
 ) -> Result<End, Error> {
     let mut deadline = Instant::now() + patience;
@@ -126,7 +142,7 @@ async fn finish<T: Transport>(
     loop {
         let Ok(next) = timeout_at(deadline, device.step(transport)).await else { return Ok(End::Late) };
         seen(device);
-        match next? {
+        match but_closed(next?, closed) {
             Next::Again => deadline = Instant::now() + patience,
             Next::Wait(time) if Instant::now() + time >= deadline => {
                 sleep_until(deadline).await;

@@ -32,7 +32,7 @@ const WITHOUT_DEFAULT: [&str; 11] = [
 /// Settings that belong to no crate below.
 const OWN: [&str; 8] = ["format", "fleet", "data", "url", "ca", "token_file", "state", "identity"];
 /// Settings that are paths: in a file they are relative to that file's folder.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "fleet",
     "data",
     "ca",
@@ -43,6 +43,7 @@ const PATHS: [&str; 10] = [
     "tls.key",
     "store.key_ring",
     "store.backups",
+    "store.log.witness.ca",
 ];
 /// Paths that may name a credential of the service manager.
 const SECRETS: [&str; 5] = ["token_file", "identity", "tls.certificate", "tls.key", "store.key_ring"];
@@ -227,14 +228,8 @@ impl Layers {
                 return Err(Failure::configuration(format!("{} has an unknown setting `{key}`", path.display()))
                     .mend("`candor config show` lists the settings that there are"));
             }
-            let value = match value {
-                Value::String(text) if PATHS.contains(&key.as_str()) && !text.starts_with(credential::PREFIX) => {
-                    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-                    Value::String(folder.join(text).to_string_lossy().into_owned())
-                }
-                other => other,
-            };
-            self.set(&key, value, Origin::File(whose, path.to_owned()))?;
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
+            self.set(&key, relative_to(folder, &key, value), Origin::File(whose, path.to_owned()))?;
         }
         Ok(())
     }
@@ -310,8 +305,10 @@ impl Layers {
     fn no_witness(&self, why: &WitnessError) -> Failure {
         const KEY: &str = "store.log.witness";
         let origin = self.values.get(KEY).map_or(&Origin::Default, |(_, origin)| origin);
-        Failure::configuration(format!("the setting `{KEY}` ({origin}), {why}"))
-            .mend("`vkey` is what `candor audit log witness` prints, `url` where that witness is asked")
+        Failure::configuration(format!("the setting `{KEY}` ({origin}), {why}")).mend(
+            "`vkey` is what `candor audit log witness` prints, `url` where that witness is asked, \
+                 `ca` a file of roots for https",
+        )
     }
 
     fn keys(&self) -> impl Iterator<Item = String> {
@@ -320,6 +317,24 @@ impl Layers {
 
     fn is_known(&self, key: &str) -> bool {
         self.values.contains_key(key) || WITHOUT_DEFAULT.contains(&key)
+    }
+}
+
+/// A path of a file, in that file's folder; a credential stays as it is, and so does whatever is no path.
+fn relative_to(folder: &Path, key: &str, value: Value) -> Value {
+    match value {
+        Value::String(text) if PATHS.contains(&key) && !text.starts_with(credential::PREFIX) => {
+            Value::String(folder.join(text).to_string_lossy().into_owned())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(|one| relative_to(folder, key, one)).collect()),
+        Value::Table(table) => {
+            let inner = |(name, value): (String, Value)| {
+                let value = relative_to(folder, &format!("{key}.{name}"), value);
+                (name, value)
+            };
+            Value::Table(table.into_iter().map(inner).collect())
+        }
+        other => other,
     }
 }
 
@@ -431,6 +446,20 @@ mod tests {
         assert_eq!(*origin(&settings, "store.segment_rows"), Origin::Default);
     }
 
+    fn of_witness(url: &str, ca: &str) -> String {
+        let vkey = "witness.example/w1+9d26672a+BEOnLnFEAXYt9mtowm373yaCquyfJHTspGE+QkoPuv08";
+        format!("[[store.log.witness]]\nvkey = '{vkey}'\nurl = '{url}'\nca = '{ca}'\n")
+    }
+
+    #[test]
+    fn the_roots_of_a_witness_are_beside_the_file_that_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("candor.toml");
+        std::fs::write(&path, of_witness("https://w.example", "a.pem")).unwrap();
+        let settings = resolve(&[("project", path)], &[], Flags::default()).unwrap();
+        assert_eq!(settings.store.log.witness[0].ca, Some(folder.path().join("a.pem")));
+    }
+
     #[test]
     fn mistakes_are_named_with_their_place() {
         let folder = tempfile::tempdir().unwrap();
@@ -441,6 +470,7 @@ mod tests {
             ("data = ", "is not TOML"),
             ("[[store.log.witness]]\nvkey = 'w'\nurl = 'https://w.example'", "candor.toml), witness 1, `vkey`"),
             ("[[store.log.witness]]\nurl = 'https://w.example'", "vkey"),
+            (&of_witness("http://w.example", "a.pem"), "witness 1, `ca`"),
             ("[store]\nkey_ring = '$CREDENTIALS_DIRECTORY/../ring'", "names no credential"),
         ] {
             std::fs::write(&path, text).unwrap();

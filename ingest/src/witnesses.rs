@@ -44,8 +44,8 @@ pub type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, String>> + Send
 
 /// A way to witnesses over the network.
 pub trait Ask: std::fmt::Debug + Send + Sync {
-    /// Posts a body to `url` and [`candor_wire::log::witness::PATH`].
-    fn ask<'a>(&'a self, url: &'a str, body: String) -> Asking<'a>;
+    /// Posts a body to a witness, at its address and [`candor_wire::log::witness::PATH`].
+    fn ask<'a>(&'a self, witness: &'a Witness, body: String) -> Asking<'a>;
 }
 
 /// No way to anybody, for a service without witnesses.
@@ -53,7 +53,7 @@ pub trait Ask: std::fmt::Debug + Send + Sync {
 pub struct Nobody;
 
 impl Ask for Nobody {
-    fn ask<'a>(&'a self, _url: &'a str, _body: String) -> Asking<'a> {
+    fn ask<'a>(&'a self, _witness: &'a Witness, _body: String) -> Asking<'a> {
         Box::pin(async { Err("there is no way to it".to_owned()) })
     }
 }
@@ -200,7 +200,7 @@ impl Asker {
                 return Ok(None);
             }
             let body = self.request(checkpoint, self.size).await?;
-            let asked = tokio::time::timeout(PATIENCE, self.ask.ask(&self.witness.url, body)).await;
+            let asked = tokio::time::timeout(PATIENCE, self.ask.ask(&self.witness, body)).await;
             let answer = asked.unwrap_or_else(|_| Err("it took too long".to_owned()));
             let answer = answer.map_err(|why| Failed(Failure::Unreachable, why))?;
             match answer.status {
@@ -322,7 +322,7 @@ mod tests {
     struct Signs(Signer, Mutex<Vec<u64>>);
 
     impl Ask for Signs {
-        fn ask<'a>(&'a self, _url: &'a str, body: String) -> Asking<'a> {
+        fn ask<'a>(&'a self, _witness: &'a Witness, body: String) -> Asking<'a> {
             let request = AddCheckpoint::parse(body.as_bytes()).unwrap();
             self.1.lock().unwrap().push(request.old);
             let line = self.0.sign(request.note.text(), 1_780_000_000).to_string();
@@ -339,7 +339,7 @@ mod tests {
         let clock = Arc::new(StillClock(AtomicI64::new(1_780_000_000 * SECOND)));
         let of_witness = Asker {
             figures: Metrics::new().of_witness(&key),
-            witness: Witness { key, url: "http://witness.example".to_owned() },
+            witness: Witness { key, url: "http://witness.example".to_owned(), ca: None },
             log: Arc::new(log),
             ask: Arc::clone(&signs) as Arc<dyn Ask>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

@@ -98,6 +98,9 @@ pub struct WitnessSettings {
     pub vkey: String,
     /// Where it is asked, up to and without `/add-checkpoint`.
     pub url: String,
+    /// File of the roots, in PEM, that its certificate must lead to, in place of the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
 }
 
 /// A witness that can be asked.
@@ -107,6 +110,8 @@ pub struct Witness {
     pub key: VerifierKey,
     /// Where it is asked.
     pub url: String,
+    /// The roots that it is trusted by over TLS, if not the platform's.
+    pub ca: Option<PathBuf>,
 }
 
 /// Why a witness cannot be asked.
@@ -147,12 +152,15 @@ impl LogSettings {
         for (number, written) in (1..).zip(&self.witness) {
             let wrong = |key, why| WitnessError { number, key, why };
             let key = written.key().map_err(|why| wrong("vkey", why))?;
-            check_url(&written.url).map_err(|why| wrong("url", why.to_owned()))?;
+            let is_secure = check_url(&written.url).map_err(|why| wrong("url", why.to_owned()))?;
+            if written.ca.is_some() && !is_secure {
+                return Err(wrong("ca", "its `url` does not begin with https://".to_owned()));
+            }
             if number > MOST_WITNESSES || !known.insert(key.clone()) {
                 let why = format!("{MOST_WITNESSES} witnesses at most, each once");
                 return Err(wrong("vkey", why));
             }
-            witnesses.push(Witness { key, url: written.url.clone() });
+            witnesses.push(Witness { key, url: written.url.clone(), ca: written.ca.clone() });
         }
         Ok(witnesses)
     }
@@ -175,14 +183,17 @@ impl From<WitnessError> for Error {
     }
 }
 
-/// Refuses what is no address of a service, or has a secret in it.
-fn check_url(text: &str) -> Result<(), &'static str> {
+/// Refuses what is no address of a service, or has a secret in it. Whether it is one over TLS.
+fn check_url(text: &str) -> Result<bool, &'static str> {
     let url = Url::parse(text).map_err(|_| "it is not a URL such as https://witness.example")?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err("it must begin with https:// or http:// and name a host");
     }
     let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if is_plain && url.password().is_none() { Ok(()) } else { Err("it must have no user, query or fragment") }
+    if !is_plain || url.password().is_some() {
+        return Err("it must have no user, query or fragment");
+    }
+    Ok(url.scheme() == "https")
 }
 
 impl Default for Settings {
@@ -220,6 +231,7 @@ mod tests {
         let good = || WitnessSettings {
             vkey: key("witness.example/w1", Algorithm::Cosignature),
             url: "https://witness.example/w1".to_owned(),
+            ca: Some(PathBuf::from("ca.pem")),
         };
         let check = |second: WitnessSettings| {
             let settings = LogSettings { witness: vec![good(), second], ..LogSettings::default() };
@@ -239,6 +251,9 @@ mod tests {
             assert_eq!((error.number, error.key), (2, "url"), "{url}: {error}");
             assert!(!error.to_string().contains("u:p"), "a URL may hold a secret: {error}");
         }
+        let plain = WitnessSettings { url: "http://witness.example".to_owned(), ..other() };
+        assert_eq!(check(plain.clone()).unwrap_err().key, "ca", "nobody is trusted by it");
+        assert_eq!(check(WitnessSettings { ca: None, ..plain }), Ok(2));
         let witness = vec![good(); 15];
         assert!(LogSettings { witness, ..LogSettings::default() }.witnesses().is_err());
     }

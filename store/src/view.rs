@@ -585,5 +585,6 @@ const fn statement(frame: &Frame) -> Option<&Statement> {
 }
 
 mod declared;
+mod erased;
 #[cfg(test)]
 mod tests;

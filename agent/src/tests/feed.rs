@@ -66,3 +66,18 @@ fn what_gets_nowhere_is_kept_and_a_broken_line_ends_the_feed() {
     assert_eq!((fed.taken, fed.end, fed.broken), (1, End::Delivered, Some(broken)));
     assert_eq!((bench.service().ids().len(), device.counts().acknowledged), (8, 8));
 }
+
+/// What a closed key cost is told at the end, however much was delivered under the next one meanwhile.
+#[test]
+fn a_key_that_was_closed_is_told_when_all_is_over() {
+    let mut bench = Bench::new(3);
+    let mut device = bench.create();
+    device.consent(&given()).unwrap();
+    device.take(&bench.events("app", 4)).unwrap();
+    device.rotate().unwrap();
+    bench.service().faults.push_back(Fault::Answer(403, vec![("candor-reason", "key_closed".to_owned())], ""));
+    let fed = fed(&mut bench, &mut device, 5, |device| device.counts().acknowledged == 5).unwrap();
+    assert_eq!(fed.end, End::Stopped(Stop::KeyClosed { epoch: 0, dropped: 4 }));
+    assert_eq!((fed.taken, device.counts().acknowledged, device.counts().dropped["key_closed"]), (5, 5, 4));
+    lawful(&device);
+}

@@ -185,7 +185,7 @@ fn a_closed_key_stops_and_another_epoch_goes_on() {
     let mut device = ready(&mut bench);
     let fault = answered(&bench, 403, &[("candor-reason", "key_closed")]);
     bench.service().faults.push_back(fault);
-    assert_eq!(bench.drain(&mut device), Some(Stop::KeyClosed { epoch: 0 }));
+    assert_eq!(bench.drain(&mut device), Some(Stop::KeyClosed { epoch: 0, dropped: 4 }));
     assert_eq!(device.counts().dropped["key_closed"], 4);
     assert_eq!(device.take(&bench.events("app", 1)).unwrap_err(), Error::Closed(0));
     assert_eq!(device.consent(&given().with("x", ConsentState::Given)).unwrap_err(), Error::Closed(0));

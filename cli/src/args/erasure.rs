@@ -80,7 +80,8 @@ Examples:
       --url http://127.0.0.1:4318 --token-file seeds/fleet/tokens/backend.token
 
 A certificate is checked against the key that it names before it is written. Exit code 4 if one does
-not hold.")]
+not hold. The subject's id in the ledger is printed with it: `candor audit verify` and docs/verify.py
+hold a certificate against the log and that id.")]
 pub(crate) struct ErasureStatus {
     #[command(flatten)]
     pub(crate) of: ErasureOf,

@@ -1,6 +1,6 @@
 //! `candor erasure`: asking for it, and what it leaves in one's hands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use candor_policy::subject::LedgerId;
 use candor_store::clock::SystemClock;
 use candor_store::erase::Progress as Stage;
 use candor_store::store::Store;
-use candor_wire::erasure::{ErasureRequest as Document, Scope};
+use candor_wire::erasure::{ErasureRequest as Document, Scope, SignedCertificate};
 use candor_wire::signature;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
@@ -68,10 +68,10 @@ async fn request(args: &ErasureRequest, settings: &Settings) -> Result<Exit, Fai
             let body = serde_json::to_vec(&Document { scope }).map_err(|_| Failure::usage("the scope is no JSON"))?;
             let answer = named(Method::POST, &value, body.into(), settings).await?;
             let erasure = serde_json::from_slice(&answer).map_err(|_| Failure::from(Error::Answer("an erasure")))?;
-            vec![OfEpoch { epoch: 0, erasures: vec![erasure] }]
+            vec![OfEpoch { epoch: 0, subject: None, erasures: vec![erasure] }]
         }
     };
-    let mut report = report("erasure.request", &found);
+    let mut report = report("erasure.request", &found, None);
     report.note(match found.len() {
         0 => "the service knows nothing of this subject".to_owned(),
         _ => "asked for: what it covers for good is refused from now on".to_owned(),
@@ -86,14 +86,15 @@ async fn status(args: &ErasureStatus, settings: &Settings) -> Result<Exit, Failu
         Error::Answer(_) => Failure { exit: Exit::VerificationFailed, ..Failure::from(error) },
         other => other.into(),
     };
-    let found = match subject(&args.of, settings)? {
+    let who = subject(&args.of, settings)?;
+    let found = match &who {
         Who::Holder(identity) => {
             let rim = (Arc::new(DeviceClock) as _, Arc::new(SystemEntropy) as _);
-            erasure::status(&identity, rim, &mut asking(settings)?).await.map_err(unverified)?
+            erasure::status(identity, rim, &mut asking(settings)?).await.map_err(unverified)?
         }
-        Who::Named(value) if args.of.data.is_some() => in_folder(&value, None, settings).await?,
+        Who::Named(value) if args.of.data.is_some() => in_folder(value, None, settings).await?,
         Who::Named(value) => {
-            let answer = named(Method::GET, &value, Bytes::new(), settings).await?;
+            let answer = named(Method::GET, value, Bytes::new(), settings).await?;
             let answer: Erasures =
                 serde_json::from_slice(&answer).map_err(|_| Failure::from(Error::Answer("erasures")))?;
             let id = hex::decode(&answer.subject).and_then(|id| id.try_into().ok()).map(LedgerId::from_bytes);
@@ -101,13 +102,22 @@ async fn status(args: &ErasureStatus, settings: &Settings) -> Result<Exit, Failu
             if !holds {
                 return Err(unverified(Error::Answer("certificates of this subject")));
             }
-            vec![OfEpoch { epoch: 0, erasures: answer.erasures }]
+            vec![OfEpoch { epoch: 0, subject: Some(answer.subject), erasures: answer.erasures }]
         }
     };
-    let mut report = report("erasure.status", &found);
-    if let Some(folder) = &args.certificates {
-        let written = write(folder, &found)?;
-        report.note(format!("{} in {}", counted(written, "certificate"), folder.display()));
+    let folder = args.certificates.as_deref();
+    let mut report = report("erasure.status", &found, folder);
+    tell_subjects(&mut report, &found, matches!(who, Who::Holder(_)));
+    match folder {
+        Some(folder) => {
+            let written = write(folder, &found)?;
+            report.note(format!("{} in {}", counted(written, "certificate"), folder.display()));
+            tell_commands(&mut report, &found, folder, settings, args.of.data.is_some());
+        }
+        None if signed(&found).next().is_some() => {
+            report.note("--certificates DIR writes each certificate into a file, and says how it is checked");
+        }
+        None => {}
     }
     report.print(&settings.answer)?;
     Ok(Exit::Done)
@@ -199,10 +209,12 @@ async fn in_folder(value: &str, scope: Option<Scope>, settings: &Settings) -> Re
         certificate: one.certificate,
         entry: one.entry,
     });
-    Ok(vec![OfEpoch { epoch: 0, erasures: erasures.collect() }])
+    let subject = Some(hex::encode(subject.as_bytes()));
+    Ok(vec![OfEpoch { epoch: 0, subject, erasures: erasures.collect() }])
 }
 
-fn report(kind: &'static str, found: &[OfEpoch]) -> Report {
+/// A row an erasure. Certificates are, or will be, in `folder`.
+fn report(kind: &'static str, found: &[OfEpoch], folder: Option<&Path>) -> Report {
     let mut report = Report::new(kind)
         .number("epoch", "epoch")
         .column("id", "id")
@@ -213,7 +225,9 @@ fn report(kind: &'static str, found: &[OfEpoch]) -> Report {
         .column("done_at", "done")
         .number("rows", "rows")
         .number("entry", "log entry")
-        .detail("certificate");
+        .detail("certificate")
+        .detail("subject")
+        .detail("file");
     let time = |micros: i64| jiff::Timestamp::from_microsecond(micros).map(|time| time.to_string()).ok();
     for of_epoch in found {
         for one in &of_epoch.erasures {
@@ -228,10 +242,47 @@ fn report(kind: &'static str, found: &[OfEpoch]) -> Report {
                 json!(one.certificate.as_ref().map(|signed| signed.certificate.rows)),
                 json!(one.entry),
                 json!(one.certificate),
+                json!(of_epoch.subject),
+                json!(folder.zip(one.certificate.as_ref()).map(|(folder, signed)| file(folder, signed))),
             ]);
         }
     }
     report
+}
+
+/// Every certificate that there is, with the subject that it is about.
+fn signed(found: &[OfEpoch]) -> impl Iterator<Item = (Option<&String>, &SignedCertificate)> {
+    found
+        .iter()
+        .flat_map(|of| of.erasures.iter().map(|one| (of.subject.as_ref(), one.certificate.as_ref())))
+        .filter_map(|(subject, signed)| Some((subject, signed?)))
+}
+
+/// What the ledger calls whoever is meant: a certificate is about that id, and names it to nobody else.
+fn tell_subjects(report: &mut Report, found: &[OfEpoch], has_epochs: bool) {
+    for of_epoch in found {
+        let Some(subject) = &of_epoch.subject else { continue };
+        let epoch = if has_epochs { format!("epoch {}: ", of_epoch.epoch) } else { String::new() };
+        report.note(format!("{epoch}subject {}", printable(subject)));
+    }
+}
+
+/// How each certificate is checked, without a line of ours.
+fn tell_commands(report: &mut Report, found: &[OfEpoch], folder: &Path, settings: &Settings, in_folder: bool) {
+    let held_against = if in_folder { settings.data.display().to_string() } else { "FOLDER".to_owned() };
+    for (subject, signed) in signed(found) {
+        let subject = subject.map_or_else(String::new, |subject| format!(" --subject {}", printable(subject)));
+        let file = file(folder, signed);
+        report.note(format!("  python docs/verify.py {held_against} --certificate {}{subject}", file.display()));
+    }
+    if !in_folder && signed(found).next().is_some() {
+        report.note("FOLDER is a bundle of `candor audit export`, or a copy of the data folder");
+    }
+}
+
+/// The id was checked with the rest: 32 hex digits.
+fn file(folder: &Path, signed: &SignedCertificate) -> PathBuf {
+    folder.join(format!("{}.json", signed.certificate.id))
 }
 
 /// Writes certificates as they are hashed and signed; how many.
@@ -241,10 +292,9 @@ fn write(folder: &Path, found: &[OfEpoch]) -> Result<usize, Failure> {
     };
     std::fs::create_dir_all(folder).map_err(|why| failed(&why))?;
     let mut written = 0;
-    for signed in found.iter().flat_map(|of| &of.erasures).filter_map(|one| one.certificate.as_ref()) {
+    for (_, signed) in signed(found) {
         let text = signed.encode().map_err(|why| failed(&why))?;
-        // The id was checked with the rest: 32 hex digits.
-        std::fs::write(folder.join(format!("{}.json", signed.certificate.id)), text).map_err(|why| failed(&why))?;
+        std::fs::write(file(folder, signed), text).map_err(|why| failed(&why))?;
         written += 1;
     }
     Ok(written)

@@ -13,10 +13,11 @@ use crate::exit::{Exit, Failure, with_mend};
 use crate::render::tell;
 use crate::settings::Settings;
 use crate::supervisor;
-use crate::witnesses::OverHttp;
+use crate::witnesses::{self, OverHttp};
 
 pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failure> {
     let fleet = load(settings)?;
+    witnesses::check(&settings.store.log.witnesses().map_err(candor_store::error::Error::from)?)?;
     // Who reads the log as JSON has these lines in it.
     let say = |text: String| {
         if !args.log_json {

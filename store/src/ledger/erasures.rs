@@ -103,6 +103,25 @@ impl Ledger {
             .await
     }
 
+    /// Whether anybody was ever erased, or asked to be.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) async fn has_erasures(&self) -> Result<bool, Error> {
+        let select = "SELECT EXISTS (SELECT 1 FROM erasures) OR EXISTS (SELECT 1 FROM tombstones)";
+        sqlx::query_scalar(select).fetch_one(self.pool()).await.map_err(unreadable)
+    }
+
+    /// Whether a subject, by its tombstone, was erased, or asked to be.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) async fn is_erased(&self, id: &TombstoneId) -> Result<bool, Error> {
+        let select = "SELECT EXISTS (SELECT 1 FROM erasures WHERE tombstone = ?1) OR \
+                      EXISTS (SELECT 1 FROM tombstones WHERE id = ?1)";
+        sqlx::query_scalar(select).bind(id.to_vec()).fetch_one(self.pool()).await.map_err(unreadable)
+    }
+
     /// The erasures that are to be done, oldest first.
     ///
     /// # Errors

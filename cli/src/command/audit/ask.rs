@@ -207,17 +207,19 @@ async fn of_holder(identity: &Identity, view: &View, under: Option<&Under>) -> R
         let ledger = LedgerId::of_certified(&subject);
         let statements = view.history_of(&ledger).await?;
         let held = view.proved(under, &ledger, &[subject]).await?;
-        unknown = if statements.is_empty() && held.rows.is_empty() { unknown + 1 } else { 0 };
-        if unknown == UNKNOWN_EPOCHS {
-            break;
+        if statements.is_empty() && held.rows.is_empty() {
+            unknown = if view.is_erased(&ledger).await? { 0 } else { unknown + 1 };
+            if unknown == UNKNOWN_EPOCHS {
+                break;
+            }
+            continue;
         }
-        if unknown == 0 {
-            let receipts = view.receipts(&ledger, under).await?;
-            let answer = answer(&ledger, &[], &statements, Some(&batches(&receipts)), &held)?;
-            let receipts = to_lines(&receipts).map_err(unwritable)?;
-            let (name, epoch, key) = (epoch.to_string(), Some(epoch), Some(key));
-            told.push(Told { name, epoch, key, answer, receipts, kept: None, said: None });
-        }
+        unknown = 0;
+        let receipts = view.receipts(&ledger, under).await?;
+        let answer = answer(&ledger, &[], &statements, Some(&batches(&receipts)), &held)?;
+        let receipts = to_lines(&receipts).map_err(unwritable)?;
+        let (name, epoch, key) = (epoch.to_string(), Some(epoch), Some(key));
+        told.push(Told { name, epoch, key, answer, receipts, kept: None, said: None });
     }
     Ok(told)
 }

@@ -69,18 +69,21 @@ async fn of_data(identity: &Identity, settings: &Settings) -> Result<Vec<HeldEpo
     let (mut epochs, mut unknown) = (Vec::new(), 0);
     for epoch in 0.. {
         let subject = identity.public(epoch)?.subject_id();
-        let statements = view.history_of(&LedgerId::from_bytes(*subject.as_bytes())).await?;
+        let ledger = LedgerId::of_certified(&subject);
+        let statements = view.history_of(&ledger).await?;
         let rows = view.held_by(&[subject]).await?;
-        unknown = if statements.is_empty() && rows.is_empty() { unknown + 1 } else { 0 };
-        if unknown == UNKNOWN_EPOCHS {
-            break;
+        if statements.is_empty() && rows.is_empty() {
+            unknown = if view.is_erased(&ledger).await? { 0 } else { unknown + 1 };
+            if unknown == UNKNOWN_EPOCHS {
+                break;
+            }
+            continue;
         }
-        if unknown == 0 {
-            let rows = serde_json::to_value(rows).and_then(serde_json::from_value);
-            let rows = rows.map_err(|e| Failure::new(Exit::Failed, format!("a row cannot be shown: {e}")))?;
-            let subject = hex::encode(subject.as_bytes());
-            epochs.push(HeldEpoch { epoch, subject, statements, rows, ..HeldEpoch::default() });
-        }
+        unknown = 0;
+        let rows = serde_json::to_value(rows).and_then(serde_json::from_value);
+        let rows = rows.map_err(|e| Failure::new(Exit::Failed, format!("a row cannot be shown: {e}")))?;
+        let subject = hex::encode(subject.as_bytes());
+        epochs.push(HeldEpoch { epoch, subject, statements, rows, ..HeldEpoch::default() });
     }
     Ok(epochs)
 }

@@ -10,7 +10,7 @@ use super::evidence::{Evidence, SubjectEvidence, Unanswered};
 use super::line::{Check, Lines};
 use super::log::Log;
 use crate::erasure::{Certificate, ErasureError, PlaceState, Scope, SignedCertificate};
-use crate::log::entry::{Entry, Sha256Hex};
+use crate::log::entry::{Entry, Sealed, Sha256Hex};
 use crate::log::note::VerifierKey;
 
 /// Certificates that hold, by the subject whom they are about.
@@ -95,21 +95,33 @@ fn holds(
     Ok(subject.copied())
 }
 
-/// Each file that it names was sealed and is not live any more; what took its place was sealed too.
+/// Each file that it names was sealed and is not live any more; what it says took its place did, as that one's own entry says, and
+/// no more rows went than entries say. Others may have been erased with it: their files and rows are in the same entries.
 fn check_files(log: &Log, certificate: &Certificate) -> Result<(), String> {
-    let mut sealed: BTreeMap<(&str, Sha256Hex), u64> = BTreeMap::new();
+    let mut sealed: BTreeMap<(&str, Sha256Hex), (u64, &Sealed)> = BTreeMap::new();
+    let mut successors: BTreeMap<u64, &Sealed> = BTreeMap::new();
     for (number, entry) in log.entries.iter().enumerate() {
         if let Entry::Sealed(file) = entry {
-            sealed.insert((&file.table, file.file), number as u64);
+            sealed.insert((&file.table, file.file), (number as u64, file));
+            successors.extend(file.replaces.iter().map(|old| (*old, file)));
         }
     }
+    let mut gone: BTreeMap<Sha256Hex, u64> = BTreeMap::new();
     for file in &certificate.files {
-        let old = sealed.get(&(file.table.as_str(), file.old)).ok_or("it names a file that was never sealed")?;
-        if log.live.live_file(*old).is_some() {
+        let (number, old) =
+            sealed.get(&(file.table.as_str(), file.old)).ok_or("it names a file that was never sealed")?;
+        if log.live.live_file(*number).is_some() {
             return Err("a file that it says is gone is live".to_owned());
         }
-        if file.new.is_some_and(|new| !sealed.contains_key(&(file.table.as_str(), new))) {
-            return Err("it names a successor that was never sealed".to_owned());
+        let successor = successors.get(number);
+        if successor.map(|new| new.file) != file.new {
+            return Err("another file took the place of one than it says, or none did".to_owned());
+        }
+        let (of, most) = successor.map_or((old.file, old.rows), |new| (new.file, new.removed.unwrap_or(0)));
+        let rows = gone.entry(of).or_default();
+        *rows = rows.saturating_add(file.removed);
+        if *rows > most {
+            return Err("it says that more rows are gone than the log does".to_owned());
         }
     }
     Ok(())
