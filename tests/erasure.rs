@@ -20,6 +20,8 @@ use crate::scan::{Canary, Hits, Needles};
 use crate::signer::{AGENTS, Signer, reason};
 use crate::world::{PURPOSES, Service, Start, World, figure};
 
+mod late;
+
 const PATH: &str = "/v1/subject/erasure";
 const JSON: (&str, &str) = ("content-type", "application/json");
 /// Longest time for what a start goes on with by itself.

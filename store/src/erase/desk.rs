@@ -1,5 +1,6 @@
 //! Where erasures are handed in, and who sees to it that they are done in time.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::pass::{self, Passed, scope_of, unsound};
 use super::plan;
 use super::tombstones::{Tombstone, TombstoneFile, TombstoneKey};
 use super::{Erasure, Progress, restored};
+use crate::consent::{is_erased, key_of};
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
@@ -118,14 +120,13 @@ impl Desk {
         if restored.is_none() && self.ledger.erasure_account().await?.0.is_empty() {
             return Ok(Passed::default());
         }
-        // What was acknowledged for the subjects before they were refused.
-        self.shared.flush().await?;
+        let drained = self.drain().await?;
         let desk = Arc::clone(self);
         let passed = on_flusher(&self.shared, move |flusher| {
             if let Some(job) = restored {
                 restored::run(flusher, &desk, &job)?;
             }
-            pass::run(flusher, &desk)
+            pass::run(flusher, &desk, &drained)
         })
         .await;
         self.count().await?;
@@ -150,6 +151,23 @@ impl Desk {
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Has everything in tables that was acknowledged for the subjects of open erasures, and gives those. Of whoever asks while it
+    /// flushes more may be acknowledged, in no table yet: that erasure waits for the next pass.
+    async fn drain(&self) -> Result<HashSet<[u8; 16]>, Error> {
+        let open = self.ledger.open_erasures().await?;
+        for kept in &open {
+            if let Some(subject) = kept.subject
+                && scope_of(kept)? == Scope::All
+            {
+                // Its request may have come no further than to the ledger.
+                self.refuse(subject).await?;
+            }
+        }
+        self.shared.flush().await?;
+        fail::fail_point!("erase::after_flush", |_| std::process::abort());
+        Ok(open.into_iter().map(|kept| kept.id).collect())
     }
 
     /// The log's newest key, which signs certificates.
@@ -206,9 +224,13 @@ impl Desk {
         Ok(Tombstone { id, names, notice: newest.map(|statement| statement.notice.version), requested_at: now })
     }
 
-    /// Puts it in force for whatever the queue holds behind it.
+    /// Puts it in force for whatever the queue holds behind it, unless it is.
     async fn refuse(&self, subject: LedgerId) -> Result<(), Error> {
         self.shared.consent.tombstones.add([self.key.id(&subject)]);
+        // Not as readers see it: a tombstone is there for them before the queue knows of it.
+        if is_erased(&self.shared.consent.of(&key_of(&subject))) {
+            return Ok(());
+        }
         let (answer, told) = oneshot::channel();
         self.shared.queue.push(Job::Close { subject, answer })?;
         told.await.map_err(|_| Error::closed())

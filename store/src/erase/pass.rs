@@ -1,7 +1,7 @@
 //! A pass: everything that is open is erased together, on the thread that writes tables. Each step is durable before the next and
 //! harmless to repeat; what a crash broke off goes on with the next pass, at the latest with the next start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
@@ -41,11 +41,12 @@ pub struct Passed {
     pub rows: u64,
 }
 
-/// Does what is open. Only on the flusher's thread, after everything that was acknowledged for the subjects is in tables.
+/// Does the erasures of `drained`: those for whose subjects everything that was acknowledged is in tables. Only on the flusher's
+/// thread. Whatever else is open by now waits.
 ///
 /// # Errors
 /// As tables, ledger and log give them; the next pass goes on.
-pub(super) fn run(flusher: &Flusher, desk: &Desk) -> Result<Passed, Error> {
+pub(super) fn run(flusher: &Flusher, desk: &Desk, drained: &HashSet<[u8; 16]>) -> Result<Passed, Error> {
     flusher.desk().resume()?;
     let mut done = Passed::default();
     for job in flusher.desk().runtime.block_on(flusher.desk().ledger.jobs())? {
@@ -54,7 +55,8 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk) -> Result<Passed, Error> {
             finish(flusher, desk, job.id, &pass, &mut done)?;
         }
     }
-    let open = flusher.desk().runtime.block_on(flusher.desk().ledger.open_erasures())?;
+    let mut open = flusher.desk().runtime.block_on(flusher.desk().ledger.open_erasures())?;
+    open.retain(|kept| drained.contains(&kept.id));
     if !open.is_empty() {
         let pass = planned(flusher, desk, &open)?;
         let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
@@ -88,7 +90,8 @@ fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Pass
         .collect();
     forget_subjects(flusher, &of_pass)?;
     fail::fail_point!("erase::after_ledger", |_| std::process::abort());
-    desk.applied(&flusher.shared().settings.data)?;
+    let ended: Vec<&Kept> = of_pass.iter().map(|(_, kept)| *kept).collect();
+    desk.applied(flusher, &ended)?;
     let successors = successors(desk, pass)?;
     let digests = certificates(flusher, desk, pass, &of_pass, &successors)?;
     fail::fail_point!("erase::after_certificates", |_| std::process::abort());
@@ -265,15 +268,22 @@ fn logged(
 }
 
 impl Desk {
-    /// Notes up to which versions of the tables every tombstone is applied: one that comes back with a backup is older.
-    pub(super) fn applied(&self, data: &std::path::Path) -> Result<(), Error> {
+    /// Notes up to which versions of the tables every tombstone is applied: one that comes back with a backup is older. Those of
+    /// erasures that are open and not `ended` now come once more behind it: to them it does not apply.
+    pub(super) fn applied(&self, flusher: &Flusher, ended: &[&Kept]) -> Result<(), Error> {
         let mut versions = BTreeMap::new();
-        for table in layout::list(data)? {
+        for table in layout::list(&flusher.shared().settings.data)? {
             if let Some(version) = Delta::shared()?.version(&table)? {
                 versions.insert(table.name(), version);
             }
         }
-        self.file().append(&[Line::Applied(versions)])
+        // Before the look into the ledger: a tombstone is there before it is in the file, so that none is missed.
+        let file = self.file();
+        let open = flusher.desk().runtime.block_on(self.ledger.tombstones_of_open())?;
+        let waits = open.into_iter().filter(|(erasure, _)| ended.iter().all(|kept| kept.id != *erasure));
+        let lines: Vec<Line> =
+            std::iter::once(Line::Applied(versions)).chain(waits.map(|(_, line)| Line::Tombstone(line))).collect();
+        file.append(&lines)
     }
 }
 

@@ -181,7 +181,7 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
         let replaced = replaced.into_iter().map(|(entry, _)| entry).collect();
         desk.log.append(&[Entry::Erased(Erased { certificates: Vec::new(), files: Vec::new(), replaced, removed })])?;
     }
-    desk.applied(data)?;
+    desk.applied(flusher, &[])?;
     flusher.desk().runtime.block_on(flusher.desk().ledger.end_job(job.id))?;
     flusher.desk().runtime.block_on(flusher.desk().ledger.truncate_wal())
 }

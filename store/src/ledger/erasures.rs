@@ -121,6 +121,22 @@ impl Ledger {
         Ok(ids.into_iter().collect())
     }
 
+    /// The tombstones of erasures that are open, by the ids of these.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) async fn tombstones_of_open(&self) -> Result<Vec<([u8; 16], Tombstone)>, Error> {
+        let select = "SELECT erasures.id, line FROM erasures JOIN tombstones ON tombstones.id = erasures.tombstone \
+                      WHERE state = 'open' ORDER BY requested_at, erasures.id";
+        let rows = sqlx::query(select).fetch_all(self.pool()).await.map_err(unreadable)?;
+        let tombstone = |row: &SqliteRow| {
+            let (id, line): (&[u8], &str) = (row.try_get(0).map_err(unreadable)?, row.try_get(1).map_err(unreadable)?);
+            let id = id.try_into().map_err(|_| damaged("the id of an erasure has not 16 bytes"))?;
+            Ok((id, serde_json::from_str(line).map_err(|_| damaged("a tombstone makes no sense"))?))
+        };
+        rows.iter().map(tombstone).collect()
+    }
+
     async fn erasures(&self, select: &str, id: Option<&TombstoneId>) -> Result<Vec<Kept>, Error> {
         let select = sqlx::AssertSqlSafe(select.replace("{}", COLUMNS));
         let mut query = sqlx::query(select);

@@ -1,0 +1,95 @@
+//! Erasures that are asked for at a bad moment: while a pass begins, by half, or with a crash and other work on tables behind them.
+
+use super::*;
+
+/// Long enough for what is to happen meanwhile on a busy machine.
+const PAUSE: &str = "1*sleep(12000)";
+
+fn start_paused(world: &World, failpoint: &str) -> Service {
+    let action = format!("{failpoint}={PAUSE}");
+    let environment = [("FAILPOINTS", action.as_str())];
+    world.start(&Start { environment: &environment, ..Start::default() }).unwrap()
+}
+
+/// What is looked for of who goes: values of its events, and its id in the ledger.
+fn canaries_of(service: &Service, events: u64) -> Vec<Canary> {
+    let subject = status(service, GOES)["subject"].as_str().unwrap().to_owned();
+    (0..events).map(|number| Canary::Text(package(GOES_FROM + number))).chain([Canary::Text(subject)]).collect()
+}
+
+/// What is acknowledged after the flush of a pass is in no table when the pass looks: its subject waits for the next one.
+#[test]
+fn whoever_asks_while_a_pass_begins_is_in_the_next_one() {
+    let world = World::new();
+    let service = start_paused(&world, "erase::after_flush");
+    service.consent(&["phone-that-went-before", "phone-that-stays"], "given");
+    send(&service, "phone-that-went-before", STAYS_FROM + 50, 4);
+    send(&service, "phone-that-stays", STAYS_FROM, 4);
+    ask(&service, "phone-that-went-before", &json!("all")).expect_status(200);
+    let tables = world.data().join("tables");
+    let canaries = std::thread::scope(|scope| {
+        let pass = scope.spawn(|| run(&service));
+        let started = Instant::now();
+        while !tables.exists() || parquet_files(&tables).is_empty() {
+            assert!(started.elapsed() < PATIENCE, "nothing was flushed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        service.consent(&[GOES], "given");
+        send(&service, GOES, GOES_FROM, 4);
+        ask(&service, GOES, &json!("all")).expect_status(200);
+        let canaries = canaries_of(&service, 4);
+        assert!(!pass.is_finished(), "the machine was too slow for this test");
+        assert_eq!(pass.join().unwrap()["erasures"], 1, "one of them came too late for this pass");
+        canaries
+    });
+    // The versions that the pass noted are of no tombstone that waits.
+    let last_line =
+        || std::fs::read_to_string(world.data().join("tombstones.jsonl")).unwrap().lines().last().unwrap().to_owned();
+    assert!(last_line().starts_with("{\"tombstone\""), "{}", last_line());
+    service.flush();
+    assert_eq!(found(&scan(&world, &canaries)).len(), canaries.len(), "the scan does not see what is there");
+    assert_eq!(run(&service)["erasures"], 1);
+    assert!(last_line().starts_with("{\"applied\""), "{}", last_line());
+    let hits = scan(&world, &canaries);
+    assert!(hits.is_empty(), "what is left: {hits:#?}");
+    assert!(certificate(&world, &status(&service, GOES)).certificate.rows >= 4);
+    assert_eq!(others(&world).len(), 4);
+    check_sums(&world);
+    assert!(service.stop().success());
+    world.verify("after both passes");
+}
+
+/// A request is in the ledger a moment before its subject is refused: a pass that comes in between refuses it itself.
+#[test]
+fn a_pass_refuses_whoever_it_erases() {
+    let world = World::new();
+    let service = start_paused(&world, "erase::after_request");
+    service.consent(&[GOES, "phone-that-stays"], "given");
+    send(&service, "phone-that-stays", STAYS_FROM, 4);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(&service, GOES, &json!("all")));
+        let started = Instant::now();
+        while status_of(&service).is_none() {
+            assert!(started.elapsed() < PATIENCE, "the erasure is not in the ledger");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        send(&service, GOES, GOES_FROM, 4);
+        assert_eq!(run(&service)["erasures"], 1);
+        send(&service, GOES, GOES_FROM + 4, 4);
+        assert!(!asked.is_finished(), "the machine was too slow for this test");
+        asked.join().unwrap().expect_status(200);
+    });
+    service.flush();
+    let hits = scan(&world, &canaries_of(&service, 8));
+    assert!(hits.is_empty(), "what is left: {hits:#?}");
+    assert!(certificate(&world, &status(&service, GOES)).certificate.rows >= 4);
+    assert_eq!(others(&world).len(), 4);
+    assert!(service.stop().success());
+}
+
+/// The state of the only erasure of who goes, once there is one.
+fn status_of(service: &Service) -> Option<String> {
+    let answer = service.officer().send("GET", PATH, &[("candor-subject", GOES)], &[]).unwrap();
+    let answer: Value = serde_json::from_slice(&answer.body).ok()?;
+    Some(answer["erasures"].get(0)?["state"].as_str()?.to_owned())
+}
