@@ -93,3 +93,31 @@ fn status_of(service: &Service) -> Option<String> {
     let answer: Value = serde_json::from_slice(&answer.body).ok()?;
     Some(answer["erasures"].get(0)?["state"].as_str()?.to_owned())
 }
+
+/// The ledger has it, and the file of tombstones cannot be written: nothing may say that it is done before it is refused.
+#[test]
+fn what_was_taken_in_by_half_is_refused_before_it_is_done() {
+    let world = World::new();
+    let (service, mut canaries, kept) = with_rows(&world);
+    let tombstones = world.data().join("tombstones.jsonl");
+    std::fs::create_dir(&tombstones).unwrap();
+    assert!(ask(&service, GOES, &json!("all")).status >= 500);
+    let passed = service.officer().send("POST", "/v1/erasures", &[], &[]).unwrap();
+    assert!(passed.status >= 500, "{}", passed.text());
+    assert_eq!(status_of(&service).as_deref(), Some("open"));
+    std::fs::remove_dir(&tombstones).unwrap();
+    // The next pass makes up for it; so would the same request again.
+    assert_eq!(run(&service)["erasures"], 1);
+    send(&service, GOES, GOES_FROM + 20, 4);
+    ask(&service, GOES, &json!("all")).expect_status(200);
+    send(&service, GOES, GOES_FROM + 24, 4);
+    service.flush();
+    canaries.extend((20..28).map(|number| Canary::Text(package(GOES_FROM + number))));
+    let hits = scan(&world, &canaries);
+    assert!(hits.is_empty(), "what is left: {hits:#?}");
+    assert_eq!(others(&world), kept);
+    certificate(&world, &status(&service, GOES));
+    let lines = std::fs::read_to_string(&tombstones).unwrap();
+    assert_eq!(lines.lines().filter(|line| line.starts_with("{\"tombstone\"")).count(), 1, "{lines}");
+    assert!(service.stop().success());
+}

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::pass::{self, Passed, scope_of, unsound};
 use super::plan;
-use super::tombstones::{Tombstone, TombstoneFile, TombstoneKey};
+use super::tombstones::{Line, Tombstone, TombstoneFile, TombstoneKey};
 use super::{Erasure, Progress, restored};
 use crate::consent::{is_erased, key_of};
 use crate::error::{Error, Kind};
@@ -42,6 +42,8 @@ pub(crate) struct Desk {
     pub(super) fleet: String,
     pub(super) settings: ErasureSettings,
     file: Mutex<TombstoneFile>,
+    /// One request at a time: the same one again finds the first.
+    taking: tokio::sync::Mutex<()>,
     /// One pass at a time.
     passing: tokio::sync::Mutex<()>,
 }
@@ -65,6 +67,7 @@ impl Desk {
             file: Mutex::new(TombstoneFile::of(&shared.settings.data)),
             key,
             fleet: fleet.to_owned(),
+            taking: tokio::sync::Mutex::new(()),
             passing: tokio::sync::Mutex::new(()),
             shared,
             ledger,
@@ -79,26 +82,38 @@ impl Desk {
     ///
     /// # Errors
     /// `Request` for a scope that cannot be; if something cannot be written.
-    pub(crate) async fn request(&self, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
+    pub(crate) async fn request(self: &Arc<Self>, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
         scope.check().map_err(|why| {
             let mend = "send {\"scope\":\"all\"}, purposes in order, or days of receipt as YYYY-MM-DD";
             Error::new(Kind::Request, "nothing can be erased by this request", why, mend)
         })?;
+        let desk = Arc::clone(self);
+        // On a task of its own: whoever asks may go away, and what came to the ledger has to come into force.
+        let taken = tokio::spawn(async move { desk.take_in(subject, &scope).await });
+        let kept = taken.await.unwrap_or_else(|why| {
+            Err(Error::new(Kind::Data, "an erasure was not taken in", why, "ask again, and report this: it is a fault"))
+        })?;
+        self.told(&subject, &kept)
+    }
+
+    async fn take_in(&self, subject: LedgerId, scope: &Scope) -> Result<Kept, Error> {
+        let _one = self.taking.lock().await;
         let id = self.key.id(&subject);
-        let json = serde_json::to_string(&scope).map_err(|why| unsound(&why))?;
+        let json = serde_json::to_string(scope).map_err(|why| unsound(&why))?;
         let known = self.ledger.erasures_of(&id).await?;
         // Asked again, of one that is open or for good: it is the same one.
         let same =
-            known.iter().rev().find(|kept| kept.scope == json && (kept.state != State::Done || scope == Scope::All));
+            known.iter().rev().find(|kept| kept.scope == json && (kept.state != State::Done || *scope == Scope::All));
         let kept = match same {
             Some(kept) => kept.clone(),
-            None => self.begin(subject, &id, &scope, json).await?,
+            None => self.begin(subject, &id, scope, json).await?,
         };
-        if scope == Scope::All && kept.state == State::Open {
+        // However far it is: the first request may have come to an end in between.
+        if *scope == Scope::All {
             self.refuse(subject).await?;
         }
         self.count().await?;
-        self.told(&subject, &kept)
+        Ok(kept)
     }
 
     /// The erasures of a subject, oldest first.
@@ -120,7 +135,7 @@ impl Desk {
         if restored.is_none() && self.ledger.erasure_account().await?.0.is_empty() {
             return Ok(Passed::default());
         }
-        let drained = self.drain().await?;
+        let (drained, waits) = self.drain().await?;
         let desk = Arc::clone(self);
         let passed = on_flusher(&self.shared, move |flusher| {
             if let Some(job) = restored {
@@ -130,7 +145,7 @@ impl Desk {
         })
         .await;
         self.count().await?;
-        passed
+        waits.map_or(passed, Err)
     }
 
     /// Rounds for as long as the store is open.
@@ -154,20 +169,29 @@ impl Desk {
     }
 
     /// Has everything in tables that was acknowledged for the subjects of open erasures, and gives those. Of whoever asks while it
-    /// flushes more may be acknowledged, in no table yet: that erasure waits for the next pass.
-    async fn drain(&self) -> Result<HashSet<[u8; 16]>, Error> {
-        let open = self.ledger.open_erasures().await?;
-        for kept in &open {
+    /// flushes more may be acknowledged, in no table yet: that erasure waits for the next pass. So does one whose subject cannot be
+    /// refused; why comes second.
+    async fn drain(&self) -> Result<(HashSet<[u8; 16]>, Option<Error>), Error> {
+        let (mut drained, mut waits) = (HashSet::new(), None);
+        for kept in self.ledger.open_erasures().await? {
             if let Some(subject) = kept.subject
-                && scope_of(kept)? == Scope::All
+                && scope_of(&kept)? == Scope::All
             {
                 // Its request may have come no further than to the ledger.
-                self.refuse(subject).await?;
+                match self.refuse(subject).await {
+                    Err(error) if error.kind() == Kind::Stop => return Err(error),
+                    Err(error) => {
+                        waits = waits.or(Some(error));
+                        continue;
+                    }
+                    Ok(()) => {}
+                }
             }
+            drained.insert(kept.id);
         }
         self.shared.flush().await?;
         fail::fail_point!("erase::after_flush", |_| std::process::abort());
-        Ok(open.into_iter().map(|kept| kept.id).collect())
+        Ok((drained, waits))
     }
 
     /// The log's newest key, which signs certificates.
@@ -199,10 +223,6 @@ impl Desk {
         let tombstone = if *scope == Scope::All { Some(self.tombstone(&subject, now).await?) } else { None };
         self.ledger.begin_erasure(&kept, id, tombstone.as_ref()).await?;
         fail::fail_point!("erase::after_request", |_| std::process::abort());
-        if let Some(tombstone) = tombstone {
-            self.file().append(&[super::tombstones::Line::Tombstone(tombstone)])?;
-        }
-        fail::fail_point!("erase::after_tombstone", |_| std::process::abort());
         Ok(kept)
     }
 
@@ -224,9 +244,18 @@ impl Desk {
         Ok(Tombstone { id, names, notice: newest.map(|statement| statement.notice.version), requested_at: now })
     }
 
-    /// Puts it in force for whatever the queue holds behind it, unless it is.
+    /// Puts the end of a subject in force, unless it is: in the file first, then for whatever the queue holds behind it.
     async fn refuse(&self, subject: LedgerId) -> Result<(), Error> {
-        self.shared.consent.tombstones.add([self.key.id(&subject)]);
+        let tombstones = &self.shared.consent.tombstones;
+        // What is in memory is in the file.
+        if !tombstones.holds(&subject) {
+            let id = self.key.id(&subject);
+            let line = self.ledger.tombstone(&id).await?;
+            let line = line.ok_or_else(|| unsound(&"the ledger has no tombstone of its subject"))?;
+            self.file().append(&[Line::Tombstone(line)])?;
+            fail::fail_point!("erase::after_tombstone", |_| std::process::abort());
+            tombstones.add([id]);
+        }
         // Not as readers see it: a tombstone is there for them before the queue knows of it.
         if is_erased(&self.shared.consent.of(&key_of(&subject))) {
             return Ok(());

@@ -121,6 +121,16 @@ impl Ledger {
         Ok(ids.into_iter().collect())
     }
 
+    /// The tombstone of a subject, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) async fn tombstone(&self, id: &TombstoneId) -> Result<Option<Tombstone>, Error> {
+        let select = sqlx::query_scalar("SELECT line FROM tombstones WHERE id = ?").bind(id.to_vec());
+        let line: Option<String> = select.fetch_optional(self.pool()).await.map_err(unreadable)?;
+        line.map(|line| serde_json::from_str(&line).map_err(|_| damaged("a tombstone makes no sense"))).transpose()
+    }
+
     /// The tombstones of erasures that are open, by the ids of these.
     ///
     /// # Errors
