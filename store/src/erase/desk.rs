@@ -138,14 +138,20 @@ impl Desk {
         let (drained, waits) = self.drain().await?;
         let desk = Arc::clone(self);
         let passed = on_flusher(&self.shared, move |flusher| {
-            if let Some(job) = restored {
-                restored::run(flusher, &desk, &job)?;
+            let came_back = restored.map_or(Ok(()), |job| restored::run(flusher, &desk, &job));
+            match came_back {
+                Err(error) if error.kind() == Kind::Stop => Err(error),
+                // It may have to wait for what the pass does.
+                Err(error) => pass::run(flusher, &desk, &drained).and(Err(error)),
+                Ok(()) => pass::run(flusher, &desk, &drained),
             }
-            pass::run(flusher, &desk, &drained)
         })
         .await;
         self.count().await?;
-        waits.map_or(passed, Err)
+        match waits {
+            Some(error) => passed.and(Err(error)),
+            None => passed,
+        }
     }
 
     /// Rounds for as long as the store is open.

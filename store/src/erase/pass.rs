@@ -14,6 +14,7 @@ use crate::consent::key_of;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::erasures::Kept;
+use crate::rewrite::Left;
 use crate::segment::SET_ASIDE;
 use crate::shared::lock;
 use crate::table::engine::Delta;
@@ -45,49 +46,54 @@ pub struct Passed {
 /// thread. Whatever else is open by now waits.
 ///
 /// # Errors
-/// As tables, ledger and log give them; the next pass goes on.
+/// Why some of them wait, if some do: the next pass goes on with them. What keeps one keeps no other.
 pub(super) fn run(flusher: &Flusher, desk: &Desk, drained: &HashSet<[u8; 16]>) -> Result<Passed, Error> {
-    flusher.desk().resume()?;
-    let mut done = Passed::default();
-    for job in flusher.desk().runtime.block_on(flusher.desk().ledger.jobs())? {
-        if job.kind == PASS {
-            let pass: Pass = serde_json::from_str(&job.what).map_err(|why| unreadable(&why))?;
-            finish(flusher, desk, job.id, &pass, &mut done)?;
+    let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
+    let (mut done, mut waits) = (Passed::default(), None);
+    // Whose rows such a job has in its hands is seen by the files that it names.
+    keep_going(flusher.desk().resume(), &mut None)?;
+    let mut in_passes = HashSet::new();
+    for job in runtime.block_on(ledger.jobs())?.into_iter().filter(|job| job.kind == PASS) {
+        let pass: Pass = serde_json::from_str(&job.what).map_err(|why| unreadable(&why))?;
+        keep_going(finish(flusher, desk, job.id, &pass, &mut done), &mut waits)?;
+        in_passes.extend(pass.erasures);
+    }
+    let mut open = runtime.block_on(ledger.open_erasures())?;
+    open.retain(|kept| drained.contains(&kept.id) && !in_passes.contains(&hex::encode(&kept.id)));
+    if !open.is_empty() {
+        let (pass, why) = planned(flusher, desk, &open)?;
+        waits = waits.or(why);
+        if !pass.erasures.is_empty() {
+            let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
+            let id = runtime.block_on(ledger.begin_job(PASS, &what, PLANNED))?;
+            fail::fail_point!("erase::after_plan", |_| std::process::abort());
+            keep_going(finish(flusher, desk, id, &pass, &mut done), &mut waits)?;
         }
     }
-    let mut open = flusher.desk().runtime.block_on(flusher.desk().ledger.open_erasures())?;
-    open.retain(|kept| drained.contains(&kept.id));
-    if !open.is_empty() {
-        let pass = planned(flusher, desk, &open)?;
-        let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
-        let id = flusher.desk().runtime.block_on(flusher.desk().ledger.begin_job(PASS, &what, PLANNED))?;
-        fail::fail_point!("erase::after_plan", |_| std::process::abort());
-        finish(flusher, desk, id, &pass, &mut done)?;
-    }
-    flusher.desk().runtime.block_on(flusher.desk().ledger.finish_erasures())?;
+    runtime.block_on(ledger.finish_erasures())?;
     fail::fail_point!("erase::after_clean", |_| std::process::abort());
-    Ok(done)
+    waits.map_or(Ok(done), Err)
 }
 
-fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<Pass, Error> {
+fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<(Pass, Option<Error>), Error> {
     let mut wanted = Vec::with_capacity(open.len());
-    for (at, kept) in open.iter().enumerate() {
-        let Some(subject) = &kept.subject else { continue };
-        wanted.push(Wanted { at, scope: scope_of(kept)?, subjects: plan::ids_of(&lock(&desk.ring), subject) });
+    for kept in open {
+        let subjects = kept.subject.map_or_else(Vec::new, |subject| plan::ids_of(&lock(&desk.ring), &subject));
+        wanted.push(Wanted { id: hex::encode(&kept.id), scope: scope_of(kept)?, subjects });
     }
-    let ids = open.iter().map(|kept| hex::encode(&kept.id)).collect();
-    plan::plan(&flusher.shared().settings.data, &desk.log, ids, &wanted)
+    plan::plan(&flusher.shared().settings.data, &desk.log, wanted, &flusher.desk().files_of_jobs()?)
 }
 
 fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Passed) -> Result<(), Error> {
     let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
     let rewritten = flusher.desk().rewrite(&pass.rewrite)?;
+    done.files += rewritten.files_removed();
     fail::fail_point!("erase::after_rewrite", |_| std::process::abort());
     let open: Vec<Kept> = runtime.block_on(ledger.open_erasures())?;
-    let of_pass: Vec<(usize, &Kept)> = open
-        .iter()
-        .filter_map(|kept| Some((pass.erasures.iter().position(|id| *id == hex::encode(&kept.id))?, kept)))
-        .collect();
+    let of_pass = without_waiting(pass, &open, rewritten.left.as_ref());
+    if let Some(left) = rewritten.left.as_ref().filter(|_| of_pass.is_empty()) {
+        return Err(left.error.clone());
+    }
     forget_subjects(flusher, &of_pass)?;
     fail::fail_point!("erase::after_ledger", |_| std::process::abort());
     let ended: Vec<&Kept> = of_pass.iter().map(|(_, kept)| *kept).collect();
@@ -98,12 +104,43 @@ fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Pass
     let entry = logged(desk, pass, digests, &successors)?;
     fail::fail_point!("erase::after_log", |_| std::process::abort());
     let ids: Vec<[u8; 16]> = of_pass.iter().map(|(_, kept)| kept.id).collect();
-    runtime.block_on(ledger.end_erasures(&ids, entry, job, flusher.shared().clock.now()))?;
+    // What waits needs the job yet: it alone knows what the files held that are gone by now.
+    let over = rewritten.left.is_none().then_some(job);
+    runtime.block_on(ledger.end_erasures(&ids, entry, over, flusher.shared().clock.now()))?;
     fail::fail_point!("erase::after_end", |_| std::process::abort());
     done.erasures += ids.len() as u64;
-    done.files += rewritten.files_removed();
-    done.rows += pass.held.iter().flat_map(|held| &held.rows).map(|(_, rows)| rows).sum::<u64>();
-    Ok(())
+    let places: HashSet<usize> = of_pass.iter().map(|(at, _)| *at).collect();
+    let rows = pass.held.iter().flat_map(|held| &held.rows);
+    done.rows += rows.filter(|(at, _)| places.contains(at)).map(|(_, rows)| rows).sum::<u64>();
+    rewritten.whole().map(drop)
+}
+
+/// The erasures of a pass that are open, with their places in it, but for those of whom a file that is left has rows.
+fn without_waiting<'a>(pass: &Pass, open: &'a [Kept], left: Option<&Left>) -> Vec<(usize, &'a Kept)> {
+    let places: HashMap<&str, usize> = pass.erasures.iter().enumerate().map(|(at, id)| (id.as_str(), at)).collect();
+    let of_pass = |kept: &'a Kept| Some((*places.get(hex::encode(&kept.id).as_str())?, kept));
+    let of_pass: Vec<(usize, &Kept)> = open.iter().filter_map(of_pass).collect();
+    let Some(left) = left else { return of_pass };
+    let is_left = |held: &&Held| left.files.contains(&(held.table.clone(), held.path.clone()));
+    let waiting: HashSet<usize> =
+        pass.held.iter().filter(is_left).flat_map(|held| held.rows.iter().map(|(at, _)| *at)).collect();
+    // Rows are counted for one erasure, and another one of the same subject may reach them too.
+    let subjects: HashSet<LedgerId> =
+        of_pass.iter().filter(|(at, _)| waiting.contains(at)).filter_map(|(_, kept)| kept.subject).collect();
+    of_pass.into_iter().filter(|(_, kept)| kept.subject.is_none_or(|subject| !subjects.contains(&subject))).collect()
+}
+
+/// Keeps the first reason for which something waits, and goes on unless nothing can be trusted any more.
+fn keep_going(outcome: Result<(), Error>, waits: &mut Option<Error>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.kind() == Kind::Stop => Err(error),
+        Err(error) => {
+            tracing::error!(%error, "some work on tables waits, and is tried again");
+            waits.get_or_insert(error);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Takes subjects of whom nothing may stay out of the ledger, and out of memory.

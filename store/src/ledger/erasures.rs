@@ -190,7 +190,7 @@ impl Ledger {
         transaction.commit().await.map_err(unwritable)
     }
 
-    /// Ends erasures, and the job that did them: nothing names their subjects from then on but old bytes in files.
+    /// Ends erasures, and the job that did them if it is over: nothing names their subjects from then on but old bytes in files.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -198,7 +198,7 @@ impl Ledger {
         &self,
         ids: &[[u8; 16]],
         entry: Option<u64>,
-        job: i64,
+        job: Option<i64>,
         now: i64,
     ) -> Result<(), Error> {
         let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await.map_err(unwritable)?;
@@ -214,8 +214,10 @@ impl Ledger {
             .await
             .map_err(unwritable)?;
         }
-        let end = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(job);
-        end.execute(&mut *transaction).await.map_err(unwritable)?;
+        if let Some(job) = job {
+            let end = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(job);
+            end.execute(&mut *transaction).await.map_err(unwritable)?;
+        }
         transaction.commit().await.map_err(unwritable)
     }
 

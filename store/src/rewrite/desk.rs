@@ -37,11 +37,12 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Keeps a job and does it, after those that are still open.
+    /// Keeps a job and does it, after those that are still open. One that left nothing but files as they were is over; one of
+    /// which nothing was committed is dropped, unless it must be done; any other goes on when somebody calls
+    /// [`Self::resume`], at the latest with the next start.
     ///
     /// # Errors
-    /// As [`run`]. A job of which nothing was committed is dropped then, unless it must be done; any other goes on when
-    /// somebody calls [`Self::resume`], at the latest with the next start.
+    /// As [`run`]; `Retry` where another job has to see a file first.
     pub(crate) fn rewrite(&self, job: &Rewrite) -> Result<Rewritten, Error> {
         match self.resume() {
             Err(error) if error.kind() == Kind::Stop => return Err(error),
@@ -70,7 +71,12 @@ impl Desk<'_> {
                 Err(error) if error.kind() == Kind::Stop => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
                 Ok(done) => {
-                    tracing::info!(kind = what.kind.name(), files = done.files_removed(), "a job on tables is over");
+                    let files = done.files_removed();
+                    if let Err(error) = done.whole() {
+                        first_error = first_error.or(Some(error));
+                    } else {
+                        tracing::info!(kind = what.kind.name(), files, "a job on tables is over");
+                    }
                 }
             }
         }
@@ -101,10 +107,13 @@ impl Desk<'_> {
 
     fn finish(&self, id: i64, job: &Rewrite) -> Result<Rewritten, Error> {
         let outcome = run(self.data, job, self.seal, &|| self.flusher.is_none_or(Flusher::flush_waiting));
-        match &outcome {
-            Err(error) if error.kind() == Kind::Stop => {}
-            Err(_) if !can_be_dropped(self.data, job) => {}
-            _ => self.runtime.block_on(self.ledger.end_job(id))?,
+        let is_over = match &outcome {
+            Err(error) if error.kind() == Kind::Stop => false,
+            Ok(done) if !done.is_begun() => true,
+            _ => can_be_dropped(self.data, job),
+        };
+        if is_over {
+            self.runtime.block_on(self.ledger.end_job(id))?;
         }
         outcome
     }
