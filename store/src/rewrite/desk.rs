@@ -122,7 +122,7 @@ impl Desk<'_> {
 /// Does something on the thread that writes tables, in turn with segments.
 ///
 /// # Errors
-/// As `work` says; `Stop` if the store closes first.
+/// As `work` says; `Stop` if the store closes first, `Data` if `work` panics.
 pub(crate) async fn on_flusher<T: Send + 'static>(
     shared: &Arc<Shared>,
     work: impl FnOnce(&Flusher) -> Result<T, Error> + Send + 'static,
@@ -135,7 +135,15 @@ pub(crate) async fn on_flusher<T: Send + 'static>(
         }
         let _ = answer.send(outcome);
     }));
-    told.await.map_err(|_| Error::closed())?
+    match told.await {
+        Ok(outcome) => outcome,
+        Err(_) if shared.closed.is_stopped() => Err(Error::closed()),
+        // Rounds end with `Stop`, and this is not the end.
+        Err(_) => {
+            let mend = "this is a fault of candor: report it; nothing is lost";
+            Err(Error::new(Kind::Data, "work on tables was broken off", "it panicked", mend))
+        }
+    }
 }
 
 /// The first thing that the flusher does.

@@ -355,3 +355,18 @@ async fn an_erasure_that_nobody_waits_for_any_more_is_in_force_or_was_never_aske
     assert!(in_force > 0);
     store.close().await.unwrap();
 }
+
+/// Whoever works round after round takes `Stop` for the end of the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_on_tables_that_panics_is_a_fault_and_not_the_end_of_the_store() {
+    let world = World::new();
+    let store = world.open().await;
+    let panics = |_: &Flusher| -> Result<(), Error> { panic!("as asked") };
+    let told = crate::rewrite::on_flusher(&store.shared, panics).await;
+    assert_eq!(told.unwrap_err().kind(), Kind::Data);
+    crate::rewrite::on_flusher(&store.shared, |_| Ok(())).await.unwrap();
+    store.compact(crate::compact::CompactOptions::default()).await.unwrap();
+    let shared = Arc::clone(&store.shared);
+    store.close().await.unwrap();
+    assert_eq!(crate::rewrite::on_flusher(&shared, |_| Ok(())).await.unwrap_err().kind(), Kind::Stop);
+}
