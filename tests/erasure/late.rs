@@ -121,3 +121,35 @@ fn what_was_taken_in_by_half_is_refused_before_it_is_done() {
     assert_eq!(lines.lines().filter(|line| line.starts_with("{\"tombstone\"")).count(), 1, "{lines}");
     assert!(service.stop().success());
 }
+
+/// A pass is planned and the process ends: what was planned names files, and nobody else may replace them.
+#[test]
+fn files_of_a_planned_pass_stay_until_it_is_done() {
+    let world = World::new();
+    let (service, canaries, kept) = with_rows(&world);
+    service.kill();
+    let environment = [("FAILPOINTS", "erase::after_plan=return")];
+    let mut service = world.start(&Start { environment: &environment, ..Start::default() }).unwrap();
+    ask(&service, GOES, &json!("all")).expect_status(200);
+    let _ = service.officer().send("POST", "/v1/erasures", &[], &[]);
+    assert!(service.wait(PATIENCE).is_some_and(|status| !status.success()), "it did not end where it was to");
+    let data = world.data();
+    let compact = ["store", "compact", "--json", "--data", data.to_str().unwrap()];
+    // A day later two files are enough.
+    let output = world.candor_with(&compact, &[("FAILPOINT_CLOCK_DAYS", "1")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let service = world.serve();
+    run(&service);
+    wait_until_done(&service);
+    let hits = scan(&world, &canaries);
+    assert!(hits.is_empty(), "what is left: {hits:#?}");
+    assert_eq!(others(&world), kept);
+    assert!(certificate(&world, &status(&service, GOES)).certificate.rows >= 8);
+    check_sums(&world);
+    assert!(service.stop().success());
+    world.verify("after the pass");
+    // Then they may.
+    let output = world.candor_with(&compact, &[("FAILPOINT_CLOCK_DAYS", "1")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    world.verify("after compaction");
+}

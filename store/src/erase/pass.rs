@@ -14,7 +14,8 @@ use crate::consent::key_of;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::erasures::Kept;
-use crate::rewrite::Left;
+use crate::ledger::jobs::Job;
+use crate::rewrite::{Left, Rewrite};
 use crate::segment::SET_ASIDE;
 use crate::shared::lock;
 use crate::table::engine::Delta;
@@ -23,7 +24,7 @@ use crate::table::layout;
 use super::tombstones::Line;
 
 /// What the ledger calls a job of this room.
-const PASS: &str = "erase";
+pub(crate) const PASS: &str = "erase";
 /// Its files may be written anew, or not.
 const PLANNED: &str = "planned";
 /// Certificates of one entry of the log: it stays well under 64 KiB.
@@ -54,7 +55,7 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, drained: &HashSet<[u8; 16]>) -
     keep_going(flusher.desk().resume(), &mut None)?;
     let mut in_passes = HashSet::new();
     for job in runtime.block_on(ledger.jobs())?.into_iter().filter(|job| job.kind == PASS) {
-        let pass: Pass = serde_json::from_str(&job.what).map_err(|why| unreadable(&why))?;
+        let pass = parse(&job)?;
         keep_going(finish(flusher, desk, job.id, &pass, &mut done), &mut waits)?;
         in_passes.extend(pass.erasures);
     }
@@ -86,7 +87,7 @@ fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<(Pass, Optio
 
 fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Passed) -> Result<(), Error> {
     let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
-    let rewritten = flusher.desk().rewrite(&pass.rewrite)?;
+    let rewritten = flusher.desk().rewrite_for(Some(job), &pass.rewrite)?;
     done.files += rewritten.files_removed();
     fail::fail_point!("erase::after_rewrite", |_| std::process::abort());
     let open: Vec<Kept> = runtime.block_on(ledger.open_erasures())?;
@@ -322,6 +323,18 @@ impl Desk {
             std::iter::once(Line::Applied(versions)).chain(waits.map(|(_, line)| Line::Tombstone(line))).collect();
         file.append(&lines)
     }
+}
+
+fn parse(job: &Job) -> Result<Pass, Error> {
+    serde_json::from_str(&job.what).map_err(|why| unreadable(&why))
+}
+
+/// What a pass is to make of files: from its plan to its end they are its own.
+///
+/// # Errors
+/// If it makes no sense.
+pub(crate) fn planned_by(job: &Job) -> Result<Rewrite, Error> {
+    parse(job).map(|pass| pass.rewrite)
 }
 
 pub(super) fn scope_of(kept: &Kept) -> Result<Scope, Error> {

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{Rewrite, Rewritten, Seal, is_untouched, run};
+use crate::erase::{PASS, planned_by};
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::Ledger;
@@ -44,13 +45,21 @@ impl Desk<'_> {
     /// # Errors
     /// As [`run`]; `Retry` where another job has to see a file first.
     pub(crate) fn rewrite(&self, job: &Rewrite) -> Result<Rewritten, Error> {
+        self.rewrite_for(None, job)
+    }
+
+    /// The same for a job that another one (by its number) planned: its files are those of that one.
+    ///
+    /// # Errors
+    /// As [`Self::rewrite`].
+    pub(crate) fn rewrite_for(&self, planned: Option<i64>, job: &Rewrite) -> Result<Rewritten, Error> {
         match self.resume() {
             Err(error) if error.kind() == Kind::Stop => return Err(error),
             // One that cannot be done must not keep all others from it.
             Err(error) => tracing::error!(%error, "a job on tables stays, and is tried again"),
             Ok(()) => {}
         }
-        self.check_apart(job)?;
+        self.check_apart(planned, job)?;
         if job.files().values().all(Vec::is_empty) {
             return Ok(Rewritten::default());
         }
@@ -84,8 +93,9 @@ impl Desk<'_> {
     }
 
     /// Two jobs that name the same file would each take the other's work for its own.
-    fn check_apart(&self, job: &Rewrite) -> Result<(), Error> {
-        let taken = self.files_of_jobs()?;
+    fn check_apart(&self, planned: Option<i64>, job: &Rewrite) -> Result<(), Error> {
+        let jobs = self.runtime.block_on(self.ledger.jobs())?;
+        let taken = files_of(jobs.iter().filter(|other| Some(other.id) != planned))?;
         let is_taken = |(purpose, stream): (&str, &str), path: &String| {
             taken.contains(&(purpose.to_owned(), stream.to_owned(), path.clone()))
         };
@@ -154,14 +164,23 @@ pub(crate) fn resume_at_start(flusher: &Flusher) {
     }
 }
 
-/// Files that open jobs name: they must see them once more, also those that no version lists any more.
+/// Files that open jobs name, or passes of erasure: they must see them once more, also those that no version lists any more.
 ///
 /// # Errors
 /// If the ledger cannot be read.
 pub(crate) async fn files_of_jobs(ledger: &Ledger) -> Result<Spared, Error> {
+    files_of(&ledger.jobs().await?)
+}
+
+fn files_of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Result<Spared, Error> {
     let mut files = Spared::new();
-    for job in ledger.jobs().await? {
-        let Some(what) = parse(&job)? else { continue };
+    for job in jobs {
+        let what = match parse(job)? {
+            Some(what) => what,
+            // It counted what these files hold: nobody else may put others in their place.
+            None if job.kind == PASS => planned_by(job)?,
+            None => continue,
+        };
         for ((purpose, stream), paths) in what.files() {
             files.extend(paths.into_iter().map(|path| (purpose.to_owned(), stream.to_owned(), path.clone())));
         }
