@@ -26,6 +26,7 @@ use crate::rewrite::on_flusher;
 use crate::settings::ErasureSettings;
 use crate::shared::{Shared, lock};
 use crate::table::layout;
+use crate::view::blocking;
 
 const DAY: i64 = 86_400_000_000;
 /// After a pass that failed.
@@ -41,7 +42,7 @@ pub(crate) struct Desk {
     pub(super) key: TombstoneKey,
     pub(super) fleet: String,
     pub(super) settings: ErasureSettings,
-    file: Mutex<TombstoneFile>,
+    file: Arc<Mutex<TombstoneFile>>,
     /// One request at a time: the same one again finds the first.
     taking: tokio::sync::Mutex<()>,
     /// One pass at a time.
@@ -64,7 +65,7 @@ impl Desk {
         let key = lock(&ring).tombstones();
         let desk = Self {
             settings: shared.settings.erasure.clone(),
-            file: Mutex::new(TombstoneFile::of(&shared.settings.data)),
+            file: Arc::new(Mutex::new(TombstoneFile::of(&shared.settings.data))),
             key,
             fleet: fleet.to_owned(),
             taking: tokio::sync::Mutex::new(()),
@@ -208,6 +209,7 @@ impl Desk {
         })
     }
 
+    /// For threads that may block: what is written is synced.
     pub(super) fn file(&self) -> MutexGuard<'_, TombstoneFile> {
         lock(&self.file)
     }
@@ -235,7 +237,8 @@ impl Desk {
     /// What stays of a subject: it knows each name that a table has of it, or may have in a backup.
     async fn tombstone(&self, subject: &LedgerId, now: i64) -> Result<Tombstone, Error> {
         let mut purposes: Vec<String> = self.shared.purposes.names().to_vec();
-        purposes.extend(layout::list(&self.shared.settings.data)?.into_iter().map(|table| table.purpose));
+        let data = self.shared.settings.data.clone();
+        purposes.extend(blocking(move || layout::list(&data)).await?.into_iter().map(|table| table.purpose));
         purposes.sort_unstable();
         purposes.dedup();
         let ids = plan::ids_of(&lock(&self.ring), subject);
@@ -258,7 +261,8 @@ impl Desk {
             let id = self.key.id(&subject);
             let line = self.ledger.tombstone(&id).await?;
             let line = line.ok_or_else(|| unsound(&"the ledger has no tombstone of its subject"))?;
-            self.file().append(&[Line::Tombstone(line)])?;
+            let file = Arc::clone(&self.file);
+            blocking(move || lock(&file).append(&[Line::Tombstone(line)])).await?;
             fail::fail_point!("erase::after_tombstone", |_| std::process::abort());
             tombstones.add([id]);
         }
