@@ -20,6 +20,9 @@ use crate::scan::{Canary, Hits, Needles};
 use crate::signer::{AGENTS, Signer, reason};
 use crate::world::{PURPOSES, Service, Start, World, figure};
 
+mod late;
+mod stuck;
+
 const PATH: &str = "/v1/subject/erasure";
 const JSON: (&str, &str) = ("content-type", "application/json");
 /// Longest time for what a start goes on with by itself.
@@ -142,7 +145,7 @@ fn wait_until_done(service: &Service) {
 }
 
 /// Files of Parquet under the tables.
-fn parquet_files(folder: &Path) -> BTreeSet<String> {
+pub(crate) fn parquet_files(folder: &Path) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

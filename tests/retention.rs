@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::agent::{json_of, text};
 use crate::crash::failpoints;
+use crate::erasure::parquet_files;
 use crate::otlp::{Event, encode};
 use crate::world::{PURPOSES, Service, Start, World, figure};
 
@@ -165,4 +166,28 @@ fn the_command_goes_by_the_documents_in_force_or_by_those_that_are_named() {
     assert_eq!(rows(&world, "analytics").len(), 0);
     // The log says under which policy.
     world.verify("after the command");
+}
+
+/// What one file is in the way of: its own end, and no other's.
+#[test]
+fn a_file_that_cannot_be_read_keeps_no_other_from_its_end() {
+    let world = World::new();
+    let service = world.serve();
+    fill(&service);
+    assert!(service.stop().success());
+    let files = |purpose: &str| parquet_files(&world.data().join("tables").join(purpose));
+    let (analytics, marketing) = (files("analytics"), files("marketing"));
+    assert!(analytics.len() == 2 && marketing.len() == 2, "{analytics:?} {marketing:?}");
+    for bad in [analytics.first().unwrap(), marketing.first().unwrap()] {
+        let len = std::fs::metadata(bad).unwrap().len();
+        std::fs::File::options().write(true).open(bad).unwrap().set_len(len - 1).unwrap();
+    }
+    let service = world.start(&Start { environment: &[MOVED], ..Start::default() }).unwrap();
+    let gone = expire(&service);
+    assert_eq!((gone["unreadable"].as_u64(), gone["expired"].as_array().unwrap().len()), (Some(2), 1), "{gone}");
+    assert_eq!(files("marketing"), marketing.iter().take(1).cloned().collect());
+    assert_eq!(files("analytics"), analytics);
+    let again = expire(&service);
+    assert_eq!((again["unreadable"].as_u64(), &again["expired"]), (Some(2), &json!([])), "{again}");
+    assert!(service.stop().success());
 }

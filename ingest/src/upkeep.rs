@@ -63,6 +63,8 @@ pub(crate) struct ExpiredAnswer {
     day: String,
     /// Why that is not the clock's day.
     doubt: Option<String>,
+    /// Files that could not be looked at: they stay, and so may what they hold.
+    unreadable: u64,
     /// What went, by table, date and field.
     expired: Vec<ExpiredFiles>,
 }
@@ -133,6 +135,7 @@ impl From<ExpireReport> for ExpiredAnswer {
             files: expired.files,
             rows: expired.rows,
         });
-        Self { dry_run: report.dry_run, day: report.day, doubt: report.doubt, expired: expired.collect() }
+        let (dry_run, day, doubt, unreadable) = (report.dry_run, report.day, report.doubt, report.unreadable);
+        Self { dry_run, day, doubt, unreadable, expired: expired.collect() }
     }
 }

@@ -61,7 +61,7 @@ pub struct CompactUnit {
 pub(crate) fn compact(desk: &Desk<'_>, options: &CompactOptions, today: i32) -> Result<CompactReport, Error> {
     let (job, units) = plan(desk.data, &desk.files_of_jobs()?, options, today)?;
     if !options.dry_run {
-        desk.rewrite(&job)?;
+        desk.rewrite(&job)?.whole()?;
     }
     Ok(CompactReport { dry_run: options.dry_run, units })
 }
@@ -121,8 +121,15 @@ fn units(table: &TablePath, files: Vec<LiveFile>, today: i32) -> Result<Vec<Vec<
         if files.len() < enough(day) {
             continue;
         }
-        let infos = files.iter().map(|file| describe(table, file)).collect::<Result<Vec<_>, _>>()?;
-        let small: Vec<FileInfo> = infos.into_iter().filter(|file| file.rows * 2 < TARGET_ROWS).collect();
+        let mut small = Vec::new();
+        for file in &files {
+            match describe(table, file) {
+                Ok(info) if info.rows * 2 < TARGET_ROWS => small.push(info),
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::Stop => return Err(error),
+                Err(error) => tracing::error!(%error, "a file is not compacted"),
+            }
+        }
         units.extend(rewrite::pack(small).into_iter().filter(|unit| unit.len() >= enough(day)));
     }
     Ok(units)

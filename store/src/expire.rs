@@ -11,10 +11,10 @@ use candor_policy::policy::Policy;
 use candor_policy::retention::Period;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::held::compile;
 use crate::ledger::Ledger;
-use crate::rewrite::{self, Desk, Fate, FileInfo, Rewrite, TableRewrite, describe};
+use crate::rewrite::{self, Desk, Fate, FileInfo, Rewrite, TableRewrite, describe, guarded};
 use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
@@ -42,6 +42,9 @@ pub struct ExpireReport {
     pub day: String,
     /// Why that is not the clock's day, if it is not.
     pub doubt: Option<String>,
+    /// Files that could not be looked at: they stay, and so may what they hold.
+    #[serde(default)]
+    pub unreadable: u64,
     /// What went.
     pub expired: Vec<Expired>,
 }
@@ -84,23 +87,30 @@ pub(crate) fn expire(
     if let Some(by) = by {
         (documents.policy, documents.catalogue) = (Some(by.policy().clone()), Some(by.catalogue().clone()));
     }
-    let mut expired = Vec::new();
+    let (mut expired, mut unreadable) = (Vec::new(), 0);
     let mut job = Rewrite { kind: rewrite::Kind::Expire, tables: Vec::new() };
     let taken = desk.files_of_jobs()?;
     for table in layout::list(desk.data)? {
-        let mut files = Delta::shared()?.read(&table)?.map_or_else(Vec::new, |snapshot| snapshot.files);
+        let mut files = match Delta::shared()?.read(&table) {
+            Ok(snapshot) => snapshot.map_or_else(Vec::new, |snapshot| snapshot.files),
+            Err(error) => {
+                unreadable += left_as_it_is(error)?;
+                continue;
+            }
+        };
         files.retain(|file| !taken.contains(&(table.purpose.clone(), table.stream.clone(), file.path.clone())));
         let plan = of_table(&table, files, belief.day, |info| {
             desk.runtime.block_on(documents.terms(desk.ledger, &table, info))
         })?;
         expired.extend(plan.expired);
+        unreadable += plan.unreadable;
         job.tables.extend(plan.tables);
     }
     if !options.dry_run {
-        desk.rewrite(&job)?;
+        desk.rewrite(&job)?.whole()?;
     }
     let day = layout::date_text(belief.day).unwrap_or_default();
-    Ok(ExpireReport { dry_run: options.dry_run, day, doubt: belief.doubt, expired })
+    Ok(ExpireReport { dry_run: options.dry_run, day, doubt: belief.doubt, unreadable, expired })
 }
 
 /// The newest date of receipt of all tables: before the first pass there is no other witness.
@@ -148,6 +158,7 @@ pub(crate) fn believe(believed: Option<i32>, clock: i32, alive: i32) -> Belief {
 struct OfTable {
     tables: Vec<TableRewrite>,
     expired: Vec<Expired>,
+    unreadable: u64,
 }
 
 /// What documents say of the rows of a file.
@@ -168,24 +179,26 @@ fn of_table(
     let (mut gone, mut emptied) = (Vec::new(), BTreeMap::<Vec<String>, Vec<FileInfo>>::new());
     let mut plan = OfTable::default();
     for file in files {
-        let info = describe(table, &file)?;
+        let info = match describe(table, &file) {
+            Ok(info) => info,
+            Err(error) => {
+                plan.unreadable += left_as_it_is(error)?;
+                continue;
+            }
+        };
         let terms = terms(&info)?;
         if terms.ends.is_some_and(|ends| ends <= today) {
             plan.expired.push(expired(table, &info, None));
             gone.push(info);
             continue;
         }
-        // What came on that day or later was stored without the field.
-        let ended = terms.fields.iter().filter(|(_, _, ends)| *ends <= today && file.received_date < *ends);
-        let mut columns = Vec::new();
-        for (column, field, _) in ended {
-            if rewrite::has_values(table, &file, column)? {
-                plan.expired.push(expired(table, &info, Some(field)));
-                columns.push(column.clone());
+        match guarded(table, &file, || ended(table, &file, &terms, today)) {
+            Ok(ended) if ended.is_empty() => {}
+            Ok(ended) => {
+                plan.expired.extend(ended.iter().map(|(_, field)| expired(table, &info, Some(field))));
+                emptied.entry(ended.into_iter().map(|(column, _)| column).collect()).or_default().push(info);
             }
-        }
-        if !columns.is_empty() {
-            emptied.entry(columns).or_default().push(info);
+            Err(error) => plan.unreadable += left_as_it_is(error)?,
         }
     }
     if !gone.is_empty() {
@@ -195,6 +208,27 @@ fn of_table(
         .extend(emptied.into_iter().map(|(columns, files)| TableRewrite::of(table, files, Fate::Nulled(columns))));
     plan.expired = summed(plan.expired);
     Ok(plan)
+}
+
+/// One file, or table, that nothing is known of: it keeps no other from its end.
+fn left_as_it_is(error: Error) -> Result<u64, Error> {
+    if error.kind() == Kind::Stop {
+        return Err(error);
+    }
+    tracing::error!(%error, "retention leaves a file as it is");
+    Ok(1)
+}
+
+/// Columns of a file, with their fields, that have values which are kept no longer.
+fn ended(table: &TablePath, file: &LiveFile, terms: &Terms, today: i32) -> Result<Vec<(String, String)>, Error> {
+    let mut ended = Vec::new();
+    // What came on that day or later was stored without the field.
+    for (column, field, _) in terms.fields.iter().filter(|(_, _, ends)| *ends <= today && file.received_date < *ends) {
+        if rewrite::has_values(table, file, column)? {
+            ended.push((column.clone(), field.clone()));
+        }
+    }
+    Ok(ended)
 }
 
 fn expired(table: &TablePath, file: &FileInfo, field: Option<&String>) -> Expired {
@@ -261,12 +295,18 @@ impl Documents {
             return Ok(plan.clone());
         }
         let plan = match (ledger.document(policy).await?, ledger.document(catalogue).await?) {
-            (Some(policy), Some(catalogue)) => Some(Arc::new(compile(&policy, &catalogue)?)),
+            (Some(policy), Some(catalogue)) => compile(&policy, &catalogue).map(Arc::new).map_err(told).ok(),
             _ => None,
         };
         self.plans.insert(key, plan.clone());
         Ok(plan)
     }
+}
+
+/// What does not compile any more says nothing; the documents in force still do.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn told(error: Error) {
+    tracing::error!(%error, "retention goes by the documents in force alone");
 }
 
 fn period(policy: &Policy, purpose: &str) -> Option<Period> {

@@ -2,6 +2,7 @@
 //!
 //! That makes a crash between a commit and its entry heal by itself: the next start, or the next flush, finds the file without an entry.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use candor_wire::log::entry::{Entry, Erased, Expired, Sealed, Sha256Hex};
 
 use crate::error::{Error, Kind};
 use crate::log::Log;
-use crate::rewrite::{Change, Fate, Kind as JobKind, Rewrite, Seal};
+use crate::rewrite::{Change, Fate, Kind as JobKind, Seal, TableRewrite};
 use crate::sealed;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
@@ -156,10 +157,10 @@ impl Seal for Sealer {
         self.around(|_| Ok(((), added.collect())))
     }
 
-    fn finished(&self, job: &Rewrite, changes: &[Change]) -> Result<(), Error> {
+    fn finished(&self, kind: JobKind, parts: &[TableRewrite], changes: &[Change]) -> Result<(), Error> {
         let mut entries = Vec::new();
-        for (change, wanted) in changes.iter().zip(&job.tables) {
-            match job.kind {
+        for (change, wanted) in changes.iter().zip(parts) {
+            match kind {
                 // What it makes is all in `sealed` entries.
                 JobKind::Compact => {}
                 JobKind::Expire => {
@@ -174,6 +175,15 @@ impl Seal for Sealer {
             }
         }
         self.log.append(&entries).map(|_| ())
+    }
+
+    fn is_known_to_replace(&self, table: &TablePath, path: &str, old: &BTreeSet<&str>) -> Option<bool> {
+        let table = table.name();
+        self.log.look(|files| {
+            let sealed = files.live_file(files.entry_of(&table, path)?)?;
+            let old: BTreeSet<u64> = old.iter().filter_map(|path| files.entry_of(&table, path)).collect();
+            Some(sealed.replaces.iter().any(|entry| old.contains(entry)))
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where erasures are handed in, and who sees to it that they are done in time.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::pass::{self, Passed, scope_of, unsound};
 use super::plan;
-use super::tombstones::{Tombstone, TombstoneFile, TombstoneKey};
+use super::tombstones::{Line, Tombstone, TombstoneFile, TombstoneKey};
 use super::{Erasure, Progress, restored};
+use crate::consent::{is_erased, key_of};
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
@@ -24,6 +26,7 @@ use crate::rewrite::on_flusher;
 use crate::settings::ErasureSettings;
 use crate::shared::{Shared, lock};
 use crate::table::layout;
+use crate::view::blocking;
 
 const DAY: i64 = 86_400_000_000;
 /// After a pass that failed.
@@ -39,7 +42,9 @@ pub(crate) struct Desk {
     pub(super) key: TombstoneKey,
     pub(super) fleet: String,
     pub(super) settings: ErasureSettings,
-    file: Mutex<TombstoneFile>,
+    file: Arc<Mutex<TombstoneFile>>,
+    /// One request at a time: the same one again finds the first.
+    taking: tokio::sync::Mutex<()>,
     /// One pass at a time.
     passing: tokio::sync::Mutex<()>,
 }
@@ -60,9 +65,10 @@ impl Desk {
         let key = lock(&ring).tombstones();
         let desk = Self {
             settings: shared.settings.erasure.clone(),
-            file: Mutex::new(TombstoneFile::of(&shared.settings.data)),
+            file: Arc::new(Mutex::new(TombstoneFile::of(&shared.settings.data))),
             key,
             fleet: fleet.to_owned(),
+            taking: tokio::sync::Mutex::new(()),
             passing: tokio::sync::Mutex::new(()),
             shared,
             ledger,
@@ -77,26 +83,38 @@ impl Desk {
     ///
     /// # Errors
     /// `Request` for a scope that cannot be; if something cannot be written.
-    pub(crate) async fn request(&self, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
+    pub(crate) async fn request(self: &Arc<Self>, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
         scope.check().map_err(|why| {
             let mend = "send {\"scope\":\"all\"}, purposes in order, or days of receipt as YYYY-MM-DD";
             Error::new(Kind::Request, "nothing can be erased by this request", why, mend)
         })?;
+        let desk = Arc::clone(self);
+        // On a task of its own: whoever asks may go away, and what came to the ledger has to come into force.
+        let taken = tokio::spawn(async move { desk.take_in(subject, &scope).await });
+        let kept = taken.await.unwrap_or_else(|why| {
+            Err(Error::new(Kind::Data, "an erasure was not taken in", why, "ask again, and report this: it is a fault"))
+        })?;
+        self.told(&subject, &kept)
+    }
+
+    async fn take_in(&self, subject: LedgerId, scope: &Scope) -> Result<Kept, Error> {
+        let _one = self.taking.lock().await;
         let id = self.key.id(&subject);
-        let json = serde_json::to_string(&scope).map_err(|why| unsound(&why))?;
+        let json = serde_json::to_string(scope).map_err(|why| unsound(&why))?;
         let known = self.ledger.erasures_of(&id).await?;
         // Asked again, of one that is open or for good: it is the same one.
         let same =
-            known.iter().rev().find(|kept| kept.scope == json && (kept.state != State::Done || scope == Scope::All));
+            known.iter().rev().find(|kept| kept.scope == json && (kept.state != State::Done || *scope == Scope::All));
         let kept = match same {
             Some(kept) => kept.clone(),
-            None => self.begin(subject, &id, &scope, json).await?,
+            None => self.begin(subject, &id, scope, json).await?,
         };
-        if scope == Scope::All && kept.state == State::Open {
+        // However far it is: the first request may have come to an end in between.
+        if *scope == Scope::All {
             self.refuse(subject).await?;
         }
         self.count().await?;
-        self.told(&subject, &kept)
+        Ok(kept)
     }
 
     /// The erasures of a subject, oldest first.
@@ -118,18 +136,23 @@ impl Desk {
         if restored.is_none() && self.ledger.erasure_account().await?.0.is_empty() {
             return Ok(Passed::default());
         }
-        // What was acknowledged for the subjects before they were refused.
-        self.shared.flush().await?;
+        let (drained, waits) = self.drain().await?;
         let desk = Arc::clone(self);
         let passed = on_flusher(&self.shared, move |flusher| {
-            if let Some(job) = restored {
-                restored::run(flusher, &desk, &job)?;
+            let came_back = restored.map_or(Ok(()), |job| restored::run(flusher, &desk, &job));
+            match came_back {
+                Err(error) if error.kind() == Kind::Stop => Err(error),
+                // It may have to wait for what the pass does.
+                Err(error) => pass::run(flusher, &desk, &drained).and(Err(error)),
+                Ok(()) => pass::run(flusher, &desk, &drained),
             }
-            pass::run(flusher, &desk)
         })
         .await;
         self.count().await?;
-        passed
+        match waits {
+            Some(error) => passed.and(Err(error)),
+            None => passed,
+        }
     }
 
     /// Rounds for as long as the store is open.
@@ -152,6 +175,32 @@ impl Desk {
         }
     }
 
+    /// Has everything in tables that was acknowledged for the subjects of open erasures, and gives those. Of whoever asks while it
+    /// flushes more may be acknowledged, in no table yet: that erasure waits for the next pass. So does one whose subject cannot be
+    /// refused; why comes second.
+    async fn drain(&self) -> Result<(HashSet<[u8; 16]>, Option<Error>), Error> {
+        let (mut drained, mut waits) = (HashSet::new(), None);
+        for kept in self.ledger.open_erasures().await? {
+            if let Some(subject) = kept.subject
+                && scope_of(&kept)? == Scope::All
+            {
+                // Its request may have come no further than to the ledger.
+                match self.refuse(subject).await {
+                    Err(error) if error.kind() == Kind::Stop => return Err(error),
+                    Err(error) => {
+                        waits = waits.or(Some(error));
+                        continue;
+                    }
+                    Ok(()) => {}
+                }
+            }
+            drained.insert(kept.id);
+        }
+        self.shared.flush().await?;
+        fail::fail_point!("erase::after_flush", |_| std::process::abort());
+        Ok((drained, waits))
+    }
+
     /// The log's newest key, which signs certificates.
     fn log_key(&self) -> Result<SubjectKey, Error> {
         lock(&self.ring).log_key().ok_or_else(|| {
@@ -160,6 +209,7 @@ impl Desk {
         })
     }
 
+    /// For threads that may block: what is written is synced.
     pub(super) fn file(&self) -> MutexGuard<'_, TombstoneFile> {
         lock(&self.file)
     }
@@ -181,17 +231,14 @@ impl Desk {
         let tombstone = if *scope == Scope::All { Some(self.tombstone(&subject, now).await?) } else { None };
         self.ledger.begin_erasure(&kept, id, tombstone.as_ref()).await?;
         fail::fail_point!("erase::after_request", |_| std::process::abort());
-        if let Some(tombstone) = tombstone {
-            self.file().append(&[super::tombstones::Line::Tombstone(tombstone)])?;
-        }
-        fail::fail_point!("erase::after_tombstone", |_| std::process::abort());
         Ok(kept)
     }
 
     /// What stays of a subject: it knows each name that a table has of it, or may have in a backup.
     async fn tombstone(&self, subject: &LedgerId, now: i64) -> Result<Tombstone, Error> {
         let mut purposes: Vec<String> = self.shared.purposes.names().to_vec();
-        purposes.extend(layout::list(&self.shared.settings.data)?.into_iter().map(|table| table.purpose));
+        let data = self.shared.settings.data.clone();
+        purposes.extend(blocking(move || layout::list(&data)).await?.into_iter().map(|table| table.purpose));
         purposes.sort_unstable();
         purposes.dedup();
         let ids = plan::ids_of(&lock(&self.ring), subject);
@@ -206,9 +253,23 @@ impl Desk {
         Ok(Tombstone { id, names, notice: newest.map(|statement| statement.notice.version), requested_at: now })
     }
 
-    /// Puts it in force for whatever the queue holds behind it.
+    /// Puts the end of a subject in force, unless it is: in the file first, then for whatever the queue holds behind it.
     async fn refuse(&self, subject: LedgerId) -> Result<(), Error> {
-        self.shared.consent.tombstones.add([self.key.id(&subject)]);
+        let tombstones = &self.shared.consent.tombstones;
+        // What is in memory is in the file.
+        if !tombstones.holds(&subject) {
+            let id = self.key.id(&subject);
+            let line = self.ledger.tombstone(&id).await?;
+            let line = line.ok_or_else(|| unsound(&"the ledger has no tombstone of its subject"))?;
+            let file = Arc::clone(&self.file);
+            blocking(move || lock(&file).append(&[Line::Tombstone(line)])).await?;
+            fail::fail_point!("erase::after_tombstone", |_| std::process::abort());
+            tombstones.add([id]);
+        }
+        // Not as readers see it: a tombstone is there for them before the queue knows of it.
+        if is_erased(&self.shared.consent.of(&key_of(&subject))) {
+            return Ok(());
+        }
         let (answer, told) = oneshot::channel();
         self.shared.queue.push(Job::Close { subject, answer })?;
         told.await.map_err(|_| Error::closed())

@@ -11,6 +11,7 @@ use candor_wire::erasure::{Scope, SignedCertificate};
 
 pub(crate) use desk::Desk;
 pub use pass::Passed;
+pub(crate) use pass::{PASS, planned_by};
 
 /// An erasure, as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

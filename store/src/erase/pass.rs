@@ -1,7 +1,7 @@
 //! A pass: everything that is open is erased together, on the thread that writes tables. Each step is durable before the next and
 //! harmless to repeat; what a crash broke off goes on with the next pass, at the latest with the next start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
@@ -14,6 +14,8 @@ use crate::consent::key_of;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::erasures::Kept;
+use crate::ledger::jobs::Job;
+use crate::rewrite::{Left, Rewrite};
 use crate::segment::SET_ASIDE;
 use crate::shared::lock;
 use crate::table::engine::Delta;
@@ -22,7 +24,7 @@ use crate::table::layout;
 use super::tombstones::Line;
 
 /// What the ledger calls a job of this room.
-const PASS: &str = "erase";
+pub(crate) const PASS: &str = "erase";
 /// Its files may be written anew, or not.
 const PLANNED: &str = "planned";
 /// Certificates of one entry of the log: it stays well under 64 KiB.
@@ -41,66 +43,105 @@ pub struct Passed {
     pub rows: u64,
 }
 
-/// Does what is open. Only on the flusher's thread, after everything that was acknowledged for the subjects is in tables.
+/// Does the erasures of `drained`: those for whose subjects everything that was acknowledged is in tables. Only on the flusher's
+/// thread. Whatever else is open by now waits.
 ///
 /// # Errors
-/// As tables, ledger and log give them; the next pass goes on.
-pub(super) fn run(flusher: &Flusher, desk: &Desk) -> Result<Passed, Error> {
-    flusher.desk().resume()?;
-    let mut done = Passed::default();
-    for job in flusher.desk().runtime.block_on(flusher.desk().ledger.jobs())? {
-        if job.kind == PASS {
-            let pass: Pass = serde_json::from_str(&job.what).map_err(|why| unreadable(&why))?;
-            finish(flusher, desk, job.id, &pass, &mut done)?;
+/// Why some of them wait, if some do: the next pass goes on with them. What keeps one keeps no other.
+pub(super) fn run(flusher: &Flusher, desk: &Desk, drained: &HashSet<[u8; 16]>) -> Result<Passed, Error> {
+    let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
+    let (mut done, mut waits) = (Passed::default(), None);
+    // Whose rows such a job has in its hands is seen by the files that it names.
+    keep_going(flusher.desk().resume(), &mut None)?;
+    let mut in_passes = HashSet::new();
+    for job in runtime.block_on(ledger.jobs())?.into_iter().filter(|job| job.kind == PASS) {
+        let pass = parse(&job)?;
+        keep_going(finish(flusher, desk, job.id, &pass, &mut done), &mut waits)?;
+        in_passes.extend(pass.erasures);
+    }
+    let mut open = runtime.block_on(ledger.open_erasures())?;
+    open.retain(|kept| drained.contains(&kept.id) && !in_passes.contains(&hex::encode(&kept.id)));
+    if !open.is_empty() {
+        let (pass, why) = planned(flusher, desk, &open)?;
+        waits = waits.or(why);
+        if !pass.erasures.is_empty() {
+            let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
+            let id = runtime.block_on(ledger.begin_job(PASS, &what, PLANNED))?;
+            fail::fail_point!("erase::after_plan", |_| std::process::abort());
+            keep_going(finish(flusher, desk, id, &pass, &mut done), &mut waits)?;
         }
     }
-    let open = flusher.desk().runtime.block_on(flusher.desk().ledger.open_erasures())?;
-    if !open.is_empty() {
-        let pass = planned(flusher, desk, &open)?;
-        let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
-        let id = flusher.desk().runtime.block_on(flusher.desk().ledger.begin_job(PASS, &what, PLANNED))?;
-        fail::fail_point!("erase::after_plan", |_| std::process::abort());
-        finish(flusher, desk, id, &pass, &mut done)?;
-    }
-    flusher.desk().runtime.block_on(flusher.desk().ledger.finish_erasures())?;
+    runtime.block_on(ledger.finish_erasures())?;
     fail::fail_point!("erase::after_clean", |_| std::process::abort());
-    Ok(done)
+    waits.map_or(Ok(done), Err)
 }
 
-fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<Pass, Error> {
+fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<(Pass, Option<Error>), Error> {
     let mut wanted = Vec::with_capacity(open.len());
-    for (at, kept) in open.iter().enumerate() {
-        let Some(subject) = &kept.subject else { continue };
-        wanted.push(Wanted { at, scope: scope_of(kept)?, subjects: plan::ids_of(&lock(&desk.ring), subject) });
+    for kept in open {
+        let subjects = kept.subject.map_or_else(Vec::new, |subject| plan::ids_of(&lock(&desk.ring), &subject));
+        wanted.push(Wanted { id: hex::encode(&kept.id), scope: scope_of(kept)?, subjects });
     }
-    let ids = open.iter().map(|kept| hex::encode(&kept.id)).collect();
-    plan::plan(&flusher.shared().settings.data, &desk.log, ids, &wanted)
+    plan::plan(&flusher.shared().settings.data, &desk.log, wanted, &flusher.desk().files_of_jobs()?)
 }
 
 fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Passed) -> Result<(), Error> {
     let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
-    let rewritten = flusher.desk().rewrite(&pass.rewrite)?;
+    let rewritten = flusher.desk().rewrite_for(Some(job), &pass.rewrite)?;
+    done.files += rewritten.files_removed();
     fail::fail_point!("erase::after_rewrite", |_| std::process::abort());
     let open: Vec<Kept> = runtime.block_on(ledger.open_erasures())?;
-    let of_pass: Vec<(usize, &Kept)> = open
-        .iter()
-        .filter_map(|kept| Some((pass.erasures.iter().position(|id| *id == hex::encode(&kept.id))?, kept)))
-        .collect();
+    let of_pass = without_waiting(pass, &open, rewritten.left.as_ref());
+    if let Some(left) = rewritten.left.as_ref().filter(|_| of_pass.is_empty()) {
+        return Err(left.error.clone());
+    }
     forget_subjects(flusher, &of_pass)?;
     fail::fail_point!("erase::after_ledger", |_| std::process::abort());
-    desk.applied(&flusher.shared().settings.data)?;
+    let ended: Vec<&Kept> = of_pass.iter().map(|(_, kept)| *kept).collect();
+    desk.applied(flusher, &ended)?;
     let successors = successors(desk, pass)?;
     let digests = certificates(flusher, desk, pass, &of_pass, &successors)?;
     fail::fail_point!("erase::after_certificates", |_| std::process::abort());
     let entry = logged(desk, pass, digests, &successors)?;
     fail::fail_point!("erase::after_log", |_| std::process::abort());
     let ids: Vec<[u8; 16]> = of_pass.iter().map(|(_, kept)| kept.id).collect();
-    runtime.block_on(ledger.end_erasures(&ids, entry, job, flusher.shared().clock.now()))?;
+    // What waits needs the job yet: it alone knows what the files held that are gone by now.
+    let over = rewritten.left.is_none().then_some(job);
+    runtime.block_on(ledger.end_erasures(&ids, entry, over, flusher.shared().clock.now()))?;
     fail::fail_point!("erase::after_end", |_| std::process::abort());
     done.erasures += ids.len() as u64;
-    done.files += rewritten.files_removed();
-    done.rows += pass.held.iter().flat_map(|held| &held.rows).map(|(_, rows)| rows).sum::<u64>();
-    Ok(())
+    let places: HashSet<usize> = of_pass.iter().map(|(at, _)| *at).collect();
+    let rows = pass.held.iter().flat_map(|held| &held.rows);
+    done.rows += rows.filter(|(at, _)| places.contains(at)).map(|(_, rows)| rows).sum::<u64>();
+    rewritten.whole().map(drop)
+}
+
+/// The erasures of a pass that are open, with their places in it, but for those of whom a file that is left has rows.
+fn without_waiting<'a>(pass: &Pass, open: &'a [Kept], left: Option<&Left>) -> Vec<(usize, &'a Kept)> {
+    let places: HashMap<&str, usize> = pass.erasures.iter().enumerate().map(|(at, id)| (id.as_str(), at)).collect();
+    let of_pass = |kept: &'a Kept| Some((*places.get(hex::encode(&kept.id).as_str())?, kept));
+    let of_pass: Vec<(usize, &Kept)> = open.iter().filter_map(of_pass).collect();
+    let Some(left) = left else { return of_pass };
+    let is_left = |held: &&Held| left.files.contains(&(held.table.clone(), held.path.clone()));
+    let waiting: HashSet<usize> =
+        pass.held.iter().filter(is_left).flat_map(|held| held.rows.iter().map(|(at, _)| *at)).collect();
+    // Rows are counted for one erasure, and another one of the same subject may reach them too.
+    let subjects: HashSet<LedgerId> =
+        of_pass.iter().filter(|(at, _)| waiting.contains(at)).filter_map(|(_, kept)| kept.subject).collect();
+    of_pass.into_iter().filter(|(_, kept)| kept.subject.is_none_or(|subject| !subjects.contains(&subject))).collect()
+}
+
+/// Keeps the first reason for which something waits, and goes on unless nothing can be trusted any more.
+fn keep_going(outcome: Result<(), Error>, waits: &mut Option<Error>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.kind() == Kind::Stop => Err(error),
+        Err(error) => {
+            tracing::error!(%error, "some work on tables waits, and is tried again");
+            waits.get_or_insert(error);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Takes subjects of whom nothing may stay out of the ledger, and out of memory.
@@ -265,16 +306,35 @@ fn logged(
 }
 
 impl Desk {
-    /// Notes up to which versions of the tables every tombstone is applied: one that comes back with a backup is older.
-    pub(super) fn applied(&self, data: &std::path::Path) -> Result<(), Error> {
+    /// Notes up to which versions of the tables every tombstone is applied: one that comes back with a backup is older. Those of
+    /// erasures that are open and not `ended` now come once more behind it: to them it does not apply.
+    pub(super) fn applied(&self, flusher: &Flusher, ended: &[&Kept]) -> Result<(), Error> {
         let mut versions = BTreeMap::new();
-        for table in layout::list(data)? {
+        for table in layout::list(&flusher.shared().settings.data)? {
             if let Some(version) = Delta::shared()?.version(&table)? {
                 versions.insert(table.name(), version);
             }
         }
-        self.file().append(&[Line::Applied(versions)])
+        // Before the look into the ledger: a tombstone is there before it is in the file, so that none is missed.
+        let file = self.file();
+        let open = flusher.desk().runtime.block_on(self.ledger.tombstones_of_open())?;
+        let waits = open.into_iter().filter(|(erasure, _)| ended.iter().all(|kept| kept.id != *erasure));
+        let lines: Vec<Line> =
+            std::iter::once(Line::Applied(versions)).chain(waits.map(|(_, line)| Line::Tombstone(line))).collect();
+        file.append(&lines)
     }
+}
+
+fn parse(job: &Job) -> Result<Pass, Error> {
+    serde_json::from_str(&job.what).map_err(|why| unreadable(&why))
+}
+
+/// What a pass is to make of files: from its plan to its end they are its own.
+///
+/// # Errors
+/// If it makes no sense.
+pub(crate) fn planned_by(job: &Job) -> Result<Rewrite, Error> {
+    parse(job).map(|pass| pass.rewrite)
 }
 
 pub(super) fn scope_of(kept: &Kept) -> Result<Scope, Error> {

@@ -8,11 +8,12 @@ use candor_wire::erasure::Scope;
 use candor_wire::log::entry::Sha256Hex;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::{Error, Kind as ErrorKind};
 use crate::keys::KeyRing;
 use crate::log::Log;
-use crate::rewrite::{Fate, FileInfo, Kind, Rewrite, TableRewrite, describe};
+use crate::rewrite::{Fate, FileInfo, Kind, Rewrite, TableRewrite, describe, guarded};
 use crate::sealed;
+use crate::table::Spared;
 use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
@@ -20,8 +21,8 @@ use crate::table::lookup;
 
 /// An erasure that a pass takes in.
 pub(super) struct Wanted {
-    /// Place of the erasure in [`Pass::erasures`].
-    pub(super) at: usize,
+    /// Id of the erasure, hex.
+    pub(super) id: String,
     pub(super) scope: Scope,
     /// Ids that tables may know the subject by.
     pub(super) subjects: Vec<SubjectId>,
@@ -61,38 +62,61 @@ pub(super) fn ids_of(ring: &KeyRing, subject: &LedgerId) -> Vec<SubjectId> {
     ring.generations().iter().map(|keys| keys.subject_id(subject)).chain([own]).collect()
 }
 
-/// Looks for rows of erasures in all tables.
+/// Looks for rows of erasures in all tables. Not in the pass is an erasure that reaches a file which cannot be read, or which another
+/// job has to see first (`taken`): nobody could say what it held. Why, comes second.
 ///
 /// # Errors
-/// If a table or a file cannot be read.
-pub(super) fn plan(data: &Path, log: &Log, erasures: Vec<String>, wanted: &[Wanted]) -> Result<Pass, Error> {
-    let mut found = Found { log, held: Vec::new(), tables: Vec::new() };
-    for table in layout::list(data)? {
-        if let Some(snapshot) = Delta::shared()?.read(&table)? {
-            found.table(&table, &snapshot.files, wanted)?;
+/// If a table cannot be read.
+pub(super) fn plan(
+    data: &Path,
+    log: &Log,
+    mut wanted: Vec<Wanted>,
+    taken: &Spared,
+) -> Result<(Pass, Option<Error>), Error> {
+    let mut waits = None;
+    loop {
+        let mut found = Found { log, taken, held: Vec::new(), tables: Vec::new(), waiting: BTreeSet::new(), why: None };
+        for table in layout::list(data)? {
+            if let Some(snapshot) = Delta::shared()?.read(&table)? {
+                found.table(&table, &snapshot.files, &wanted)?;
+            }
         }
+        waits = waits.or(found.why);
+        if found.waiting.is_empty() {
+            let rewrite = Rewrite { kind: Kind::Erase, tables: found.tables };
+            let erasures = wanted.into_iter().map(|one| one.id).collect();
+            return Ok((Pass { erasures, log_size: log.size(), held: found.held, rewrite }, waits));
+        }
+        // Nothing may go of whoever waits: its certificate names what each file held. So the others are looked for alone.
+        let mut at = 0..;
+        wanted.retain(|_| at.next().is_some_and(|at| !found.waiting.contains(&at)));
     }
-    let rewrite = Rewrite { kind: Kind::Erase, tables: found.tables };
-    Ok(Pass { erasures, log_size: log.size(), held: found.held, rewrite })
 }
 
 struct Found<'a> {
     log: &'a Log,
+    taken: &'a Spared,
     held: Vec<Held>,
     tables: Vec<TableRewrite>,
+    /// Places of erasures that have to wait, and the first reason.
+    waiting: BTreeSet<usize>,
+    why: Option<Error>,
 }
+
+/// What a file holds, and what it is.
+type Hits = (BTreeMap<String, u64>, Sha256Hex, FileInfo);
 
 impl Found<'_> {
     fn table(&mut self, table: &TablePath, files: &[LiveFile], wanted: &[Wanted]) -> Result<(), Error> {
-        let mut by_name: HashMap<String, Vec<&Wanted>> = HashMap::new();
-        for one in wanted {
+        let mut by_name: HashMap<String, Vec<(usize, &Wanted)>> = HashMap::new();
+        for (at, one) in wanted.iter().enumerate() {
             for subject in &one.subjects {
-                by_name.entry(subject.in_table(&table.purpose).to_string()).or_default().push(one);
+                by_name.entry(subject.in_table(&table.purpose).to_string()).or_default().push((at, one));
             }
         }
         let covering = |name: &str, day: i32| {
             let all = by_name.get(name).map_or(&[][..], Vec::as_slice);
-            all.iter().find(|one| one.scope.covers(&table.purpose, day)).copied()
+            all.iter().find(|(_, one)| one.scope.covers(&table.purpose, day)).map(|(at, _)| *at)
         };
         // Whether a name goes depends on the day: what one file of a day loses, another may lose as well.
         let mut by_day: BTreeMap<i32, (BTreeSet<String>, Vec<FileInfo>)> = BTreeMap::new();
@@ -100,16 +124,24 @@ impl Found<'_> {
             let day = file.received_date;
             let names: HashSet<&str> =
                 by_name.keys().map(String::as_str).filter(|name| covering(name, day).is_some()).collect();
-            let hits = lookup::count_of(table, file, &names)?;
-            if hits.is_empty() {
+            if names.is_empty() {
                 continue;
             }
-            let rows = hits.iter().filter_map(|(name, rows)| Some((covering(name, day)?.at, *rows))).collect();
-            let (path, digest) = (file.path.clone(), self.digest(table, file)?);
-            self.held.push(Held { table: table.name(), path, file: digest, rows });
+            let (hits, file_hash, info) = match self.hits(table, file, &names) {
+                Ok(None) => continue,
+                Ok(Some(hits)) => hits,
+                Err((error, _)) if error.kind() == ErrorKind::Stop => return Err(error),
+                Err((error, in_it)) => {
+                    let in_it = in_it.iter().map(String::as_str).filter_map(|name| covering(name, day));
+                    self.wait(error, in_it);
+                    continue;
+                }
+            };
+            let rows = hits.iter().filter_map(|(name, rows)| Some((covering(name, day)?, *rows))).collect();
+            self.held.push(Held { table: table.name(), path: file.path.clone(), file: file_hash, rows });
             let (names, files) = by_day.entry(day).or_default();
             names.extend(hits.into_keys());
-            files.push(describe(table, file)?);
+            files.push(info);
         }
         self.tables.extend(
             by_day
@@ -117,6 +149,35 @@ impl Found<'_> {
                 .map(|(names, files)| TableRewrite::of(table, files, Fate::Without(names.into_iter().collect()))),
         );
         Ok(())
+    }
+
+    /// What a file holds of some names; or why that cannot be said or changed, with the names that may be in it.
+    fn hits(
+        &self,
+        table: &TablePath,
+        file: &LiveFile,
+        names: &HashSet<&str>,
+    ) -> Result<Option<Hits>, (Error, Vec<String>)> {
+        let counted = guarded(table, file, || lookup::count_of(table, file, names));
+        let hits = counted.map_err(|error| (error, names.iter().map(|name| (*name).to_owned()).collect()))?;
+        if hits.is_empty() {
+            return Ok(None);
+        }
+        let of_hits = |error| (error, hits.keys().cloned().collect());
+        if self.taken.contains(&(table.purpose.clone(), table.stream.clone(), file.path.clone())) {
+            let what = format!("{} is not made anew", table.file_name(&file.path));
+            let why = "an earlier job has to be done with it first";
+            return Err(of_hits(Error::new(ErrorKind::Retry, what, why, "the log says what keeps it")));
+        }
+        let hash = self.digest(table, file).map_err(of_hits)?;
+        let info = describe(table, file).map_err(of_hits)?;
+        Ok(Some((hits, hash, info)))
+    }
+
+    fn wait(&mut self, error: Error, erasures: impl Iterator<Item = usize>) {
+        tracing::error!(%error, "erasures wait for a file");
+        self.waiting.extend(erasures);
+        self.why.get_or_insert(error);
     }
 
     /// SHA-256 of a file: as the log has it, or by reading.

@@ -16,10 +16,11 @@ use crate::flusher::Flusher;
 use crate::ledger::Ledger;
 use crate::ledger::erasures::{Kept, State};
 use crate::ledger::jobs::Job;
-use crate::rewrite::{self, Fate, FileInfo, Rewrite, TableRewrite, describe};
+use crate::rewrite::{self, Fate, FileInfo, Rewrite, TableRewrite, describe, guarded};
 use crate::shared::Shared;
+use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
-use crate::table::layout;
+use crate::table::layout::{self, TablePath};
 use crate::table::lookup;
 
 /// What the ledger calls the job of looking for erased subjects in tables that came back.
@@ -143,21 +144,20 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
             names.extend(tombstone.names);
         }
     }
-    let mut tables = Vec::new();
+    let (mut tables, mut unread) = (Vec::new(), None);
     for table in layout::list(data)?.into_iter().filter(|table| wanted.contains(&table.name())) {
         let Some(snapshot) = Delta::shared()?.read(&table)? else { continue };
         let mut by_day: BTreeMap<i32, (BTreeSet<String>, Vec<FileInfo>)> = BTreeMap::new();
         for file in &snapshot.files {
-            let mut hits = BTreeSet::new();
-            lookup::each_subject(&table, file, |subject| {
-                if names.contains(&desk.key.name(subject)) {
-                    hits.insert(subject.to_owned());
+            match hits_of(desk, (&table, file), &names) {
+                Ok(Some((hits, info))) => {
+                    let (names, files) = by_day.entry(file.received_date).or_default();
+                    names.extend(hits);
+                    files.push(info);
                 }
-            })?;
-            if !hits.is_empty() {
-                let (names, files) = by_day.entry(file.received_date).or_default();
-                names.extend(hits);
-                files.push(describe(&table, file)?);
+                Ok(None) => {}
+                Err(error) if error.kind() == Kind::Stop => return Err(error),
+                Err(error) => unread = unread.or(Some(error)),
             }
         }
         tables.extend(
@@ -181,9 +181,30 @@ pub(super) fn run(flusher: &Flusher, desk: &Desk, job: &Job) -> Result<(), Error
         let replaced = replaced.into_iter().map(|(entry, _)| entry).collect();
         desk.log.append(&[Entry::Erased(Erased { certificates: Vec::new(), files: Vec::new(), replaced, removed })])?;
     }
-    desk.applied(data)?;
+    // What is left is looked for again.
+    done.whole()?;
+    if let Some(error) = unread {
+        return Err(error);
+    }
+    desk.applied(flusher, &[])?;
     flusher.desk().runtime.block_on(flusher.desk().ledger.end_job(job.id))?;
     flusher.desk().runtime.block_on(flusher.desk().ledger.truncate_wal())
+}
+
+/// Names that a file has of some tombstones, if any, and what it is.
+fn hits_of(
+    desk: &Desk,
+    (table, file): (&TablePath, &LiveFile),
+    names: &HashSet<String>,
+) -> Result<Option<(BTreeSet<String>, FileInfo)>, Error> {
+    let mut hits = BTreeSet::new();
+    let mut look = |subject: &str| {
+        if names.contains(&desk.key.name(subject)) {
+            hits.insert(subject.to_owned());
+        }
+    };
+    guarded(table, file, || lookup::each_subject(table, file, &mut look))?;
+    if hits.is_empty() { Ok(None) } else { Ok(Some((hits, describe(table, file)?))) }
 }
 
 /// Tables that are older than the last time that all tombstones were applied to them; or all.

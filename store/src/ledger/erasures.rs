@@ -140,6 +140,32 @@ impl Ledger {
         Ok(ids.into_iter().collect())
     }
 
+    /// The tombstone of a subject, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) async fn tombstone(&self, id: &TombstoneId) -> Result<Option<Tombstone>, Error> {
+        let select = sqlx::query_scalar("SELECT line FROM tombstones WHERE id = ?").bind(id.to_vec());
+        let line: Option<String> = select.fetch_optional(self.pool()).await.map_err(unreadable)?;
+        line.map(|line| serde_json::from_str(&line).map_err(|_| damaged("a tombstone makes no sense"))).transpose()
+    }
+
+    /// The tombstones of erasures that are open, by the ids of these.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) async fn tombstones_of_open(&self) -> Result<Vec<([u8; 16], Tombstone)>, Error> {
+        let select = "SELECT erasures.id, line FROM erasures JOIN tombstones ON tombstones.id = erasures.tombstone \
+                      WHERE state = 'open' ORDER BY requested_at, erasures.id";
+        let rows = sqlx::query(select).fetch_all(self.pool()).await.map_err(unreadable)?;
+        let tombstone = |row: &SqliteRow| {
+            let (id, line): (&[u8], &str) = (row.try_get(0).map_err(unreadable)?, row.try_get(1).map_err(unreadable)?);
+            let id = id.try_into().map_err(|_| damaged("the id of an erasure has not 16 bytes"))?;
+            Ok((id, serde_json::from_str(line).map_err(|_| damaged("a tombstone makes no sense"))?))
+        };
+        rows.iter().map(tombstone).collect()
+    }
+
     async fn erasures(&self, select: &str, id: Option<&TombstoneId>) -> Result<Vec<Kept>, Error> {
         let select = sqlx::AssertSqlSafe(select.replace("{}", COLUMNS));
         let mut query = sqlx::query(select);
@@ -183,7 +209,7 @@ impl Ledger {
         transaction.commit().await.map_err(unwritable)
     }
 
-    /// Ends erasures, and the job that did them: nothing names their subjects from then on but old bytes in files.
+    /// Ends erasures, and the job that did them if it is over: nothing names their subjects from then on but old bytes in files.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -191,7 +217,7 @@ impl Ledger {
         &self,
         ids: &[[u8; 16]],
         entry: Option<u64>,
-        job: i64,
+        job: Option<i64>,
         now: i64,
     ) -> Result<(), Error> {
         let mut transaction = self.pool().begin_with("BEGIN IMMEDIATE").await.map_err(unwritable)?;
@@ -207,8 +233,10 @@ impl Ledger {
             .await
             .map_err(unwritable)?;
         }
-        let end = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(job);
-        end.execute(&mut *transaction).await.map_err(unwritable)?;
+        if let Some(job) = job {
+            let end = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(job);
+            end.execute(&mut *transaction).await.map_err(unwritable)?;
+        }
         transaction.commit().await.map_err(unwritable)
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::file::{FileInfo, describe};
-use super::job::{Kind, Rewrite, TableRewrite};
+use super::job::{Kind, TableRewrite};
 use super::{day_of_path, live_paths};
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::TablePath;
@@ -43,11 +43,15 @@ pub(crate) trait Seal: std::fmt::Debug {
     /// If that is not durable.
     fn sealed(&self, change: &Change) -> Result<(), Error>;
 
-    /// All of a job's tables are done: files without a successor need the job's own entry.
+    /// All that a job wants of a table is done: files without a successor need an entry of their own. Of each part there is a
+    /// change, in the same order.
     ///
     /// # Errors
     /// If that is not durable.
-    fn finished(&self, job: &Rewrite, changes: &[Change]) -> Result<(), Error>;
+    fn finished(&self, kind: Kind, parts: &[TableRewrite], changes: &[Change]) -> Result<(), Error>;
+
+    /// Whether a file of a table took the place of one of these, where that is known without a look into it.
+    fn is_known_to_replace(&self, table: &TablePath, path: &str, old: &BTreeSet<&str>) -> Option<bool>;
 }
 
 /// For tests that have no log.
@@ -61,21 +65,36 @@ impl Seal for Unsealed {
         Ok(())
     }
 
-    fn finished(&self, _: &Rewrite, _: &[Change]) -> Result<(), Error> {
+    fn finished(&self, _: Kind, _: &[TableRewrite], _: &[Change]) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn is_known_to_replace(&self, _: &TablePath, _: &str, _: &BTreeSet<&str>) -> Option<bool> {
+        None
     }
 }
 
 /// What the table says of files that a job named, after its commits.
-pub(super) fn of(delta: &Delta, table: &TablePath, kind: Kind, wanted: &TableRewrite) -> Result<Change, Error> {
+pub(super) fn of(
+    delta: &Delta,
+    (table, kind): (&TablePath, Kind),
+    wanted: &TableRewrite,
+    seal: &dyn Seal,
+) -> Result<Change, Error> {
     let named: BTreeSet<&str> = wanted.files().map(String::as_str).collect();
     let days: BTreeSet<Option<i32>> = named.iter().map(|path| day_of_path(path)).collect();
     let live = delta.read(table)?.map_or_else(Vec::new, |snapshot| snapshot.files);
     let mut added = Vec::new();
     for file in live.iter().filter(|file| days.contains(&Some(file.received_date))) {
-        let info = describe(table, file)?;
-        if info.replaces.iter().any(|path| named.contains(path.as_str())) {
-            added.push(info);
+        match describe(table, file) {
+            Ok(info) if info.replaces.iter().any(|path| named.contains(path.as_str())) => added.push(info),
+            Ok(_) => {}
+            // One that stays as it is, or another one of that day.
+            Err(error)
+                if error.kind() != error::Kind::Stop
+                    && (named.contains(file.path.as_str())
+                        || seal.is_known_to_replace(table, &file.path, &named) == Some(false)) => {}
+            Err(error) => return Err(error),
         }
     }
     let replaced: BTreeSet<String> = added.iter().flat_map(|file| file.replaces.iter().cloned()).collect();

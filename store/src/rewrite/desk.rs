@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{Rewrite, Rewritten, Seal, is_untouched, run};
+use crate::erase::{PASS, planned_by};
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
 use crate::ledger::Ledger;
@@ -37,19 +38,28 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Keeps a job and does it, after those that are still open.
+    /// Keeps a job and does it, after those that are still open. One that left nothing but files as they were is over; one of
+    /// which nothing was committed is dropped, unless it must be done; any other goes on when somebody calls
+    /// [`Self::resume`], at the latest with the next start.
     ///
     /// # Errors
-    /// As [`run`]. A job of which nothing was committed is dropped then, unless it must be done; any other goes on when
-    /// somebody calls [`Self::resume`], at the latest with the next start.
+    /// As [`run`]; `Retry` where another job has to see a file first.
     pub(crate) fn rewrite(&self, job: &Rewrite) -> Result<Rewritten, Error> {
+        self.rewrite_for(None, job)
+    }
+
+    /// The same for a job that another one (by its number) planned: its files are those of that one.
+    ///
+    /// # Errors
+    /// As [`Self::rewrite`].
+    pub(crate) fn rewrite_for(&self, planned: Option<i64>, job: &Rewrite) -> Result<Rewritten, Error> {
         match self.resume() {
             Err(error) if error.kind() == Kind::Stop => return Err(error),
             // One that cannot be done must not keep all others from it.
             Err(error) => tracing::error!(%error, "a job on tables stays, and is tried again"),
             Ok(()) => {}
         }
-        self.check_apart(job)?;
+        self.check_apart(planned, job)?;
         if job.files().values().all(Vec::is_empty) {
             return Ok(Rewritten::default());
         }
@@ -70,7 +80,12 @@ impl Desk<'_> {
                 Err(error) if error.kind() == Kind::Stop => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
                 Ok(done) => {
-                    tracing::info!(kind = what.kind.name(), files = done.files_removed(), "a job on tables is over");
+                    let files = done.files_removed();
+                    if let Err(error) = done.whole() {
+                        first_error = first_error.or(Some(error));
+                    } else {
+                        tracing::info!(kind = what.kind.name(), files, "a job on tables is over");
+                    }
                 }
             }
         }
@@ -78,8 +93,9 @@ impl Desk<'_> {
     }
 
     /// Two jobs that name the same file would each take the other's work for its own.
-    fn check_apart(&self, job: &Rewrite) -> Result<(), Error> {
-        let taken = self.files_of_jobs()?;
+    fn check_apart(&self, planned: Option<i64>, job: &Rewrite) -> Result<(), Error> {
+        let jobs = self.runtime.block_on(self.ledger.jobs())?;
+        let taken = files_of(jobs.iter().filter(|other| Some(other.id) != planned))?;
         let is_taken = |(purpose, stream): (&str, &str), path: &String| {
             taken.contains(&(purpose.to_owned(), stream.to_owned(), path.clone()))
         };
@@ -101,10 +117,13 @@ impl Desk<'_> {
 
     fn finish(&self, id: i64, job: &Rewrite) -> Result<Rewritten, Error> {
         let outcome = run(self.data, job, self.seal, &|| self.flusher.is_none_or(Flusher::flush_waiting));
-        match &outcome {
-            Err(error) if error.kind() == Kind::Stop => {}
-            Err(_) if !can_be_dropped(self.data, job) => {}
-            _ => self.runtime.block_on(self.ledger.end_job(id))?,
+        let is_over = match &outcome {
+            Err(error) if error.kind() == Kind::Stop => false,
+            Ok(done) if !done.is_begun() => true,
+            _ => can_be_dropped(self.data, job),
+        };
+        if is_over {
+            self.runtime.block_on(self.ledger.end_job(id))?;
         }
         outcome
     }
@@ -113,7 +132,7 @@ impl Desk<'_> {
 /// Does something on the thread that writes tables, in turn with segments.
 ///
 /// # Errors
-/// As `work` says; `Stop` if the store closes first.
+/// As `work` says; `Stop` if the store closes first, `Data` if `work` panics.
 pub(crate) async fn on_flusher<T: Send + 'static>(
     shared: &Arc<Shared>,
     work: impl FnOnce(&Flusher) -> Result<T, Error> + Send + 'static,
@@ -126,7 +145,15 @@ pub(crate) async fn on_flusher<T: Send + 'static>(
         }
         let _ = answer.send(outcome);
     }));
-    told.await.map_err(|_| Error::closed())?
+    match told.await {
+        Ok(outcome) => outcome,
+        Err(_) if shared.closed.is_stopped() => Err(Error::closed()),
+        // Rounds end with `Stop`, and this is not the end.
+        Err(_) => {
+            let mend = "this is a fault of candor: report it; nothing is lost";
+            Err(Error::new(Kind::Data, "work on tables was broken off", "it panicked", mend))
+        }
+    }
 }
 
 /// The first thing that the flusher does.
@@ -137,14 +164,23 @@ pub(crate) fn resume_at_start(flusher: &Flusher) {
     }
 }
 
-/// Files that open jobs name: they must see them once more, also those that no version lists any more.
+/// Files that open jobs name, or passes of erasure: they must see them once more, also those that no version lists any more.
 ///
 /// # Errors
 /// If the ledger cannot be read.
 pub(crate) async fn files_of_jobs(ledger: &Ledger) -> Result<Spared, Error> {
+    files_of(&ledger.jobs().await?)
+}
+
+fn files_of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Result<Spared, Error> {
     let mut files = Spared::new();
-    for job in ledger.jobs().await? {
-        let Some(what) = parse(&job)? else { continue };
+    for job in jobs {
+        let what = match parse(job)? {
+            Some(what) => what,
+            // It counted what these files hold: nobody else may put others in their place.
+            None if job.kind == PASS => planned_by(job)?,
+            None => continue,
+        };
         for ((purpose, stream), paths) in what.files() {
             files.extend(paths.into_iter().map(|path| (purpose.to_owned(), stream.to_owned(), path.clone())));
         }

@@ -84,6 +84,11 @@ impl TableRewrite {
         TablePath::new(data, &self.purpose, &self.stream)
     }
 
+    /// Purpose and stream.
+    pub(super) fn table_name(&self) -> (&str, &str) {
+        (&self.purpose, &self.stream)
+    }
+
     /// All files.
     pub(crate) fn files(&self) -> impl Iterator<Item = &String> {
         self.units.iter().flatten()
@@ -95,7 +100,7 @@ impl Rewrite {
     pub(crate) fn files(&self) -> BTreeMap<(&str, &str), Vec<&String>> {
         let mut files: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for table in &self.tables {
-            files.entry((table.purpose.as_str(), table.stream.as_str())).or_default().extend(table.files());
+            files.entry(table.table_name()).or_default().extend(table.files());
         }
         files
     }

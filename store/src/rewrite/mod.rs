@@ -13,7 +13,7 @@ mod job;
 mod tests;
 mod unit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ pub(crate) use change::{Change, Seal};
 pub(crate) use desk::{Desk, files_of_jobs, on_flusher, resume_at_start};
 pub(crate) use file::{FileInfo, TARGET_BYTES, TARGET_ROWS, describe, pack};
 pub(crate) use job::{Fate, Kind, Rewrite, TableRewrite};
-pub(crate) use unit::has_values;
+pub(crate) use unit::{guarded, has_values};
 
 use crate::error::{self, Error};
 use crate::sealed;
@@ -35,13 +35,54 @@ use crate::table::parquet::WrittenFile;
 const UNITS_PER_COMMIT: usize = 32;
 
 /// What a job did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rewritten {
     /// What became of each table's files.
     pub(crate) changes: Vec<Change>,
+    /// What could not be done.
+    pub(crate) left: Option<Left>,
+}
+
+/// What a job could not do.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    /// Why: the first reason.
+    pub(crate) error: Error,
+    /// The files, by table and path, of which it is not known to be done.
+    pub(crate) files: HashSet<(String, String)>,
+    /// Whether a table was not gone through to its end: the same job has to go on then. Else its files are as they were.
+    pub(crate) is_begun: bool,
 }
 
 impl Rewritten {
+    /// The same, if all was done.
+    ///
+    /// # Errors
+    /// Why something was not.
+    pub(crate) fn whole(self) -> Result<Self, Error> {
+        match self.left {
+            Some(left) => Err(left.error),
+            None => Ok(self),
+        }
+    }
+
+    /// Whether the same job has to go on.
+    fn is_begun(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| left.is_begun)
+    }
+
+    fn leave<'a>(
+        &mut self,
+        table: &TablePath,
+        files: impl IntoIterator<Item = &'a String>,
+        (error, is_begun): (Error, bool),
+    ) {
+        tracing::error!(%error, "files stay as they are");
+        let left = self.left.get_or_insert_with(|| Left { error, files: HashSet::new(), is_begun: false });
+        left.files.extend(files.into_iter().map(|path| (table.name(), path.clone())));
+        left.is_begun |= is_begun;
+    }
+
     /// Files that are gone.
     pub(crate) fn files_removed(&self) -> u64 {
         self.changes.iter().map(|change| (change.replaced.len() + change.gone.len()) as u64).sum()
@@ -61,33 +102,51 @@ impl Rewritten {
 }
 
 /// Does a job, or what a crash left of it. Blocking. `between` is called where others may use the tables meanwhile, and
-/// says whether to go on.
+/// says whether to go on. A file that cannot be read stays as it is, and a table that fails keeps no other from its end.
 ///
 /// # Errors
-/// As the tables' writers give them. What was committed stands, and the same job goes on from there.
+/// `Stop`. What was committed stands, and the same job goes on from there.
 pub(crate) fn run(data: &Path, job: &Rewrite, seal: &dyn Seal, between: &dyn Fn() -> bool) -> Result<Rewritten, Error> {
     let delta = Delta::shared()?;
     let mut done = Rewritten::default();
-    for wanted in &job.tables {
-        let table = wanted.table(data)?;
-        commit_units(delta, &table, wanted, between)?;
-        let change = change::of(delta, &table, job.kind, wanted)?;
+    for parts in job.tables.chunk_by(|one, other| one.table_name() == other.table_name()) {
+        let Some(first) = parts.first() else { continue };
+        let table = first.table(data)?;
+        match of_table(delta, &table, (job.kind, parts), (seal, between), &mut done) {
+            Ok(changes) => done.changes.extend(changes),
+            Err(error) if error.kind() == error::Kind::Stop => return Err(error),
+            Err(error) => done.leave(&table, parts.iter().flat_map(TableRewrite::files), (error, true)),
+        }
+    }
+    Ok(done)
+}
+
+/// Does what a job wants of one table, to its end: nothing of it waits for another table.
+fn of_table(
+    delta: &Delta,
+    table: &TablePath,
+    (kind, parts): (Kind, &[TableRewrite]),
+    (seal, between): (&dyn Seal, &dyn Fn() -> bool),
+    done: &mut Rewritten,
+) -> Result<Vec<Change>, Error> {
+    let mut changes = Vec::new();
+    for wanted in parts {
+        commit_units(delta, table, wanted, between, done)?;
+        let change = change::of(delta, (table, kind), wanted, seal)?;
         seal.sealed(&change)?;
         fail::fail_point!("rewrite::after_seal", |_| std::process::abort());
-        unlink(&table, &change.replaced)?;
-        done.changes.push(change);
+        unlink(table, &change.replaced)?;
+        changes.push(change);
     }
-    // What has no successor is on disk until the job's own entry is in the log.
-    seal.finished(job, &done.changes)?;
-    for change in &done.changes {
-        unlink(&change.table, &change.gone)?;
+    // What has no successor is on disk until the table's own entry is in the log.
+    seal.finished(kind, parts, &changes)?;
+    for change in &changes {
+        unlink(table, &change.gone)?;
     }
     fail::fail_point!("rewrite::after_unlink", |_| std::process::abort());
-    for change in &done.changes {
-        delta.forget_old_versions(&change.table)?;
-    }
+    delta.forget_old_versions(table)?;
     fail::fail_point!("rewrite::after_clean", |_| std::process::abort());
-    Ok(done)
+    Ok(changes)
 }
 
 /// Whether nothing of a job was committed yet: it can be dropped then as if it had never been.
@@ -111,6 +170,7 @@ fn commit_units(
     table: &TablePath,
     wanted: &TableRewrite,
     between: &dyn Fn() -> bool,
+    done: &mut Rewritten,
 ) -> Result<(), Error> {
     let live = live_paths(delta, table)?;
     let todo: Vec<&Vec<String>> =
@@ -118,10 +178,9 @@ fn commit_units(
     for units in todo.chunks(UNITS_PER_COMMIT) {
         fail::fail_point!("rewrite::before_write", |_| std::process::abort());
         let mut written = Vec::new();
-        let outcome = write_units(delta, table, wanted, units, &mut written).and_then(|()| {
+        let outcome = write_units(delta, (table, wanted), units, &mut written, done).and_then(|removed| {
             fail::fail_point!("rewrite::after_write", |_| std::process::abort());
-            let removed: Vec<String> = units.iter().flat_map(|unit| unit.iter().cloned()).collect();
-            delta.replace(table, &removed, &written)
+            if removed.is_empty() { Ok(()) } else { delta.replace(table, &removed, &written) }
         });
         fail::fail_point!("rewrite::after_commit", |_| std::process::abort());
         match outcome {
@@ -135,24 +194,44 @@ fn commit_units(
     Ok(())
 }
 
+/// Writes what takes the place of units, and gives the files that can go then. What cannot be read, or written, is left.
 fn write_units(
     delta: &Delta,
-    table: &TablePath,
-    wanted: &TableRewrite,
+    (table, wanted): (&TablePath, &TableRewrite),
     units: &[&Vec<String>],
     written: &mut Vec<WrittenFile>,
-) -> Result<(), Error> {
-    if wanted.fate == Fate::Gone {
-        return Ok(());
-    }
+    done: &mut Rewritten,
+) -> Result<Vec<String>, Error> {
     let snapshot = delta.read(table)?;
     let live = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.files);
+    let mut can_go = Vec::new();
     for unit in units {
         let of_unit = live.iter().filter(|file| unit.contains(&file.path));
-        let files: Vec<FileInfo> = of_unit.map(|file| describe(table, file)).collect::<Result<_, _>>()?;
-        written.extend(unit::write(table, &files, &wanted.fate)?);
+        if wanted.fate == Fate::Gone {
+            can_go.extend(of_unit.map(|file| file.path.clone()));
+            continue;
+        }
+        let mut files = Vec::new();
+        for file in of_unit {
+            match describe(table, file) {
+                Ok(info) => files.push(info),
+                Err(error) if error.kind() == error::Kind::Stop => return Err(error),
+                Err(error) => done.leave(table, [&file.path], (error, false)),
+            }
+        }
+        match unit::write(table, &files, &wanted.fate) {
+            Ok(made) => {
+                written.extend(made.written);
+                can_go.extend(made.of);
+                for (path, error) in made.unread {
+                    done.leave(table, [&path], (error, false));
+                }
+            }
+            Err(error) if error.kind() == error::Kind::Stop => return Err(error),
+            Err(error) => done.leave(table, files.iter().map(|file| &file.path), (error, false)),
+        }
     }
-    Ok(())
+    Ok(can_go)
 }
 
 /// After a failure: the commit may stand all the same (the error came later), or the files are nobody's and go.

@@ -1,6 +1,7 @@
 //! One new file out of old ones: read row group by row group, without what goes, written like any other.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
@@ -20,39 +21,80 @@ use crate::table::parquet::{self, Group, WrittenFile};
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 16_384;
 
-/// Writes the file that takes the place of `files` (one date, policy and catalogue); none if no row is left.
+/// What became of files that were to become one.
+#[derive(Default)]
+pub(super) struct Made {
+    /// The new file; none if no row is left.
+    pub(super) written: Option<WrittenFile>,
+    /// The files that it stands for: they can go.
+    pub(super) of: Vec<String>,
+    /// Those that cannot be read, and why: they stay as they are.
+    pub(super) unread: Vec<(String, Error)>,
+}
+
+/// Writes the file that takes the place of `files` (one date, policy and catalogue), as far as these can be read.
 ///
 /// # Errors
-/// `Data` if a file cannot be read; as [`parquet::write`] otherwise.
-pub(super) fn write(table: &TablePath, files: &[FileInfo], fate: &Fate) -> Result<Option<WrittenFile>, Error> {
-    let Some(first) = files.first() else { return Ok(None) };
+/// As [`parquet::write`].
+pub(super) fn write(table: &TablePath, files: &[FileInfo], fate: &Fate) -> Result<Made, Error> {
     let kept = Kept::of(fate);
-    let mut batches = Vec::new();
+    let (mut read, mut batches, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         let live = LiveFile { path: file.path.clone(), size: file.size, received_date: file.received_date };
-        let failed = |why: &dyn std::fmt::Display| unreadable(table, &live, why);
-        let reader = open(table, &live)?.with_batch_size(BATCH_ROWS).build().map_err(|why| failed(&why))?;
-        for rows in reader {
-            let rows = rows.and_then(|rows| kept.rows(&rows)).map_err(|why| failed(&why))?;
-            if rows.num_rows() > 0 {
-                batches.push(rows);
+        match guarded(table, &live, || rows_of(table, &live, &kept)) {
+            Ok(rows) => {
+                batches.extend(rows);
+                read.push(file);
             }
+            Err(error) if error.kind() == Kind::Stop => return Err(error),
+            Err(error) => unread.push((file.path.clone(), error)),
         }
     }
+    // Packed with nothing, a file would only be written again and again.
+    let is_alone = *fate == Fate::Kept && read.len() < 2 && !unread.is_empty();
+    let Some(first) = read.first().filter(|_| !is_alone) else { return Ok(Made { unread, ..Made::default() }) };
+    let of: Vec<String> = read.iter().map(|file| file.path.clone()).collect();
     let rows: u64 = batches.iter().map(|rows| rows.num_rows() as u64).sum();
     if rows == 0 {
-        return Ok(None);
+        return Ok(Made { written: None, of, unread });
     }
-    let removed = files.iter().map(|file| file.rows).sum::<u64>().saturating_sub(rows);
+    let removed = read.iter().map(|file| file.rows).sum::<u64>().saturating_sub(rows);
     let group = Group {
         received_date: first.received_date,
         policy: first.policy.clone(),
         catalogue: first.catalogue.clone(),
         batches: of_one_schema(table, batches)?,
-        replaces: files.iter().map(|file| file.path.clone()).collect(),
+        replaces: of.clone(),
         removed,
     };
-    parquet::write(table, &group).map(Some)
+    Ok(Made { written: Some(parquet::write(table, &group)?), of, unread })
+}
+
+/// What stays of a file's rows.
+fn rows_of(table: &TablePath, live: &LiveFile, kept: &Kept<'_>) -> Result<Vec<RecordBatch>, Error> {
+    let failed = |why: &dyn std::fmt::Display| unreadable(table, live, why);
+    let reader = open(table, live)?.with_batch_size(BATCH_ROWS).build().map_err(|why| failed(&why))?;
+    let mut batches = Vec::new();
+    for rows in reader {
+        let rows = rows.and_then(|rows| kept.rows(&rows)).map_err(|why| failed(&why))?;
+        if rows.num_rows() > 0 {
+            batches.push(rows);
+        }
+    }
+    Ok(batches)
+}
+
+/// Reads a file that may be damaged: a library that stops at it must not stop the work on others.
+///
+/// # Errors
+/// As `read` says; `Data` where it panics.
+pub(crate) fn guarded<T>(
+    table: &TablePath,
+    file: &LiveFile,
+    read: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err(unreadable(table, file, &"no reader can read it")))
 }
 
 /// Whether a column of a file has a value in any row.

@@ -333,3 +333,40 @@ async fn an_epoch_is_not_closed_while_a_backup_copies_ledger_and_log() {
     assert_eq!((before, closing.await.unwrap().unwrap()), (0, 1));
     store.close().await.unwrap();
 }
+
+/// A client that goes away at any moment leaves an erasure that is in force, or none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_that_nobody_waits_for_any_more_is_in_force_or_was_never_asked_for() {
+    const ASKED: u32 = 60;
+    let world = World::new();
+    let store = world.open().await;
+    let subject = |number: u32| store.keys().ledger_id(&format!("subject-{number}"));
+    for number in 0..ASKED {
+        let asking = store.request_erasure(subject(number), Scope::All);
+        let _ = tokio::time::timeout(std::time::Duration::from_micros(u64::from(number) * 60), asking).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let mut in_force = 0;
+    for number in 0..ASKED {
+        let is_kept = !store.erasures(&subject(number)).await.unwrap().is_empty();
+        assert_eq!(store.is_erased(&subject(number)), is_kept, "subject {number}");
+        in_force += u32::from(is_kept);
+    }
+    assert!(in_force > 0);
+    store.close().await.unwrap();
+}
+
+/// Whoever works round after round takes `Stop` for the end of the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_on_tables_that_panics_is_a_fault_and_not_the_end_of_the_store() {
+    let world = World::new();
+    let store = world.open().await;
+    let panics = |_: &Flusher| -> Result<(), Error> { panic!("as asked") };
+    let told = crate::rewrite::on_flusher(&store.shared, panics).await;
+    assert_eq!(told.unwrap_err().kind(), Kind::Data);
+    crate::rewrite::on_flusher(&store.shared, |_| Ok(())).await.unwrap();
+    store.compact(crate::compact::CompactOptions::default()).await.unwrap();
+    let shared = Arc::clone(&store.shared);
+    store.close().await.unwrap();
+    assert_eq!(crate::rewrite::on_flusher(&shared, |_| Ok(())).await.unwrap_err().kind(), Kind::Stop);
+}

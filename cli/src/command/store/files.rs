@@ -75,11 +75,16 @@ pub(super) async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, F
     report.fact("dry_run", done.dry_run);
     report.fact("day", done.day.clone());
     report.fact("doubt", done.doubt.clone());
+    report.fact("unreadable", done.unreadable);
     let doubt = done.doubt.as_ref().map(|doubt| format!("it went by {}: {doubt} with --trust-clock", done.day));
     if done.expired.is_empty() && doubt.is_none() {
         report.text(format!("nothing was kept too long by {}\n", done.day));
     } else {
         report.note(if done.dry_run { "nothing was removed: this is what would go" } else { "this is gone" });
+    }
+    if done.unreadable > 0 {
+        let files = counted(done.unreadable as usize, "file");
+        report.note(format!("{files} could not be read and stay as they are: the log names them"));
     }
     if let Some(doubt) = doubt {
         report.note(doubt);
