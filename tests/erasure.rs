@@ -437,3 +437,22 @@ fn many_erasures_are_one_pass_over_each_file() {
     check_sums(&world);
     assert!(service.stop().success());
 }
+
+#[test]
+fn a_failed_sync_of_a_tombstone_ends_the_process() {
+    let world = World::new();
+    let (service, canaries, _) = with_rows(&world);
+    assert!(service.stop().success());
+    let how = Start { environment: &[("FAILPOINTS", "erase::failed_sync=1*return")], ..Start::default() };
+    let mut service = world.start(&how).unwrap();
+    let body = serde_json::to_vec(&json!({ "scope": "all" })).unwrap();
+    let answer = service.officer().send("POST", PATH, &[JSON, ("candor-subject", GOES)], &body);
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 503));
+    let ended = service.wait(Duration::from_secs(5));
+    assert!(ended.is_some_and(|status| !status.success()), "{ended:?}");
+    let service = world.serve();
+    ask(&service, GOES, &json!("all")).expect_status(200);
+    run(&service);
+    wait_until_done(&service);
+    assert!(scan(&world, &canaries).is_empty());
+}

@@ -366,7 +366,9 @@ pub(super) fn unreadable(why: sqlx::Error) -> Error {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn unwritable(why: sqlx::Error) -> Error {
-    failed("cannot write the ledger", &why)
+    let error = failed("cannot write the ledger", &why);
+    // Of a reading nothing hangs on what the page cache shows; of a writing everything later does.
+    if error.kind() == Kind::Stop { error.blame_disk() } else { error }
 }
 
 pub(super) fn damaged(why: &str) -> Error {

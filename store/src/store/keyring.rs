@@ -36,11 +36,14 @@ impl Store {
             let _turn = shared.turn.take();
             // Held through the write: two changes come one after the other.
             let mut ring = lock(&ring);
-            let events = ring.change_kept(&shared.settings, &change, &named, now)?;
-            log.set_signers(ring.log_signers(log.origin())?);
-            record_key_events(&log, ring.history())?;
-            shared.set_receipt_key(ring.receipts());
-            Ok((Changed { events, keys: ring.lines() }, ring.keys()))
+            let changed = ring.change_kept(&shared.settings, &change, &named, now).and_then(|events| {
+                log.set_signers(ring.log_signers(log.origin())?);
+                record_key_events(&log, ring.history())?;
+                shared.set_receipt_key(ring.receipts());
+                Ok((Changed { events, keys: ring.lines() }, ring.keys()))
+            });
+            // Here, since whoever asked may be gone.
+            changed.inspect_err(Error::end_process_if_of_disk)
         })
         .await?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
