@@ -369,3 +369,19 @@ fn a_failed_sync_ends_the_process_and_what_was_shown_stays_true() {
         assert!(logged(&world, "rotated", 2, "subject"), "{point}");
     }
 }
+
+#[test]
+fn a_key_of_the_log_is_not_destroyed_before_another_one_signed() {
+    let world = World::new();
+    let service = armed(&world, "log::before_tiles=return(full)");
+    let destroy = ["destroy", "log", "--generation", "1", "--yes"];
+    key(&world, &["rotate", "log"], Place::Service(&service), 1);
+    key(&world, &destroy, Place::Service(&service), 1);
+    assert!(service.stop().success());
+    let service = world.serve();
+    world.verify("with both keys");
+    key(&world, &destroy, Place::Service(&service), 0);
+    assert!(service.stop().success());
+    assert!(world.serve().stop().success());
+    world.verify("with the newer one");
+}

@@ -149,7 +149,10 @@ impl Log {
         }
         let (mut edge, mut tail) = (writer.edge.clone(), writer.tail.clone());
         let leaves: Vec<Hash> = encoded.iter().map(|entry| leaf_hash(entry)).collect();
-        fail::fail_point!("log::before_tiles", |_| std::process::abort());
+        fail::fail_point!("log::before_tiles", |how| match how.as_deref() {
+            Some("full") => Err(Error::io("cannot write a tile", &std::io::ErrorKind::StorageFull.into())),
+            _ => std::process::abort(),
+        });
         let mut full = Vec::new();
         for (tile, bytes) in bundles(&mut tail, edge.size(), &encoded) {
             self.disk.write_tile(&tile, &bytes)?;
@@ -235,6 +238,11 @@ impl Log {
     #[must_use]
     pub fn verifiers(&self) -> Vec<VerifierKey> {
         verifiers(&self.signers())
+    }
+
+    /// Whether one of these keys signed the newest checkpoint.
+    pub(crate) fn is_signed_by(&self, keys: &[VerifierKey]) -> bool {
+        SignedCheckpoint::open(self.checkpoint().note.to_string().as_bytes(), keys, &[]).is_ok()
     }
 
     /// Has checkpoints from now on signed by these keys.

@@ -7,7 +7,7 @@ use candor_wire::succession::Succession;
 
 use super::Store;
 use crate::error::Error;
-use crate::keys::change::{Change, Changed, record_key_events};
+use crate::keys::change::{Change, Changed, change_and_log};
 use crate::shared::lock;
 use crate::view::blocking;
 
@@ -37,13 +37,9 @@ impl Store {
             let _turn = shared.turn.take();
             // Held through the write: two changes come one after the other.
             let mut ring = lock(&ring);
-            let changed = ring.change_kept(&shared.settings, &change, &named, now).and_then(|events| {
-                // In force as soon as it is written, whatever becomes of the log.
+            let changed = change_and_log(&mut ring, &log, (&shared.settings, &change, &named, now), |ring| {
                 *keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring.keys());
                 shared.set_receipt_key(ring.receipts());
-                log.set_signers(ring.log_signers(log.origin())?);
-                record_key_events(&log, ring.history())?;
-                Ok(Changed { events, keys: ring.lines() })
             });
             changed.inspect_err(Error::end_process_if_of_disk)
         })
