@@ -440,3 +440,53 @@ fn many_erasures_are_one_pass_over_each_file() {
     check_sums(&world);
     assert!(service.stop().success());
 }
+
+#[test]
+fn a_failed_sync_of_a_tombstone_ends_the_process() {
+    let world = World::new();
+    let (service, canaries, _) = with_rows(&world);
+    assert!(service.stop().success());
+    let how = Start { environment: &[("FAILPOINTS", "erase::failed_sync=1*return")], ..Start::default() };
+    let mut service = world.start(&how).unwrap();
+    let body = serde_json::to_vec(&json!({ "scope": "all" })).unwrap();
+    let answer = service.officer().send("POST", PATH, &[JSON, ("candor-subject", GOES)], &body);
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 503));
+    let ended = service.wait(Duration::from_secs(5));
+    assert!(ended.is_some_and(|status| !status.success()), "{ended:?}");
+    let service = world.serve();
+    ask(&service, GOES, &json!("all")).expect_status(200);
+    run(&service);
+    wait_until_done(&service);
+    assert!(scan(&world, &canaries).is_empty());
+}
+
+/// Whoever asks for a proof has a tree made over the leaves of a file, and it is written beside: not after the file is gone.
+#[test]
+fn leaves_of_an_erased_file_do_not_come_back() {
+    let world = World::new();
+    let (service, ..) = with_rows(&world);
+    assert!(service.stop().success());
+    std::fs::remove_dir_all(world.data().join("leaves")).unwrap();
+    let how = Start { environment: &[("FAILPOINTS", "sealed::before_leaves=1*sleep(4000)")], ..Start::default() };
+    let service = world.start(&how).unwrap();
+    std::thread::scope(|scope| {
+        let reads = scope.spawn(|| service.officer().send("GET", "/v1/subject", &[("candor-subject", GOES)], &[]));
+        std::thread::sleep(Duration::from_secs(1));
+        ask(&service, GOES, &json!("all")).expect_status(200);
+        run(&service);
+        assert!(!reads.is_finished(), "the erasure was slower than the reading");
+        reads.join().unwrap().unwrap();
+    });
+    let stems = |folder: &str| -> BTreeSet<String> {
+        let files = files_below(&world.data().join(folder)).into_iter();
+        files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+    };
+    let (leaves, tables) = (stems("leaves"), stems("tables"));
+    assert!(leaves.is_subset(&tables), "of no file: {:?}", leaves.difference(&tables));
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}

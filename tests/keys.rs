@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::crash::failpoints;
 use crate::otlp::{Event, encode};
 use crate::signer::AGENTS;
-use crate::world::{Service, World, figure, workspace};
+use crate::world::{Service, Start, World, figure, workspace};
 
 /// A device that a source names, and an address that `analytics` keeps as a pseudonym.
 const DEVICE: &str = "keys-phone";
@@ -337,4 +338,50 @@ fn a_crash_at_each_step_of_a_change_leaves_a_ring_and_no_old_secret() {
         "keys: {} steps of a change, killed at each twice: the ring is whole, the old secret gone",
         points.len()
     ));
+}
+
+/// A service with failpoints, on a folder whose start has nothing to write.
+fn armed(world: &World, failpoints: &str) -> Service {
+    let service = world.serve();
+    service.consent(&[DEVICE], "given");
+    assert!(service.stop().success());
+    let environment = [("FAILPOINTS", failpoints)];
+    world.start(&Start { environment: &environment, ..Start::default() }).unwrap()
+}
+
+#[test]
+fn a_failed_sync_ends_the_process_and_what_was_shown_stays_true() {
+    for point in ["log::failed_sync", "keys::failed_sync"] {
+        let world = World::new();
+        let mut service = armed(&world, &format!("{point}=1*return"));
+        let change = json!({"change": "rotate", "key": "subject"});
+        let answer = service.officer().json("/v1/keys", &change);
+        assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 503), "{point}");
+        // What the log shows now, somebody may have seen.
+        world.verify(point);
+        let ended = service.wait(Duration::from_secs(5));
+        let service = if ended.is_some() { world.serve() } else { service };
+        open(&service, "a");
+        world.verify(&format!("{point}, and more after it"));
+        assert!(ended.is_some_and(|status| !status.success()), "{point}: {ended:?}");
+        let listed = key(&world, &["list"], Place::Folder, 0);
+        assert_eq!(generations(&listed, "subject").len(), 2, "{point}");
+        assert!(logged(&world, "rotated", 2, "subject"), "{point}");
+    }
+}
+
+#[test]
+fn a_key_of_the_log_is_not_destroyed_before_another_one_signed() {
+    let world = World::new();
+    let service = armed(&world, "log::before_tiles=return(full)");
+    let destroy = ["destroy", "log", "--generation", "1", "--yes"];
+    key(&world, &["rotate", "log"], Place::Service(&service), 1);
+    key(&world, &destroy, Place::Service(&service), 1);
+    assert!(service.stop().success());
+    let service = world.serve();
+    world.verify("with both keys");
+    key(&world, &destroy, Place::Service(&service), 0);
+    assert!(service.stop().success());
+    assert!(world.serve().stop().success());
+    world.verify("with the newer one");
 }

@@ -31,7 +31,7 @@ struct Device {
 #[test]
 fn a_crash_at_each_failpoint_takes_no_number_twice_and_leaves_rows_as_receipts_say() {
     // Those of work on tables, keys, copies and the log are not on the way of a batch; tests of their own crash there.
-    let apart = ["keys::", "backup::", "restore::", "rewrite::", "erase::", "log::"];
+    let apart = ["keys::", "backup::", "restore::", "rewrite::", "erase::", "log::", "sealed::"];
     let names = failpoints(&workspace().join("store/src"));
     for name in names.iter().filter(|name| !apart.iter().any(|room| name.starts_with(room))) {
         let (crashes, batches) = crash_at(name);

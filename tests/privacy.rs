@@ -1,12 +1,15 @@
 //! Raw never rests: canaries go in by every door, and every byte that the service leaves is searched for them.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::otlp::{Event, encode, gzip};
 use crate::random::Random;
 use crate::scan::{Canary, Hits, Needles};
 use crate::skip::skipped;
-use crate::world::{Service, World, figure, shared};
+use crate::world::{Service, Start, World, figure, shared};
 
 /// Events of the synthetic run, and canaries among them.
 const EVENTS: usize = 100_000;
@@ -258,4 +261,56 @@ fn raw_values(events: &[Event]) -> Vec<Canary> {
         }
     }
     canaries
+}
+
+/// A folder that others may enter, and files as the system makes them by default.
+#[test]
+fn others_on_the_machine_can_open_nothing_but_what_is_public() {
+    let world = World::new();
+    std::fs::create_dir(world.data()).unwrap();
+    std::fs::set_permissions(world.data(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let under = ["sh", "-c", "umask 022; exec \"$0\" \"$@\""].map(str::to_owned);
+    let how = Start { under: &under, ..Start::default() };
+    let send = |service: &Service, number| {
+        let body = encode(&[Event::numbered("privacy-modes", number)]);
+        service.device().logs(&body).unwrap().expect_status(200);
+    };
+    let service = world.start(&how).unwrap();
+    service.consent(&["privacy-modes"], "given");
+    send(&service, 1);
+    service.flush();
+    send(&service, 2);
+    let headers = [("content-type", "application/json"), ("candor-subject", "privacy-nobody")];
+    let erasure = service.officer().send("POST", "/v1/subject/erasure", &headers, br#"{"scope":"all"}"#).unwrap();
+    assert_eq!(erasure.status, 200, "{}", erasure.text());
+    assert_eq!(open_to_others(&world.data()), Vec::<String>::new());
+    // Those of a folder that an older version made are closed by the next start.
+    assert!(service.stop().success());
+    for name in ["ledger.db", "lock"] {
+        std::fs::set_permissions(world.data().join(name), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let service = world.start(&how).unwrap();
+    send(&service, 3);
+    assert_eq!(open_to_others(&world.data()), Vec::<String>::new());
+}
+
+/// Files of a data folder that others than their owner can use, but for those that are published.
+fn open_to_others(data: &Path) -> Vec<String> {
+    let (mut open, mut folders) = (Vec::new(), vec![data.to_path_buf()]);
+    let is_public = |name: &str| ["log/", "documents/"].iter().any(|folder| name.starts_with(folder));
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            // Files may go while they are looked at.
+            let Ok(about) = std::fs::symlink_metadata(&path) else { continue };
+            let name = path.strip_prefix(data).unwrap().to_str().unwrap().to_owned();
+            let mode = about.permissions().mode() & 0o777;
+            if about.is_dir() {
+                folders.push(path);
+            } else if mode & 0o077 != 0 && !is_public(&name) {
+                open.push(format!("{name} {mode:o}"));
+            }
+        }
+    }
+    open.sort();
+    open
 }

@@ -261,8 +261,10 @@ impl From<DecodeError> for Refusal {
 }
 
 impl From<candor_store::error::Error> for Refusal {
-    /// Clients read what to do; the store's own words, which may name paths, go to the operator's log.
+    /// Clients read what to do; the store's own words, which may name paths, go to the operator's log. Every error of the store
+    /// in a request comes by here: where a disk failed there is no answer.
     fn from(error: candor_store::error::Error) -> Self {
+        error.end_process_if_of_disk();
         match error.kind() {
             StoreKind::Request => Self::malformed(error.to_string()),
             StoreKind::Retry => {

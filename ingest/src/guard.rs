@@ -25,6 +25,7 @@ use crate::route::{Call, Deadline, Errors, Note, ROUTES, Route};
 use crate::service::Service;
 use crate::signer::{self, Signer};
 use crate::source::Source;
+use crate::subject::is_stranger;
 use crate::{auth, body};
 
 /// Label of requests that no route matches: their paths come from outside.
@@ -117,7 +118,7 @@ fn admit(route: &Route, service: &Service, parts: &Parts, has_body: bool) -> Res
         None => route.access != Access::Public,
     };
     if must_sign {
-        let signer = Signer::of(service, parts, has_body)?;
+        let signer = Signer::of(service, parts, source.is_some(), has_body)?;
         return Ok(Caller { source, signer: Some(signer) });
     }
     if source.is_some() {
@@ -127,15 +128,16 @@ fn admit(route: &Route, service: &Service, parts: &Parts, has_body: bool) -> Res
 }
 
 /// Makes the nonce of a signed request durable before its answer leaves, where nothing that it stored does. Of a refused one
-/// as well: what is refused for now, such as `consent_missing`, could be taken when it is replayed.
+/// as well: what is refused for now, such as `consent_missing`, could be taken when it is replayed. Of a stranger without a
+/// token it is in memory alone: whoever can make keys would have the ledger written as often as he likes.
 async fn keep_nonce(
     service: &Service,
     caller: Option<&Caller>,
     note: Note,
     outcome: Result<Response, Refusal>,
 ) -> Result<Response, Refusal> {
-    let signer = caller.and_then(|caller| caller.signer.as_ref());
-    if let Some(signer) = signer.filter(|_| !note.is_nonce_kept) {
+    let Some(Caller { source, signer: Some(signer) }) = caller else { return outcome };
+    if !note.is_nonce_kept && (source.is_some() || !is_stranger(service, &signer.ledger)) {
         service.store.keep_nonce(signer.nonce).await?;
     }
     outcome

@@ -215,7 +215,7 @@ pub static ROUTES: [Route; 39] = [
         access: Access::Roles(&[Role::Operator]),
         token: TokenIn::Bearer,
         errors: Errors::Json,
-        deadline: Deadline::Request,
+        deadline: Deadline::Work,
         about: About {
             summary: "Make, rotate or destroy a key; answers with what happened and the keys that are there, without secrets",
             request: Some(Content::Json(object)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candor_policy::subject::{LedgerId, SubjectId};
-use candor_store::nonces::NonceUse;
+use candor_store::nonces::{NonceUse, User};
 use candor_store::signed::SignedBatch;
 use candor_wire::identity::PublicKey;
 use candor_wire::reason::Reason;
@@ -15,6 +15,7 @@ use crate::body::Sent;
 use crate::error::Refusal;
 use crate::pipeline::Signed;
 use crate::service::Service;
+use crate::subject::is_stranger;
 
 /// Who signed a request, and what the signature covers. Whoever holds one holds a signature that is of now, for this fleet,
 /// and was not used before.
@@ -48,7 +49,7 @@ pub(crate) fn none(parts: &Parts) -> Result<(), Refusal> {
 
 impl Signer {
     /// Verifies the head of a request and uses its nonce.
-    pub(crate) fn of(service: &Service, parts: &Parts, has_body: bool) -> Result<Self, Refusal> {
+    pub(crate) fn of(service: &Service, parts: &Parts, has_token: bool, has_body: bool) -> Result<Self, Refusal> {
         let head = RequestHead {
             method: parts.method.as_str(),
             authority: authority(parts).unwrap_or_default(),
@@ -63,12 +64,20 @@ impl Signer {
             return Err(Refusal::because(Reason::FleetUnknown, mend));
         }
         let nonce = NonceUse { id: nonce.id, expires: nonce.expires };
-        if !service.store.take_nonce(nonce)? {
+        let subject = key.subject_id();
+        let ledger = LedgerId::of_certified(&subject);
+        let user = if has_token {
+            User::Sender
+        } else if is_stranger(service, &ledger) {
+            User::Stranger
+        } else {
+            User::Subject
+        };
+        if !service.store.take_nonce(nonce, user)? {
             let mend = "this nonce was used before: sign the request again, with another one";
             return Err(Refusal::because(Reason::NonceUsed, mend));
         }
-        let subject = key.subject_id();
-        Ok(Self { subject, ledger: LedgerId::of_certified(&subject), key, nonce, consent, batch, digest })
+        Ok(Self { subject, ledger, key, nonce, consent, batch, digest })
     }
 
     /// The batch that a request is, if its key may still send and its number can be one.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use axum::response::Response;
 use candor_policy::hex;
+use candor_policy::subject::LedgerId;
 use candor_store::access::{self, Under};
 use candor_store::error::{Error as StoreError, Kind};
 use candor_store::log::Log;
@@ -214,8 +215,17 @@ impl Readings {
 
 /// Whether anything was ever recorded of who signed.
 pub(crate) fn is_known(service: &Service, signer: &Signer) -> bool {
-    let said: bool = service.store.consent(&[signer.ledger]).of(0).sequence() > 0;
-    said || service.store.batches_of(&signer.ledger).next > 1
+    is_recorded(service, &signer.ledger)
+}
+
+/// Whether a key may be one that somebody made a moment ago: nothing was recorded of it, nor taken away from what was.
+pub(crate) fn is_stranger(service: &Service, subject: &LedgerId) -> bool {
+    !is_recorded(service, subject) && !service.store.is_erased(subject)
+}
+
+fn is_recorded(service: &Service, subject: &LedgerId) -> bool {
+    let said: bool = service.store.consent(&[*subject]).of(0).sequence() > 0;
+    said || service.store.batches_of(subject).next > 1
 }
 
 pub(crate) fn unknown() -> Refusal {

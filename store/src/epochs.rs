@@ -67,7 +67,8 @@ impl Epochs {
         blocking(move || {
             // A backup copies ledger and log in one turn: what it has of an epoch is closed in both, or open in both.
             let _turn = epochs.shared.turn.take();
-            runtime.block_on(epochs.keep_in_turn())
+            // Here, since whoever asked may be gone.
+            runtime.block_on(epochs.keep_in_turn()).inspect_err(Error::end_process_if_of_disk)
         })
         .await
     }

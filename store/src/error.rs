@@ -1,5 +1,8 @@
 //! Errors of the store; the kind tells the caller what to do.
 
+use crate::shared::end_process_after;
+use crate::storage;
+
 /// What a caller can do about an error: HTTP status, gRPC code and exit code follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -21,19 +24,38 @@ pub struct Error {
     what: String,
     why: String,
     mend: &'static str,
+    /// Whether a disk failed: nobody can say then what is on it.
+    is_of_disk: bool,
 }
 
 impl Error {
     /// `what` happened (and where), `why`, and the `mend`.
     #[must_use]
     pub fn new(kind: Kind, what: impl Into<String>, why: impl std::fmt::Display, mend: &'static str) -> Self {
-        Self { kind, what: what.into(), why: why.to_string(), mend }
+        Self { kind, what: what.into(), why: why.to_string(), mend, is_of_disk: false }
     }
 
     /// What the caller can do.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Ends the process if a disk failed: whoever met it first, nothing may be built on what the disk shows.
+    pub fn end_process_if_of_disk(&self) {
+        if self.is_of_disk {
+            end_process_after(self);
+        }
+    }
+
+    /// A disk failed: nobody can say what is on it.
+    pub(crate) fn of_disk(what: impl Into<String>, why: impl std::fmt::Display, mend: &'static str) -> Self {
+        Self::new(Kind::Stop, what, why, mend).blame_disk()
+    }
+
+    /// The same error, of a disk that failed.
+    pub(crate) fn blame_disk(self) -> Self {
+        Self { is_of_disk: true, ..self }
     }
 
     /// An I/O error: a full disk passes, anything else needs somebody to look.
@@ -50,7 +72,12 @@ impl Error {
         if is_full(why) {
             return Self::io(what, why);
         }
-        Self::new(Kind::Stop, what, why, "check the disk, then start again: nothing acknowledged is lost")
+        Self::of_disk(what, why, "check the disk, then start again: nothing acknowledged is lost")
+    }
+
+    /// An error of writing a file durably, of which syncing is a part.
+    pub(crate) fn write(what: impl Into<String>, why: &std::io::Error) -> Self {
+        if storage::is_failed_sync(why) { Self::sync(what, why) } else { Self::io(what, why) }
     }
 
     /// The store is closing, or its appender is gone.

@@ -240,7 +240,8 @@ impl KeyRing {
     }
 
     fn write(&self, path: &Path) -> Result<(), Error> {
-        let failed = |error: &std::io::Error| Error::io(format!("cannot write the key ring {}", path.display()), error);
+        let failed =
+            |error: &std::io::Error| Error::write(format!("cannot write the key ring {}", path.display()), error);
         let text = toml::to_string(&self.document).map_err(|_| malformed(path, "it cannot be written as TOML"))?;
         let text = format!("# Keys of this data folder. Whoever has them can link its pseudonyms to people.\n{text}");
         storage::make_folder(&storage::parent(path)).map_err(|error| failed(&error))?;

@@ -1,7 +1,8 @@
 //! One service at a time holds a data folder.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::error::{Error, Kind};
@@ -22,6 +23,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&path)
             .map_err(|error| failed(&error))?;
         match file.try_lock() {
@@ -43,6 +45,8 @@ pub(crate) fn is_held(data: &Path) -> bool {
 
 /// The number of the process, for whoever finds the folder locked; the lock itself is the system's.
 fn write_holder(file: &mut File) -> std::io::Result<()> {
+    // It may be of an older version.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())

@@ -48,8 +48,13 @@ pub fn prove(data: &Path, table: (&str, &str), path: &str, root: &Hash, subject:
         return Err(Error::new(Kind::Data, what, why, CHANGED));
     }
     let tree = Tree::new(found.about.salt, all);
+    fail::fail_point!("sealed::before_leaves");
     // The proof does not need it on the disk.
     let _ = tree.write(&leaves);
+    // Files go before what lies beside them: one that is gone by now took the older leaves with it.
+    if !table.folder.join(path).exists() {
+        let _ = remove_leaves(&table, path);
+    }
     let Ok(proof) = FileProof::of(&tree, subject);
     Ok(proof)
 }

@@ -5,9 +5,33 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// What a device that fails gives: tests have it come where they want it.
+#[cfg(feature = "failpoints")]
+pub(crate) const EIO: i32 = 5;
+
+/// Marks what a failed sync gave: it says more of a disk than any other error of a file.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct FailedSync(io::Error);
+
+/// An error of a sync, marked as such.
+pub(crate) fn failed_sync(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), FailedSync(error))
+}
+
+/// Whether an error came from a sync: what the page cache shows may not be on the disk then.
+pub(crate) fn is_failed_sync(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<FailedSync>())
+}
+
+/// Makes a file's bytes durable.
+pub(crate) fn sync_file(file: &File) -> io::Result<()> {
+    file.sync_all().map_err(failed_sync)
+}
+
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    sync_file(&File::open(folder)?)
 }
 
 /// Makes a folder for its owner alone, and its parents, if they are not there; durable in either case.
@@ -31,7 +55,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>
     // A leftover of a crash may have another mode, which opening would keep.
     remove_if_there(&beside)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| sync_file(&file));
     if let Err(error) = written.and_then(|()| std::fs::rename(&beside, path)) {
         let _ = std::fs::remove_file(&beside);
         return Err(error);
@@ -50,6 +74,7 @@ pub(crate) fn replace_secret(path: &Path, bytes: &[u8], mode: u32) -> io::Result
     }
     fail::fail_point!("keys::before_rename", |_| std::process::abort());
     write_file(path, bytes, mode)?;
+    fail::fail_point!("keys::failed_sync", |_| Err(failed_sync(io::Error::from_raw_os_error(EIO))));
     fail::fail_point!("keys::after_rename", |_| std::process::abort());
     finish_replacing(path)
 }
@@ -66,7 +91,7 @@ pub(crate) fn finish_replacing(path: &Path) -> io::Result<()> {
     if !in_force && about.is_file() {
         let mut file = OpenOptions::new().write(true).open(&old)?;
         file.write_all(&vec![0; usize::try_from(about.len()).unwrap_or(0)])?;
-        file.sync_all()?;
+        sync_file(&file)?;
         fail::fail_point!("keys::after_overwrite", |_| std::process::abort());
     }
     std::fs::remove_file(&old)?;

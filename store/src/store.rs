@@ -122,7 +122,7 @@ pub struct FlushReport {
 pub struct Store {
     shared: Arc<Shared>,
     ledger: Ledger,
-    keys: RwLock<Arc<Keys>>,
+    keys: Arc<RwLock<Arc<Keys>>>,
     ring: Arc<Mutex<KeyRing>>,
     /// Keys that the policy in force names.
     named: Vec<String>,
@@ -181,7 +181,7 @@ impl Store {
         let epochs = Arc::new(epochs);
         let keeping = tokio::spawn(Arc::clone(&epochs).run());
         let schedule = Schedule::start(&shared);
-        let (keys, repeats_key) = (RwLock::new(Arc::new(ring.keys())), ring.repeats());
+        let (keys, repeats_key) = (Arc::new(RwLock::new(Arc::new(ring.keys()))), ring.repeats());
         let ring = Arc::new(Mutex::new(ring));
         let (fleet, of_log) = (&plan.catalogue().name, Arc::clone(&log));
         let desk = Desk::open(Arc::clone(&shared), ledger.clone(), of_log, Arc::clone(&ring), fleet).await?;

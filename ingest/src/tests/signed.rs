@@ -103,3 +103,35 @@ async fn a_batch_of_nothing_has_its_number_and_its_receipt() {
     let receipt = candor_wire::receipt::SignedReceipt::from_header(empty.headers["candor-receipt"].to_str().unwrap());
     assert_eq!(receipt.unwrap().receipt.batch, 1);
 }
+
+/// What a key asks without a token.
+fn head(seed: u8) -> Request<Body> {
+    let key = SubjectKey::derive(&Seed::new([seed; 32]), "test-fleet", 0).unwrap();
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("host", "here.example"), ("candor-fleet", "test-fleet")] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let path = "/v1/subject/head";
+    let head = RequestHead { method: "GET", authority: "here.example", path, query: None, headers: &headers };
+    let signed = signature::sign(&key, &head, None, (NOW, NOW + 60), [seed; 16]).unwrap();
+    headers.insert(&signature::SIGNATURE_INPUT, signed.signature_input);
+    headers.insert(&signature::SIGNATURE, signed.signature);
+    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    *request.headers_mut() = headers;
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_anybody_can_make_leaves_nothing_in_the_ledger() {
+    let world = world(Limits::default()).await;
+    let first = world.send(batch(1, NOW, &body_of("whoever", opened(0, 3)), None)).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.text());
+    assert_eq!(told(&world.send(head(9)).await), (404, "subject_unknown"));
+    assert_eq!(world.send(head(1)).await.status, StatusCode::OK);
+    for seed in [1, 9] {
+        assert_eq!(told(&world.send(head(seed)).await), (401, "nonce_used"), "{seed}");
+    }
+    let world = world.restart().await;
+    assert_eq!(told(&world.send(head(1)).await), (401, "nonce_used"), "of a subject");
+    assert_eq!(told(&world.send(head(9)).await), (404, "subject_unknown"), "of nobody");
+}

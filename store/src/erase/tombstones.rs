@@ -168,13 +168,10 @@ impl TombstoneFile {
             serde_json::to_writer(&mut text, line).map_err(|why| self.failed(&why.into()))?;
             text.push(b'\n');
         }
-        let is_new = !self.path.exists();
-        self.write(&text).map_err(|why| self.failed(&why))?;
-        if is_new {
-            storage::sync_folder(&storage::parent(&self.path))
-                .map_err(|why| Error::sync(format!("cannot sync {}", self.path.display()), &why))?;
-        }
-        Ok(())
+        // The name too, each time: one that is there may be of a start that could not sync it.
+        self.write(&text)
+            .and_then(|()| storage::sync_folder(&storage::parent(&self.path)))
+            .map_err(|why| self.failed(&why))
     }
 
     /// Writes behind the last whole line, and syncs.
@@ -194,11 +191,14 @@ impl TombstoneFile {
         file.set_len(whole)?;
         file.seek(SeekFrom::Start(whole))?;
         file.write_all(text)?;
-        file.sync_all()
+        fail::fail_point!("erase::failed_sync", |_| Err(storage::failed_sync(std::io::Error::from_raw_os_error(
+            storage::EIO
+        ))));
+        storage::sync_file(&file)
     }
 
     fn failed(&self, why: &std::io::Error) -> Error {
-        Error::io(format!("cannot use {}", self.path.display()), why)
+        Error::write(format!("cannot use {}", self.path.display()), why)
     }
 
     fn damaged(&self, line: usize) -> Error {

@@ -64,17 +64,46 @@ pub fn change_in(settings: &Settings, change: &Change, clock: &dyn Clock) -> Res
     let _lock = Lock::take(&settings.data)?;
     let mut ring = KeyRing::open_for(&settings.data, settings.key_ring.as_deref())?;
     let now = clock.now();
-    // With the keys of before: what they have to sign must not wait for those of after.
-    let log = existing_log(&settings.data, &ring)?;
-    if let Some(log) = &log {
-        record_key_events(log, &ring.told(now))?;
+    if let Some(log) = existing_log(&settings.data, &ring)? {
+        return change_and_log(&mut ring, &log, (settings, change, &[], now), |_| ());
     }
     let events = ring.change_kept(settings, change, &[], now)?;
-    if let Some(log) = &log {
-        log.set_signers(ring.log_signers(log.origin())?);
-        record_key_events(log, ring.history())?;
-    }
     Ok(Changed { events, keys: ring.lines() })
+}
+
+/// Changes a key and has the log say so. `put_in_force` comes as soon as the ring is written: what follows may fail, and is made
+/// up for by the next change or start.
+pub(crate) fn change_and_log(
+    ring: &mut KeyRing,
+    log: &Log,
+    (settings, change, named, now): (&Settings, &Change, &[String], i64),
+    put_in_force: impl FnOnce(&KeyRing),
+) -> Result<Changed, Error> {
+    // With the keys of before: what they have to sign must not wait for those of after.
+    record_key_events(log, &ring.told(now))?;
+    refuse_to_lose(log, ring, change)?;
+    let events = ring.change_kept(settings, change, named, now)?;
+    put_in_force(ring);
+    log.set_signers(ring.log_signers(log.origin())?);
+    record_key_events(log, ring.history())?;
+    Ok(Changed { events, keys: ring.lines() })
+}
+
+/// A log opens by the keys that signed what it shows: the last of them is not destroyed before another one did.
+fn refuse_to_lose(log: &Log, ring: &KeyRing, change: &Change) -> Result<(), Error> {
+    let Change::Destroy { key: KeyName::Log, generation: Some(generation) } = change else { return Ok(()) };
+    let mut without = ring.clone();
+    without.document.log.retain(|key| key.generation != *generation);
+    if without.document.log.is_empty() || log.is_signed_by(&without.log_keys(log.origin())?) {
+        return Ok(());
+    }
+    let mend = "try again when the log can be written: `candor doctor` looks at the disk";
+    Err(Error::new(
+        Kind::Retry,
+        "the key log is not destroyed",
+        "no other key has signed the newest checkpoint yet",
+        mend,
+    ))
 }
 
 /// The log of a folder, if it has one: the start of a service begins it.

@@ -1,6 +1,9 @@
 //! The ledger on `SQLite`: WAL mode, so that readers do not wait; `synchronous=FULL`, so that a commit is durable.
 
 use std::collections::BTreeMap;
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,6 +54,7 @@ impl Ledger {
             .pragma("secure_delete", "ON")
             // Nothing is written outside the data folder.
             .pragma("temp_store", "MEMORY");
+        close_to_others(path).map_err(|why| Error::io(format!("cannot open the ledger {}", path.display()), &why))?;
         let ledger = Self { pool: connect(path, options).await?, read_only: false };
         ledger.migrate().await?;
         // SQLite does not sync the folder for a new file in WAL mode.
@@ -224,6 +228,24 @@ impl Ledger {
     }
 }
 
+/// Makes the file, or those that are there, their owner's alone: `SQLite` gives what it makes beside it the same mode.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+        made => drop(made?),
+    }
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        // By name: to close a file lets go of the locks that this process has on it.
+        match std::fs::set_permissions(&name, Permissions::from_mode(0o600)) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 async fn connect(path: &Path, options: SqliteConnectOptions) -> Result<SqlitePool, Error> {
     SqlitePoolOptions::new()
         .max_connections(3)
@@ -366,7 +388,9 @@ pub(super) fn unreadable(why: sqlx::Error) -> Error {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn unwritable(why: sqlx::Error) -> Error {
-    failed("cannot write the ledger", &why)
+    let error = failed("cannot write the ledger", &why);
+    // Of a reading nothing hangs on what the page cache shows; of a writing everything later does.
+    if error.kind() == Kind::Stop { error.blame_disk() } else { error }
 }
 
 pub(super) fn damaged(why: &str) -> Error {

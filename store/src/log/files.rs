@@ -95,11 +95,15 @@ impl LogFiles {
         let path = self.folder.join(CHECKPOINT);
         let what = || format!("cannot write {}", path.display());
         storage::make_folder(&self.folder).map_err(|error| Error::sync(what(), &error))?;
-        let Err(error) = storage::write_file(&path, bytes, MODE) else { return Ok(()) };
+        let written = storage::write_file(&path, bytes, MODE).and_then(|()| {
+            fail::fail_point!("log::failed_sync", |_| Err(io::Error::from_raw_os_error(storage::EIO)));
+            Ok(())
+        });
+        let Err(error) = written else { return Ok(()) };
         // Once it has its name somebody may have read it, and no other of this size may ever be signed.
-        if self.checkpoint()?.as_deref() == Some(bytes) {
+        if self.checkpoint().map_or(true, |shown| shown.as_deref() == Some(bytes)) {
             let mend = "check the disk, then start again: the log goes on from what is there";
-            return Err(Error::new(Kind::Stop, what(), error, mend));
+            return Err(Error::of_disk(what(), error, mend));
         }
         Err(Error::sync(what(), &error))
     }

@@ -19,7 +19,6 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Kind};
 use crate::keys::KeyRing;
-use crate::shared::end_process_after;
 
 mod files;
 pub(crate) mod removed;
@@ -50,6 +49,8 @@ struct Writer {
     tail: Vec<u8>,
     /// What the entries say, up to the one that is being checked.
     files: LiveFiles,
+    /// Why nobody can say any more what is durable: nothing is signed from then on.
+    stopped: Option<Error>,
 }
 
 /// What readers see: all of it is durable and signed.
@@ -130,7 +131,9 @@ impl Log {
         let appended = self.check_and_write(&mut writer, entries);
         if let Err(error) = appended {
             writer.files = self.look(LiveFiles::clone);
-            if error.kind() != Kind::Stop {
+            if error.kind() == Kind::Stop {
+                writer.stopped = Some(error.clone());
+            } else {
                 self.disk.sweep(from)?;
             }
             return Err(error);
@@ -146,7 +149,10 @@ impl Log {
         }
         let (mut edge, mut tail) = (writer.edge.clone(), writer.tail.clone());
         let leaves: Vec<Hash> = encoded.iter().map(|entry| leaf_hash(entry)).collect();
-        fail::fail_point!("log::before_tiles", |_| std::process::abort());
+        fail::fail_point!("log::before_tiles", |how| match how.as_deref() {
+            Some("full") => Err(Error::io("cannot write a tile", &std::io::ErrorKind::StorageFull.into())),
+            _ => std::process::abort(),
+        });
         let mut full = Vec::new();
         for (tile, bytes) in bundles(&mut tail, edge.size(), &encoded) {
             self.disk.write_tile(&tile, &bytes)?;
@@ -177,7 +183,7 @@ impl Log {
     /// # Errors
     /// If it cannot be written.
     pub fn add_cosignatures(&self, seen: &Checkpoint, signatures: Vec<Signature>) -> Result<bool, Error> {
-        let _writer = self.writer()?;
+        let mut writer = self.writer()?;
         let shown = self.checkpoint();
         if signatures.is_empty() || shown.checkpoint != *seen {
             return Ok(false);
@@ -189,9 +195,10 @@ impl Log {
         let bytes = note.to_string().into_bytes();
         let opened = SignedCheckpoint::open(&bytes, &self.verifiers(), &[]);
         let checkpoint = opened.map_err(|error| refused(error, "a cosignature cannot be added"))?;
-        match self.disk.write_checkpoint(&bytes) {
-            Err(error) if error.kind() == Kind::Stop => end_process_after(&error),
-            written => written?,
+        if let Err(error) = self.disk.write_checkpoint(&bytes) {
+            error.end_process_if_of_disk();
+            writer.stopped = Some(error.clone()).filter(|error| error.kind() == Kind::Stop);
+            return Err(error);
         }
         self.show(checkpoint, &[]);
         Ok(true)
@@ -231,6 +238,11 @@ impl Log {
     #[must_use]
     pub fn verifiers(&self) -> Vec<VerifierKey> {
         verifiers(&self.signers())
+    }
+
+    /// Whether one of these keys signed the newest checkpoint.
+    pub(crate) fn is_signed_by(&self, keys: &[VerifierKey]) -> bool {
+        SignedCheckpoint::open(self.checkpoint().note.to_string().as_bytes(), keys, &[]).is_ok()
     }
 
     /// Has checkpoints from now on signed by these keys.
@@ -322,10 +334,11 @@ impl Log {
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, Error> {
-        self.writer.lock().map_err(|_| {
+        let writer = self.writer.lock().map_err(|_| {
             let mend = "start again: the log goes on from what is on disk";
             Error::new(Kind::Stop, "the log cannot be written", "an earlier writer panicked", mend)
-        })
+        })?;
+        writer.stopped.clone().map_or(Ok(writer), Err)
     }
 }
 

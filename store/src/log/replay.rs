@@ -50,7 +50,7 @@ pub(super) fn replay(disk: &LogFiles, checkpoint: &Checkpoint) -> Result<Writer,
         tracing::warn!(tile = %tile, "a tile of the log was damaged, and is written anew from the entries");
         disk.write_tile(&tile, &bytes)?;
     }
-    Ok(Writer { edge, tail, files })
+    Ok(Writer { edge, tail, files, stopped: None })
 }
 
 /// The same without changing anything: what the entries say, and their bytes.

@@ -181,3 +181,20 @@ fn a_cosignature_goes_with_the_checkpoint_that_it_is_of() {
     assert!(!log.add_cosignatures(&seen.checkpoint, cosigned()).unwrap(), "it is of an older one");
     assert_eq!(log.checkpoint().note.signatures().len(), 1);
 }
+
+#[test]
+fn after_a_failure_that_nobody_can_judge_nothing_is_signed_any_more() {
+    let data = tempfile::tempdir().unwrap();
+    let log = open(data.path()).unwrap();
+    log.append(&statements(0, 2)).unwrap();
+    // It cannot be taken away as a file could.
+    let beside = data.path().join("log/checkpoint.tmp");
+    std::fs::create_dir(&beside).unwrap();
+    assert_eq!(log.append(&statements(2, 1)).unwrap_err().kind(), Kind::Stop);
+    std::fs::remove_dir(&beside).unwrap();
+    assert_eq!(log.append(&statements(2, 2)).unwrap_err().kind(), Kind::Stop);
+    let seen = log.checkpoint();
+    assert_eq!(log.add_cosignatures(&seen.checkpoint, seen.note.signatures().to_vec()).unwrap_err().kind(), Kind::Stop);
+    drop(log);
+    assert_eq!(open(data.path()).unwrap().append(&statements(2, 2)).unwrap(), 2..4);
+}

@@ -4,10 +4,10 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use candor_wire::leaf::{ENTRY_LEN, Entry, Leaves, Salt, Salted, file_root};
@@ -54,9 +54,8 @@ impl Tree {
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let beside = storage::beside(path);
         let parent = storage::parent(path);
-        if !parent.is_dir() {
-            storage::make_folder(&parent)?;
-        }
+        // Not synced either: a sync that fails may not be passed over, and these may fail.
+        DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
         storage::remove_if_there(&beside)?;
         let written = self.write_to(&beside).and_then(|()| std::fs::rename(&beside, path));
         if written.is_err() {

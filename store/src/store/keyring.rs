@@ -7,7 +7,7 @@ use candor_wire::succession::Succession;
 
 use super::Store;
 use crate::error::Error;
-use crate::keys::change::{Change, Changed, record_key_events};
+use crate::keys::change::{Change, Changed, change_and_log};
 use crate::shared::lock;
 use crate::view::blocking;
 
@@ -24,26 +24,25 @@ impl Store {
         lock(&self.ring).successions().to_vec()
     }
 
-    /// Changes a key. What is under way meanwhile is finished with the keys that it began with.
+    /// Changes a key. What is under way meanwhile is finished with the keys that it began with. It is done also where whoever
+    /// asked goes away.
     ///
     /// # Errors
     /// `Request` if it cannot be changed so, or the ring is kept elsewhere; otherwise as files are written.
     pub async fn change_key(&self, change: Change) -> Result<Changed, Error> {
-        let (ring, shared) = (Arc::clone(&self.ring), Arc::clone(&self.shared));
+        let (ring, shared, keys) = (Arc::clone(&self.ring), Arc::clone(&self.shared), Arc::clone(&self.keys));
         let (named, now, log) = (self.named.clone(), self.shared.clock.now(), self.log());
-        let (changed, keys) = blocking(move || {
+        blocking(move || {
             // Backups copy the log, and take the same turn. It may take a while: nobody waits for the ring meanwhile.
             let _turn = shared.turn.take();
             // Held through the write: two changes come one after the other.
             let mut ring = lock(&ring);
-            let events = ring.change_kept(&shared.settings, &change, &named, now)?;
-            log.set_signers(ring.log_signers(log.origin())?);
-            record_key_events(&log, ring.history())?;
-            shared.set_receipt_key(ring.receipts());
-            Ok((Changed { events, keys: ring.lines() }, ring.keys()))
+            let changed = change_and_log(&mut ring, &log, (&shared.settings, &change, &named, now), |ring| {
+                *keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring.keys());
+                shared.set_receipt_key(ring.receipts());
+            });
+            changed.inspect_err(Error::end_process_if_of_disk)
         })
-        .await?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        Ok(changed)
+        .await
     }
 }

@@ -15,7 +15,7 @@ use super::{Offered, Store};
 use crate::batches::Place;
 use crate::consent::key_of;
 use crate::error::{Error, Kind};
-use crate::nonces::NonceUse;
+use crate::nonces::{NonceUse, User};
 use crate::queue::{Numbered, Order};
 use crate::receipts;
 use crate::reply::Reply;
@@ -199,9 +199,9 @@ impl Store {
     /// after [`Store::keep_nonce`].
     ///
     /// # Errors
-    /// `Retry` when as many as may be are remembered.
-    pub fn take_nonce(&self, nonce: NonceUse) -> Result<bool, Error> {
-        self.shared.nonces.take(nonce, self.shared.second())
+    /// `Retry` when as many of that kind of user as may be are remembered.
+    pub fn take_nonce(&self, nonce: NonceUse, user: User) -> Result<bool, Error> {
+        self.shared.nonces.take(nonce, user, self.shared.second())
     }
 
     /// Keeps a nonce over a restart, for a request that leaves no batch.

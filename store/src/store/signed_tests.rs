@@ -175,7 +175,7 @@ async fn numbers_receipts_and_nonces_outlive_restarts_in_segments_and_in_the_led
     let key = store.receipt_key().unwrap();
     let one = stored(device.sends(&world, &store, 1).await);
     let three = stored(device.sends(&world, &store, 3).await);
-    assert!(store.take_nonce(device.batch(3).nonce).unwrap(), "the pipeline takes it before");
+    assert!(store.take_nonce(device.batch(3).nonce, User::Sender).unwrap(), "the pipeline takes it before");
     for flushed in [false, true] {
         if flushed {
             store.close().await.unwrap();
@@ -189,9 +189,12 @@ async fn numbers_receipts_and_nonces_outlive_restarts_in_segments_and_in_the_led
             let (reply, again) = repeated(device.sends(&world, &store, before.receipt.batch).await);
             assert_eq!((&again.receipt, reply), (&before.receipt, told(before.receipt.batch)), "flushed: {flushed}");
             assert_eq!(again.verify(&key), Ok(()));
-            assert!(!store.take_nonce(device.batch(before.receipt.batch).nonce).unwrap(), "flushed: {flushed}");
+            assert!(
+                !store.take_nonce(device.batch(before.receipt.batch).nonce, User::Sender).unwrap(),
+                "flushed: {flushed}"
+            );
         }
-        assert!(store.take_nonce(NonceUse { id: [9; 16], expires: 1_900_000_000 }).unwrap());
+        assert!(store.take_nonce(NonceUse { id: [9; 16], expires: 1_900_000_000 }, User::Sender).unwrap());
         let all = store.receipts_from(&device.subject(), 2, 10).await.unwrap();
         assert_eq!(all.iter().map(|one| &one.receipt).collect::<Vec<_>>(), [&three.receipt]);
         for (receipt, batch) in [(&one, 1), (&three, 2)] {
@@ -206,7 +209,7 @@ async fn numbers_receipts_and_nonces_outlive_restarts_in_segments_and_in_the_led
     store.keep_nonce(NonceUse { id: [8; 16], expires: 1_900_000_000 }).await.unwrap();
     drop(store);
     let store = world.open().await;
-    assert!(!store.take_nonce(NonceUse { id: [8; 16], expires: 1_900_000_000 }).unwrap());
+    assert!(!store.take_nonce(NonceUse { id: [8; 16], expires: 1_900_000_000 }, User::Sender).unwrap());
     assert!(matches!(device.sends(&world, &store, 4 + 1_024).await, SignedAppended::TooFar));
     store.close().await.unwrap();
 }

@@ -13,8 +13,10 @@ use candor_wire::statement::Notice;
 use super::fixture;
 use super::*;
 use crate::expire::{ExpireOptions, ExpireReport};
+use crate::keys::change::Change;
 use crate::segment::frame::Frame;
 use crate::segment::read_all;
+use crate::shared::lock;
 
 /// 2026-01-01, a little later with each look.
 #[derive(Debug)]
@@ -369,4 +371,24 @@ async fn work_on_tables_that_panics_is_a_fault_and_not_the_end_of_the_store() {
     let shared = Arc::clone(&store.shared);
     store.close().await.unwrap();
     assert_eq!(crate::rewrite::on_flusher(&shared, |_| Ok(())).await.unwrap_err().kind(), Kind::Stop);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_a_key_is_in_force_also_where_nobody_waits_for_it() {
+    let world = World::new();
+    let store = world.open().await;
+    let turn = store.shared.turn.take();
+    let change = Change::Rotate { key: "named/analytics".parse().unwrap() };
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(10), store.change_key(change)).await;
+    assert!(waited.is_err(), "tables were being written");
+    drop(turn);
+    let generation = |keys: &Keys| keys.named("analytics").unwrap().generation();
+    for _ in 0..500 {
+        if generation(&lock(&store.ring).keys()) == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!((generation(&lock(&store.ring).keys()), generation(&store.keys())), (2, 2));
+    store.close().await.unwrap();
 }
