@@ -674,6 +674,8 @@ def check_answer(answer, key, live):
     proofs = {(file["entry"], file.get("id", 0)): file for file in answer["files"]}
     rows = {}
     for row in answer["rows"]:
+        if ids and row.get("id", 0) not in range(len(ids)):
+            raise Wrong("the answer has rows of an id that it is not about")
         if row["file"] is not None:
             rows.setdefault((row["file"], row.get("id", 0)), []).append(row)
     if len(proofs) != len(answer["files"]):

@@ -161,7 +161,14 @@ fn rows_by_file<'a, 'b>(
         let why = format!("{} rows are not in canonical encoding", view.unreadable);
         lines.failed(Check::Rows, view.subject.name(), why);
     }
-    for row in &view.rows {
+    // No proof is about such a row: it would count for its receipt, and be in no file and of nobody.
+    let is_ours = |row: &&ReadRow<'_>| view.ids.is_empty() || row.row.id < view.ids.len();
+    let foreign = view.rows.iter().filter(|row| !is_ours(row)).count();
+    if foreign > 0 {
+        let why = format!("{foreign} rows are of an id that the answer is not about");
+        lines.failed(Check::Files, view.subject.name(), why);
+    }
+    for row in view.rows.iter().filter(is_ours) {
         let Some(file) = &row.row.file else { continue };
         let entry = View::place(row.row)
             .and_then(|(table, path)| live.entry_of(&table, path))
