@@ -858,7 +858,9 @@ def check_bundle(folder, vkey, report, certificates=(), subjects=()):
             for of in (f"receipts/{subject['name']}.jsonl", f"kept/{subject['name']}.jsonl"):
                 lines = files.get(of, b"").decode()
                 check_receipts(lines, origin, entries, size, (answer.get("batches") or {}).get("next", 0))
-            report(name, None)
+            changes = sum(entry["kind"] in ("sealed", "erased", "expired") for entry in said[size:])
+            newer = f"{changes} entries by which files came or went are younger than the answer: ask again"
+            report(name, newer if changes else None, unchecked=changes > 0)
         except (Wrong, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
             report(name, str(why) or type(why).__name__)
     if certificates:

@@ -17,7 +17,7 @@ use candor_store::view::View;
 use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::entry::Entry;
 use candor_wire::log::live::LiveFiles;
-use candor_wire::log::note::Note;
+use candor_wire::log::note::{Note, VerifierKey};
 use candor_wire::log::tile::{Tile, What, entries_of_bytes};
 use candor_wire::merkle::Hash;
 use candor_wire::signature;
@@ -28,7 +28,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::gathered::{Gathered, Told, documents_of, to_lines};
+use super::verify::last;
 use crate::exit::{Exit, Failure};
+use crate::kept::Kept;
 use crate::progress::Progress;
 use crate::service;
 use crate::settings::Settings;
@@ -63,16 +65,25 @@ struct LogKey {
     vkey: String,
 }
 
-/// Asks a service.
-pub(super) async fn service(whom: Whom<'_>, settings: &Settings, progress: &Progress) -> Result<Gathered, Failure> {
+/// Asks a service; with the keys of the log that are known, also what was kept of it.
+pub(super) async fn service(
+    whom: Whom<'_>,
+    keys: &[VerifierKey],
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Gathered, Failure> {
     let mut client = service::public(settings)?.answer_bytes(ANSWER_BYTES);
-    let keys = client.get("/v1/keys").await?.success()?;
-    let keys: Keys = serde_json::from_slice(&keys.body).map_err(|_| Error::Answer("keys"))?;
+    let shown = client.get("/v1/keys").await?.success()?;
+    let shown: Keys = serde_json::from_slice(&shown.body).map_err(|_| Error::Answer("keys"))?;
     let mut gathered = Gathered {
         asked_at: candor_store::clock::SystemClock.now(),
-        log: keys.log.into_iter().map(|key| key.vkey).collect(),
+        log: shown.log.into_iter().map(|key| key.vkey).collect(),
         ..Gathered::default()
     };
+    // Before anything else: no answer can be under an older checkpoint than these without being an old answer.
+    gathered.before = Some(client.get("/log/checkpoint").await?.success()?.body.to_vec());
+    let shown = gathered.shown_keys();
+    gathered.kept = last(&Kept::open()?, if keys.is_empty() { &shown } else { keys })?;
     progress.next("asking about the subject");
     match whom {
         Whom::Holder(identity) => {

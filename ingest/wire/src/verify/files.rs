@@ -10,7 +10,7 @@ use candor_policy::subject::SubjectId;
 use super::answer::{FileEvidence, Row};
 use super::evidence::{Evidence, SubjectEvidence};
 use super::line::{Assumption, Check, Line, Lines, Verdict};
-use super::log::{Log, seen_checkpoint};
+use super::log::{Log, seen_checkpoint, size_of};
 use super::rows::{ReadRow, content};
 use crate::leaf::FileProof;
 use crate::log::checkpoint::SignedCheckpoint;
@@ -146,6 +146,16 @@ fn under<'a>(evidence: &Evidence, view: &View<'_>, log: &'a Log, lines: &mut Lin
     if seen.map(|(size, _)| size).max() > Some(signed.size) {
         lines.failed(Check::Files, name(), "the answer is under an older checkpoint than a receipt has");
         return None;
+    }
+    // What was kept was kept before it was asked, if it was asked now: a bundle may be older than that, and whole.
+    let kept = evidence.trust.kept.as_ref().filter(|_| evidence.before.is_some());
+    if evidence.before.iter().chain(kept).filter_map(|note| size_of(note)).max() > Some(signed.size) {
+        lines.failed(Check::Files, name(), "the answer is under an older checkpoint than the log had when it was asked");
+        return None;
+    }
+    let changes = log.changes_from(signed.size);
+    if changes > 0 {
+        lines.not_provable(Check::Files, view.about(format!("{changes} entries")), Assumption::AnswerIsOlder);
     }
     log.live_at(signed.size)
 }

@@ -1,8 +1,9 @@
 //! Lies that agree with themselves: whatever is shown goes together, and still is not all, not new, or not consented to.
 
 use super::testing::*;
-use super::tests::{fails, text};
+use super::tests::{fails, names, of, text};
 use super::*;
+use crate::log::entry::Entry;
 
 /// Nothing is said of the epochs of receipts and statements, as before they are closed.
 fn early(mut evidence: Evidence) -> Evidence {
@@ -36,4 +37,50 @@ fn rows_under_an_id_that_nobody_has_are_not_taken_for_proved() {
     holds(&evidence);
     evidence.subjects[0].answer.rows.last_mut().unwrap().id = 1;
     fails(&evidence, Check::Files);
+}
+
+/// An answer as it could have been when the log had nothing but keys and documents.
+fn of_before(world: &World) -> Evidence {
+    let mut evidence = world.evidence();
+    let subject = &mut evidence.subjects[0];
+    (subject.kept_receipts, subject.kept_statements) = (None, None);
+    subject.receipts.clear();
+    subject.answer.rows.clear();
+    subject.answer.files.clear();
+    subject.answer.consents.clear();
+    subject.answer.batches = Some(Batches { next: 1, missing: Vec::new() });
+    subject.answer.checkpoint = Some(world.note(4).to_string());
+    evidence
+}
+
+#[test]
+fn an_old_answer_under_a_new_log_is_told_from_a_new_one() {
+    let world = World::new();
+    let evidence = of_before(&world);
+    names(&evidence, Check::Files, Assumption::AnswerIsOlder);
+    let lines = check(&evidence);
+    let older = of(&lines, Check::Files).into_iter().find(|line| line.verdict == Verdict::NotProvable).unwrap();
+    assert!(older.about.as_ref().unwrap().contains("5 entries"), "{older}");
+    // What came after it and says nothing of rows leaves it as it is.
+    let mut newer = world.evidence();
+    newer.subjects[0].answer.checkpoint = Some(world.note(world.entries.len() - 2).to_string());
+    assert!(!check(&newer).iter().any(|line| line.assumption == Some(Assumption::AnswerIsOlder)));
+    // Whoever looked at the log before he asked knows better.
+    let note = |size: usize| Some(world.note(size).to_string().into_bytes());
+    fails(&Evidence { before: note(world.entries.len()), ..evidence.clone() }, Check::Files);
+    holds(&Evidence { before: note(4), ..evidence.clone() });
+    // As does whoever kept what he saw another time, and asks now.
+    let mut kept = Evidence { before: note(4), ..evidence.clone() };
+    kept.trust.kept = note(9);
+    fails(&kept, Check::Files);
+    // Of a bundle it is not known when it was asked for: a log that is longer than what was kept can hold it.
+    holds(&Evidence { before: None, ..kept });
+    // What was seen before is a beginning of the log.
+    let mut fork = World::new();
+    if let Entry::Catalogue(document) = &mut fork.entries[3] {
+        document.since = 2;
+    }
+    let before = Some(fork.note(4).to_string().into_bytes());
+    fails(&Evidence { before, ..world.evidence() }, Check::Kept);
+    fails(&Evidence { before: Some(b"a note\n".to_vec()), ..world.evidence() }, Check::Kept);
 }
