@@ -150,7 +150,11 @@ fn under<'a>(evidence: &Evidence, view: &View<'_>, log: &'a Log, lines: &mut Lin
     // What was kept was kept before it was asked, if it was asked now: a bundle may be older than that, and whole.
     let kept = evidence.trust.kept.as_ref().filter(|_| evidence.before.is_some());
     if evidence.before.iter().chain(kept).filter_map(|note| size_of(note)).max() > Some(signed.size) {
-        lines.failed(Check::Files, name(), "the answer is under an older checkpoint than the log had when it was asked");
+        lines.failed(
+            Check::Files,
+            name(),
+            "the answer is under an older checkpoint than the log had when it was asked",
+        );
         return None;
     }
     let changes = log.changes_from(signed.size);

@@ -1,9 +1,13 @@
 //! Lies that agree with themselves: whatever is shown goes together, and still is not all, not new, or not consented to.
 
+use candor_policy::consent::ConsentState;
+
 use super::testing::*;
 use super::tests::{fails, names, of, text};
 use super::*;
-use crate::log::entry::Entry;
+use crate::log::entry::{Consents, Entry, Sha256Hex, Totals, Tree};
+use crate::merkle;
+use crate::statement::consent_leaf;
 
 /// Nothing is said of the epochs of receipts and statements, as before they are closed.
 fn early(mut evidence: Evidence) -> Evidence {
@@ -83,4 +87,107 @@ fn an_old_answer_under_a_new_log_is_told_from_a_new_one() {
     let before = Some(fork.note(4).to_string().into_bytes());
     fails(&Evidence { before, ..world.evidence() }, Check::Kept);
     fails(&Evidence { before: Some(b"a note\n".to_vec()), ..world.evidence() }, Check::Kept);
+}
+
+/// Every statement is in the epoch; the receipts are in none.
+fn close(world: &mut World, epoch: u64, from: i64) {
+    let leaves = leaves(world);
+    let tree = Tree { root: Sha256Hex(merkle::root(&leaves)), size: leaves.len() as u64 };
+    let (root, size) = (tree.root, tree.size);
+    world.entries.push(Entry::Consents(Consents { epoch, root, size }));
+    let (to, hidden, receipts) = (from + HOUR, Sha256Hex([3; 32]), tree);
+    world.entries.push(Entry::Totals(Totals {
+        epoch,
+        part: 1,
+        parts: 1,
+        from,
+        to,
+        cells: Vec::new(),
+        hidden,
+        receipts,
+    }));
+}
+
+fn leaves(world: &World) -> Vec<merkle::Hash> {
+    let mut leaves: Vec<merkle::Hash> =
+        world.statements.iter().map(|one| consent_leaf(&[5; 16], one.hash().unwrap().as_bytes())).collect();
+    leaves.push(merkle::leaf_hash(b"somebody else's"));
+    leaves.sort_unstable();
+    leaves
+}
+
+/// Where a statement is in an epoch that was closed by [`close`].
+fn place(world: &World, statement: usize, epoch: u64) -> StatementEvidence {
+    let (leaves, hash) = (leaves(world), *world.statements[statement].hash().unwrap().as_bytes());
+    let index = leaves.iter().position(|leaf| *leaf == consent_leaf(&[5; 16], &hash)).unwrap();
+    let path = merkle::path(&leaves, index).into_iter().map(Sha256Hex).collect();
+    StatementEvidence { statement: Sha256Hex(hash), epoch, nonce: vec![5; 16], index: index as u64, path }
+}
+
+/// The last statement says this of analytics alone.
+fn of_analytics(world: &mut World, state: ConsentState) {
+    let last = world.statements.pop().unwrap();
+    let mut signed = last.to_signed().unwrap();
+    signed.purposes.insert("analytics".to_owned(), state);
+    let signed = signed.sign(&world.me).unwrap();
+    let received = last.received_at.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    world.statements.push(crate::statement::Statement::from_signed(signed, received, "devices").unwrap());
+}
+
+#[test]
+fn a_row_is_under_the_statement_that_its_receipt_names() {
+    // A withdrawal of analytics that is said to have come after the batch which names it.
+    let mut world = World::new();
+    world.state(ConsentState::Given, NOW + HOUR);
+    of_analytics(&mut world, ConsentState::Withdrawn);
+    world.receipts[1].consent = Some(2);
+    fails(&early(world.evidence()), Check::Consent);
+    // A statement that allows it, and rows under the one before: no service writes that.
+    let mut world = World::new();
+    world.state(ConsentState::Given, NOW - HOUR / 2);
+    world.receipts[1].consent = Some(2);
+    fails(&early(world.evidence()), Check::Consent);
+    // A device may leave a number out: what it said before held.
+    let mut world = World::new();
+    for receipt in &mut world.receipts {
+        receipt.consent = None;
+    }
+    let lines = check(&early(world.evidence()));
+    assert_eq!(of(&lines, Check::Consent)[0].verdict, Verdict::Proved, "{}", text(&lines));
+}
+
+#[test]
+fn a_withdrawal_that_the_log_had_before_a_batch_is_not_younger_than_it() {
+    let withdrawn = |at: i64, logged_first: bool| {
+        let mut world = World::new();
+        world.state(ConsentState::Withdrawn, at);
+        if logged_first {
+            close(&mut world, 2, NOW + HOUR);
+        }
+        let rows = vec![world.mine("analytics", 3, 1)];
+        world.receipt(3, &[("analytics", 3, rows.clone())]);
+        world.receipts[2].received_at = NOW + 60;
+        world.seal("analytics/phone.app", rows, &[], 0);
+        if !logged_first {
+            close(&mut world, 2, NOW + HOUR);
+        }
+        let consents = (0..2).map(|statement| place(&world, statement, 2)).collect();
+        let mut evidence = early(world.evidence());
+        evidence.subjects[0].receipts.iter_mut().for_each(|given| given.receipt.seal_by = NOW + 3 * HOUR);
+        let receipts = evidence.subjects[0].receipts.clone();
+        world.receipts = receipts.into_iter().map(|given| given.receipt).collect();
+        let mut evidence = early(world.evidence());
+        evidence.subjects[0].answer.consents = consents;
+        evidence
+    };
+    // Received with the batch, logged after it: that can be a race.
+    holds(&withdrawn(NOW + 60, false));
+    // The time that is shown is the service's word; that the log had it is not.
+    fails(&withdrawn(NOW + 60, true), Check::Consent);
+    fails(&withdrawn(NOW + HOUR, true), Check::Consent);
+    // A time that cannot be read is none.
+    let mut evidence = withdrawn(NOW + HOUR, false);
+    holds(&evidence);
+    evidence.subjects[0].answer.statements[1].received_at = "later".to_owned();
+    fails(&evidence, Check::Statements);
 }
