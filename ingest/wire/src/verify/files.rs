@@ -55,13 +55,17 @@ impl<'a> View<'a> {
 /// A proof for each live file, and each row in a file that is proved.
 pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, audited: &BTreeSet<Sha256Hex>, lines: &mut Lines) {
     check_ids(view, lines);
+    if view.ids.len() > MOST_IDS {
+        // Each of them would want a proof for each file.
+        return lines.failed(Check::Files, view.subject.name(), "the answer is about more ids than a subject has");
+    }
     let Some(live) = under(evidence, view, log, lines) else { return };
     let mut proofs: BTreeMap<(u64, usize), &FileEvidence> = BTreeMap::new();
     for file in &view.subject.answer.files {
         let about = || view.about(format!("entry {}", file.entry));
         if live.live_file(file.entry).is_none() {
             lines.failed(Check::Files, about(), "it has a proof for a file that is not live");
-        } else if file.id >= view.ids.len().min(MOST_IDS) || proofs.insert((file.entry, file.id), file).is_some() {
+        } else if file.id >= view.ids.len() || proofs.insert((file.entry, file.id), file).is_some() {
             lines.failed(Check::Files, about(), "it has two proofs for one file, or one about nobody");
         }
     }

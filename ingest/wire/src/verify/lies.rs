@@ -1,5 +1,7 @@
 //! Lies that agree with themselves: whatever is shown goes together, and still is not all, not new, or not consented to.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use candor_policy::consent::ConsentState;
 
 use super::testing::*;
@@ -7,6 +9,7 @@ use super::tests::{fails, names, of, text};
 use super::*;
 use crate::log::entry::{Consents, Entry, Sha256Hex, Totals, Tree};
 use crate::merkle;
+use crate::row::Rows;
 use crate::statement::consent_leaf;
 
 /// Nothing is said of the epochs of receipts and statements, as before they are closed.
@@ -190,4 +193,65 @@ fn a_withdrawal_that_the_log_had_before_a_batch_is_not_younger_than_it() {
     holds(&evidence);
     evidence.subjects[0].answer.statements[1].received_at = "later".to_owned();
     fails(&evidence, Check::Statements);
+}
+
+/// What an operator is told of a subject that signs nothing: rows of two days ago and today, and statements at these times.
+fn assigned(statements: &[(ConsentState, i64)], consent: i64) -> Evidence {
+    let mut world = World::new();
+    world.statements.clear();
+    for (state, at) in statements {
+        world.state(*state, *at);
+    }
+    let mut evidence = early(world.evidence());
+    let subject = &mut evidence.subjects[0];
+    (subject.epoch, subject.key, subject.kept_receipts, subject.kept_statements) = (None, None, None, None);
+    subject.receipts.clear();
+    let answer = &mut subject.answer;
+    answer.ids = vec![Sha256Hex(*world.me.subject_id().as_bytes())];
+    answer.batches = None;
+    // Only rows that no file has are as they are shown here: nothing is proved of them.
+    let event = Event { consent, ..world.mine("analytics", 1, 1) };
+    answer.rows = vec![world.row("analytics", &event, None)];
+    evidence
+}
+
+#[test]
+fn an_answer_cannot_make_a_checker_work_for_nothing() {
+    // A column of its own for each of so many rows, in one file.
+    let world = World::new();
+    let mut evidence = world.evidence();
+    let answer = &mut evidence.subjects[0].answer;
+    let row = answer.rows[0].clone();
+    let first = Rows::encode(&columns(&[world.mine("analytics", 1, 1)]), DAY).unwrap().row(0).to_vec();
+    for number in 0..5_000_u32 {
+        let name = format!("zz{number:06}");
+        let own = [&(name.len() as u32).to_be_bytes()[..], name.as_bytes(), b"i", &[0; 8]].concat();
+        answer.rows.push(Row { row: URL_SAFE_NO_PAD.encode([&first[..], &own].concat()), ..row.clone() });
+    }
+    let lines = check(&evidence);
+    let refused = |line: &&Line| line.why.as_ref().is_some_and(|why| why.contains("cannot be in one file"));
+    assert!(of(&lines, Check::File).iter().any(refused), "{}", text(&lines));
+    // Ids without end.
+    let mut evidence = assigned(&[(ConsentState::Given, NOW - HOUR)], 1);
+    let ids = (0..10_000_u32).map(|number| Sha256Hex(merkle::leaf_hash(&number.to_be_bytes()))).collect();
+    evidence.subjects[0].answer.ids = ids;
+    let lines = check(&evidence);
+    assert_eq!(outcome(&lines), Outcome::Failed);
+    assert!(lines.len() < 100, "{} lines", lines.len());
+}
+
+#[test]
+fn many_rows_of_one_subject_are_read_block_by_block() {
+    let mut world = World::new();
+    let number = world.entries.len() as u64;
+    let mut rows: Vec<Event> =
+        (0..20_000).map(|at| Event { time: NOW + at, ..world.mine("analytics", 3, 1) }).collect();
+    rows.push(other(3));
+    world.receipt(3, &[("analytics", 3, rows[..20_000].to_vec())]);
+    world.seal("analytics/phone.app", rows, &[], 0);
+    let lines = check(&early(world.evidence()));
+    assert_eq!(outcome(&lines), Outcome::Holds, "{}", text(&lines));
+    let about = format!("entry {number}");
+    let file = of(&lines, Check::File).into_iter().find(|line| line.about.as_ref().unwrap().contains(&about)).unwrap();
+    assert_eq!(file.verdict, Verdict::ProvedIfRecomputed, "{file}");
 }

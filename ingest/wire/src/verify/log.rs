@@ -76,11 +76,17 @@ impl Log {
 
     /// What is wrong with a size and a root that somebody saw, if this is the log that he saw.
     pub(super) fn differs(&self, size: u64, root: &Hash) -> Option<&'static str> {
-        if size > self.checkpoint.size {
-            return Some("it was longer: the log was rolled back, or an old one is shown");
-        }
         let roots = self.roots(&BTreeSet::from([size]));
-        (roots.get(&size) != Some(root)).then_some("it had other entries: the log was forked or written anew")
+        (roots.get(&size) != Some(root)).then(|| self.why_other(size))
+    }
+
+    /// Why the log does not have the root that somebody saw at a size.
+    const fn why_other(&self, size: u64) -> &'static str {
+        if size > self.checkpoint.size {
+            "it was longer: the log was rolled back, or an old one is shown"
+        } else {
+            "it had other entries: the log was forked or written anew"
+        }
     }
 
     /// What was live when the log had so many entries; none if it never had.
@@ -184,8 +190,8 @@ impl Log {
         let roots = self.roots(&seen.keys().map(|(size, _)| *size).collect());
         for ((size, root), batch) in &seen {
             if roots.get(size) != Some(root) {
-                let why = self.differs(*size, root).unwrap_or_default();
-                lines.failed(Check::ReceiptCheckpoints, Some(format!("batch {batch}, {size} entries")), why);
+                let about = Some(format!("batch {batch}, {size} entries"));
+                lines.failed(Check::ReceiptCheckpoints, about, self.why_other(*size));
             }
         }
         if !seen.is_empty() && !lines.has_failed(Check::ReceiptCheckpoints) {
