@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candor_policy::consent::{ConsentState, SubjectConsent};
 use candor_policy::policy::{LegalBasis, Purpose};
 
+use super::answer::Row;
 use super::documents::Documents;
 use super::files::View;
 use super::line::{Assumption, Check, Lines};
@@ -32,12 +33,12 @@ pub(super) fn check(view: &View<'_>, log: &Log, documents: &Documents<'_>, lines
     check_chain(view, lines);
     let logged = check_logged(view, log, lines);
     check_complete(view, lines);
-    check_rows(view, documents, lines);
     let said = |statement| {
         let entry = hash_of(statement).and_then(|hash| logged.get(&Sha256Hex(hash)).copied());
         Some(Said { statement, received_at: time_of(statement)?, entry })
     };
     let said: Vec<Said<'_>> = view.subject.answer.statements.iter().filter_map(said).collect();
+    check_rows(view, &said, documents, lines);
     let receipts = view.subject.receipts.iter().map(|given| &given.receipt);
     for receipt in receipts.filter(|receipt| receipt.purposes.values().any(|purpose| purpose.stored > 0)) {
         check_receipt(view, receipt, documents, lines);
@@ -120,17 +121,23 @@ fn check_complete(view: &View<'_>, lines: &mut Lines) {
     lines.proved(Check::StatementsComplete, name(), format!("{} statements", kept.len()));
 }
 
-/// Each row is under a statement that does not speak against it.
-fn check_rows(view: &View<'_>, documents: &Documents<'_>, lines: &mut Lines) {
+/// Each row is under a statement that does not speak against it, and of a day before which none did.
+fn check_rows(view: &View<'_>, said: &[Said<'_>], documents: &Documents<'_>, lines: &mut Lines) {
     let (mut wrong, mut unplanned) = (0_usize, 0_usize);
     let mut policies = BTreeMap::new();
+    // Rows are many, and what they are under is not.
+    let mut known: BTreeMap<(&str, &str, Option<i64>, i32), Option<bool>> = BTreeMap::new();
     for row in &view.rows {
-        let policy = policies.entry(row.row.policy.as_str()).or_insert_with(|| documents.policy(&row.row.policy));
-        let purpose = policy.as_ref().and_then(|policy| policy.purposes.iter().find(|one| one.name == row.row.purpose));
-        match purpose {
+        let Row { policy: digest, purpose: name, consent_seq, .. } = row.row;
+        let policy = policies.entry(digest.as_str()).or_insert_with(|| documents.policy(digest));
+        let is_covered = known.entry((digest, name, *consent_seq, row.day())).or_insert_with(|| {
+            let purpose = policy.as_ref()?.purposes.iter().find(|one| one.name == *name)?;
+            Some(is_covered(view, row, purpose) && (view.subject.key.is_some() || is_timely(said, row, purpose)))
+        });
+        match is_covered {
             None => unplanned += 1,
-            Some(purpose) if !is_covered(view, row, purpose) => wrong += 1,
-            Some(_) => {}
+            Some(false) => wrong += 1,
+            Some(true) => {}
         }
     }
     let (name, rows) = (view.subject.name(), view.rows.len());
@@ -152,6 +159,23 @@ fn is_covered(view: &View<'_>, row: &ReadRow<'_>, purpose: &Purpose) -> bool {
         purpose,
         row.row.consent_seq.and_then(|sequence| held(view, sequence, purpose, row.day())).unwrap_or_default(),
     )
+}
+
+/// Whether a row of a subject that has no receipts can have been stored on its day: of what was said before that day began, the newest
+/// allows it, or something that was said since then, up to what it is stored under.
+fn is_timely(said: &[Said<'_>], row: &ReadRow<'_>, purpose: &Purpose) -> bool {
+    let begins = i64::from(row.day()).saturating_mul(DAY);
+    let ends = begins.saturating_add(DAY);
+    let before = said.iter().filter(|one| one.received_at.saturating_add(RACE) < begins);
+    let Some(newest) = before.map(|one| one.statement.sequence).max() else { return true };
+    let under = row.row.consent_seq.unwrap_or(0);
+    let counts = |one: &&Said<'_>| {
+        let since = one.statement.sequence <= under && one.received_at < ends.saturating_add(RACE);
+        one.statement.sequence == newest || one.statement.sequence > newest && since
+    };
+    let allow =
+        |one: &Said<'_>| allows(purpose, state(std::iter::once(one.statement), purpose, row.day()).unwrap_or_default());
+    said.iter().filter(counts).any(allow)
 }
 
 /// What held of a purpose under a sequence: a device may leave a number out, and what it said before holds then.

@@ -12,6 +12,8 @@ use crate::merkle;
 use crate::row::Rows;
 use crate::statement::consent_leaf;
 
+const DAY_LONG: i64 = 24 * HOUR;
+
 /// Nothing is said of the epochs of receipts and statements, as before they are closed.
 fn early(mut evidence: Evidence) -> Evidence {
     evidence.subjects[0].receipts.iter_mut().for_each(|given| given.totals = None);
@@ -213,6 +215,33 @@ fn assigned(statements: &[(ConsentState, i64)], consent: i64) -> Evidence {
     let event = Event { consent, ..world.mine("analytics", 1, 1) };
     answer.rows = vec![world.row("analytics", &event, None)];
     evidence
+}
+
+#[track_caller]
+fn consent(evidence: &Evidence) -> Verdict {
+    let lines = check(evidence);
+    of(&lines, Check::Consent)[0].verdict
+}
+
+#[test]
+fn what_an_assigned_subject_withdrew_before_a_day_is_not_stored_on_it() {
+    use ConsentState::{Given, Withdrawn};
+    let (before, day) = (NOW - 3 * DAY_LONG, i64::from(DAY) * DAY_LONG);
+    assert_eq!(consent(&assigned(&[(Given, before)], 1)), Verdict::Proved);
+    assert_eq!(consent(&assigned(&[(Given, before), (Withdrawn, before + HOUR)], 1)), Verdict::Failed);
+    // On the day itself, or in the minute before it, nobody can tell which came first.
+    assert_eq!(consent(&assigned(&[(Given, before), (Withdrawn, day + HOUR)], 1)), Verdict::Proved);
+    assert_eq!(consent(&assigned(&[(Given, before), (Withdrawn, day - 30_000_000)], 1)), Verdict::Proved);
+    assert_eq!(consent(&assigned(&[(Given, before), (Withdrawn, day - HOUR)], 1)), Verdict::Failed);
+    // It was given again.
+    let again = [(Given, before), (Withdrawn, before + 1), (Given, day + HOUR)];
+    assert_eq!(consent(&assigned(&again, 3)), Verdict::Proved);
+    assert_eq!(consent(&assigned(&again, 1)), Verdict::Failed);
+    let before_day = [(Given, before), (Withdrawn, before + 1), (Given, before + HOUR)];
+    assert_eq!(consent(&assigned(&before_day, 3)), Verdict::Proved);
+    // A statement that came after the day is none that something was stored under on it.
+    let later = [(Given, before), (Withdrawn, before + 1), (Given, day + 2 * DAY_LONG)];
+    assert_eq!(consent(&assigned(&later, 3)), Verdict::Failed);
 }
 
 #[test]
