@@ -18,6 +18,8 @@ use crate::statement::{Statement, consent_leaf, verify_chain};
 
 /// What a withdrawal that is being acknowledged may be overtaken by.
 const RACE: i64 = 60_000_000;
+/// In what time a statement is part of the epoch that is open: what receipts promise of rows.
+const LOGGED_WITHIN: i64 = 3_600_000_000;
 const DAY: i64 = 86_400_000_000;
 
 /// A statement, and when it came.
@@ -86,15 +88,39 @@ fn check_logged(view: &View<'_>, log: &Log, lines: &mut Lines) -> BTreeMap<Sha25
             lines.failed(Check::StatementLogged, about, "its path does not lead to the root in the log");
         }
     }
-    let hashes: Vec<Hash> = view.subject.answer.statements.iter().filter_map(hash_of).collect();
-    let open = hashes.iter().filter(|hash| !logged.contains_key(&Sha256Hex(**hash))).count();
-    if hashes.len() > open {
-        lines.proved(Check::StatementLogged, view.subject.name(), format!("{} statements", hashes.len() - open));
+    let statements = &view.subject.answer.statements;
+    let is_open = |one: &&Statement| hash_of(one).is_some_and(|hash| !logged.contains_key(&Sha256Hex(hash)));
+    let epochs = epochs_of(view, log);
+    // What came before there was a log is in no epoch.
+    let is_late =
+        |time: i64| epochs.is_some_and(|(first, last)| first <= time && last >= time.saturating_add(LOGGED_WITHIN));
+    let (late, open): (Vec<&Statement>, Vec<&Statement>) =
+        statements.iter().filter(is_open).partition(|one| time_of(one).is_some_and(is_late));
+    let (late, open) = (late.len(), open.len());
+    if statements.len() > open + late {
+        let count = statements.len() - open - late;
+        lines.proved(Check::StatementLogged, view.subject.name(), format!("{count} statements"));
+    }
+    if late > 0 {
+        let why = "in no epoch that is closed, and one that began more than an hour later is";
+        lines.failed(Check::StatementLogged, view.about(format!("{late} statements")), why);
     }
     if open > 0 {
         lines.not_provable(Check::StatementLogged, view.about(format!("{open} statements")), Assumption::NotSealedYet);
     }
     logged
+}
+
+/// When the first epoch began that the log of the answer has, and when the last did; none where it has none. One that ended before it
+/// began says nothing: the clock was ahead.
+fn epochs_of(view: &View<'_>, log: &Log) -> Option<(i64, i64)> {
+    let note = view.subject.answer.checkpoint.as_deref()?;
+    let (size, _) = seen_checkpoint(note, &log.checkpoint.origin)?;
+    let begun = (0..size).zip(&log.entries).filter_map(|(_, entry)| match entry {
+        Entry::Totals(totals) if totals.from <= totals.to => Some(totals.from),
+        _ => None,
+    });
+    begun.clone().next().zip(begun.max())
 }
 
 /// Whatever names a statement shows that there is one: rows, receipts, and the device that made it.

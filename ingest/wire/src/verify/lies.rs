@@ -245,6 +245,51 @@ fn what_an_assigned_subject_withdrew_before_a_day_is_not_stored_on_it() {
 }
 
 #[test]
+fn a_statement_is_logged_in_time() {
+    // Said an hour before the first epoch was closed, and three hours after it; then another epoch is logged, without either.
+    let with = |from: i64, to: i64| {
+        let mut world = World::new();
+        world.state(ConsentState::Given, NOW + 3 * HOUR);
+        let mut world = World { statements: world.statements, ..World::new() };
+        world.entries.push(Entry::Totals(Totals {
+            epoch: 2,
+            part: 1,
+            parts: 1,
+            from,
+            to,
+            cells: Vec::new(),
+            hidden: Sha256Hex([3; 32]),
+            receipts: Tree { root: Sha256Hex([3; 32]), size: 0 },
+        }));
+        let mut evidence = early(world.evidence());
+        let before = world.note(world.entries.len() - 1).to_string();
+        // Of receipts nothing is asked here.
+        let subject = &mut evidence.subjects[0];
+        (subject.kept_receipts, subject.receipts) = (None, Vec::new());
+        (evidence, before)
+    };
+    let logged = |evidence: &Evidence| {
+        let lines = check(evidence);
+        of(&lines, Check::StatementLogged).iter().map(|line| line.verdict).collect::<Vec<_>>()
+    };
+    let (mut evidence, _) = with(NOW + 3 * HOUR, NOW + 4 * HOUR);
+    assert_eq!(logged(&evidence), [Verdict::Failed, Verdict::NotProvable]);
+    // A service that had it before it had a log.
+    evidence.subjects[0].answer.statements[0].received_at = "2020-01-01T00:00:00Z".to_owned();
+    assert_eq!(logged(&evidence), [Verdict::NotProvable]);
+    let (mut evidence, before) = with(NOW + 5 * HOUR, NOW + 6 * HOUR);
+    evidence.subjects[0].answer.statements.remove(0);
+    assert_eq!(logged(&evidence), [Verdict::Failed]);
+    // The answer is of before that epoch was closed.
+    evidence.subjects[0].answer.checkpoint = Some(before);
+    assert_eq!(logged(&evidence), [Verdict::NotProvable]);
+    // The clock was ahead when the epoch began.
+    let (mut evidence, _) = with(NOW + 5 * HOUR, NOW + 4 * HOUR);
+    evidence.subjects[0].answer.statements.remove(0);
+    assert_eq!(logged(&evidence), [Verdict::NotProvable]);
+}
+
+#[test]
 fn an_answer_cannot_make_a_checker_work_for_nothing() {
     // A column of its own for each of so many rows, in one file.
     let world = World::new();
