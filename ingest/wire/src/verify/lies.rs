@@ -7,7 +7,7 @@ use candor_policy::consent::ConsentState;
 use super::testing::*;
 use super::tests::{fails, names, of, text};
 use super::*;
-use crate::log::entry::{Consents, Entry, Sha256Hex, Totals, Tree};
+use crate::log::entry::{Consents, Entry, Erased, Expired, Sha256Hex, Totals, Tree};
 use crate::merkle;
 use crate::row::Rows;
 use crate::statement::consent_leaf;
@@ -287,6 +287,60 @@ fn a_statement_is_logged_in_time() {
     let (mut evidence, _) = with(NOW + 5 * HOUR, NOW + 4 * HOUR);
     evidence.subjects[0].answer.statements.remove(0);
     assert_eq!(logged(&evidence), [Verdict::NotProvable]);
+}
+
+#[test]
+fn what_was_taken_before_a_batch_came_does_not_excuse_it() {
+    let day_after = "2026-11-23".to_owned();
+    let expired = |field: Option<&str>| {
+        Entry::Expired(Expired {
+            table: "analytics/phone.app".to_owned(),
+            before: day_after.clone(),
+            files: Vec::new(),
+            removed: 9,
+            field: field.map(str::to_owned),
+        })
+    };
+    // Somebody was erased in the morning, and a file of the day before went; in the evening my rows were never sealed.
+    let mut world = World::new();
+    let gone = world.seal("analytics/phone.app", vec![other(8)], &[], 0);
+    world.seal("analytics/phone.app", vec![other(1)], &[7], 1);
+    world.entries.push(Entry::Erased(Erased {
+        certificates: vec![Sha256Hex([1; 32])],
+        files: vec![gone],
+        replaced: vec![gone + 1],
+        removed: 2,
+    }));
+    world.entries.push(expired(Some("model")));
+    let mine = world.mine("analytics", 3, 1);
+    world.receipt(3, &[("analytics", 3, vec![mine.clone()])]);
+    let entry = world.seal("analytics/phone.app", vec![other(9)], &[], 0);
+    fails(&early(world.evidence()), Check::ReceiptRows);
+    // Taken afterwards, from a file that can have had them.
+    world.seal("analytics/phone.app", Vec::new(), &[entry], 1);
+    let lines = check(&early(world.evidence()));
+    assert!(
+        of(&lines, Check::ReceiptRows).iter().any(|line| line.assumption == Some(Assumption::TakenByLoggedRemoval)),
+        "{}",
+        text(&lines)
+    );
+    // A field that had expired before is in no row, and changes none.
+    let bent = |later: bool| {
+        let mut world = World::new();
+        let mut mine = world.mine("analytics", 3, 1);
+        if !later {
+            world.entries.push(expired(Some("model")));
+        }
+        world.receipt(3, &[("analytics", 3, vec![mine.clone()])]);
+        mine.model = "P9";
+        world.seal("analytics/phone.app", vec![mine], &[], 0);
+        if later {
+            world.entries.push(expired(Some("model")));
+        }
+        early(world.evidence())
+    };
+    names(&bent(true), Check::ReceiptRows, Assumption::FieldExpired);
+    fails(&bent(false), Check::ReceiptRows);
 }
 
 #[test]
