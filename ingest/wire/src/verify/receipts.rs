@@ -227,10 +227,12 @@ impl Batch<'_, '_> {
         let mut removed = 0_u64;
         for entry in self.log.entries.iter().skip(self.since) {
             match entry {
-                Entry::Sealed(sealed) if is_ours(&sealed.table) && self.is_of_date(sealed) => {
-                    if sealed.replaces.iter().any(|old| self.is_since(*old)) {
-                        removed = removed.saturating_add(sealed.removed.unwrap_or(0));
-                    }
+                Entry::Sealed(sealed)
+                    if is_ours(&sealed.table)
+                        && self.is_of_date(sealed)
+                        && sealed.replaces.iter().any(|old| self.is_since(*old)) =>
+                {
+                    removed = removed.saturating_add(sealed.removed.unwrap_or(0));
                 }
                 Entry::Erased(erased) => removed = removed.saturating_add(self.rows_of(&erased.files)),
                 Entry::Expired(expired) if is_ours(&expired.table) => {
