@@ -144,7 +144,8 @@ async fn log(client: &mut Client) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
     Ok((note, entries))
 }
 
-fn size_of(note: &[u8]) -> Option<u64> {
+/// Entries that a checkpoint says there are.
+pub(super) fn size_of(note: &[u8]) -> Option<u64> {
     Checkpoint::parse(Note::parse(note).ok()?.text()).ok().map(|checkpoint| checkpoint.size)
 }
 
