@@ -65,10 +65,10 @@ struct LogKey {
     vkey: String,
 }
 
-/// Asks a service; with the keys of the log that are known, also what was kept of it.
+/// Asks a service; whoever checks also reads what was kept of the log, by the keys that are known or else by those that are shown.
 pub(super) async fn service(
     whom: Whom<'_>,
-    keys: &[VerifierKey],
+    keys: Option<&[VerifierKey]>,
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Gathered, Failure> {
@@ -82,8 +82,10 @@ pub(super) async fn service(
     };
     // Before anything else: no answer can be under an older checkpoint than these without being an old answer.
     gathered.before = Some(client.get("/log/checkpoint").await?.success()?.body.to_vec());
-    let shown = gathered.shown_keys();
-    gathered.kept = last(&Kept::open()?, if keys.is_empty() { &shown } else { keys })?;
+    if let Some(known) = keys {
+        let shown = gathered.shown_keys();
+        gathered.kept = last(&Kept::open()?, if known.is_empty() { &shown } else { known })?;
+    }
     progress.next("asking about the subject");
     match whom {
         Whom::Holder(identity) => {

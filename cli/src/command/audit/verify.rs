@@ -42,7 +42,7 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
             }
             Err(why) => return tell("audit.verify", &[broken(why)], settings),
         },
-        None => match gather(&args.about, &args.vkey, args.data.data.is_some(), settings).await {
+        None => match gather(&args.about, Some(&args.vkey), args.data.data.is_some(), settings).await {
             Ok(gathered) => gathered,
             Err(failure) => match ask::broken_rule(settings, args.data.data.is_some()) {
                 Some(why) => return tell("audit.verify", &[line(Check::Rules, why)], settings),
@@ -94,7 +94,7 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
 
 /// Writes a bundle.
 pub(crate) async fn export(args: &AuditExport, settings: &Settings) -> Result<Exit, Failure> {
-    let gathered = gather(&args.about, &[], args.data.data.is_some(), settings).await?;
+    let gathered = gather(&args.about, None, args.data.data.is_some(), settings).await?;
     let (rows, count) = rows::parquet(&gathered)?;
     let manifest = bundle::write(&args.bundle, &gathered, rows)?;
     let mut report = Report::new("audit.export").column("path", "file").column("sha256", "SHA-256");
@@ -145,7 +145,7 @@ pub(super) fn tell(kind: &'static str, lines: &[Line], settings: &Settings) -> R
 /// Everything that the arguments name.
 async fn gather(
     about: &AboutArg,
-    keys: &[VerifierKey],
+    keys: Option<&[VerifierKey]>,
     in_folder: bool,
     settings: &Settings,
 ) -> Result<Gathered, Failure> {
