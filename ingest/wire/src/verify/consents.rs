@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candor_policy::consent::{ConsentState, SubjectConsent};
-use candor_policy::policy::{LegalBasis, Purpose};
+use candor_policy::policy::{LegalBasis, Policy, Purpose};
 
 use super::answer::Row;
 use super::documents::Documents;
@@ -31,6 +31,9 @@ struct Said<'a> {
     entry: Option<u64>,
 }
 
+/// The statements that rows are under, by purpose and batch.
+type Under<'a> = BTreeMap<(&'a str, Option<i64>), BTreeSet<i64>>;
+
 pub(super) fn check(view: &View<'_>, log: &Log, documents: &Documents<'_>, lines: &mut Lines) {
     check_chain(view, lines);
     let logged = check_logged(view, log, lines);
@@ -41,10 +44,20 @@ pub(super) fn check(view: &View<'_>, log: &Log, documents: &Documents<'_>, lines
     };
     let said: Vec<Said<'_>> = view.subject.answer.statements.iter().filter_map(said).collect();
     check_rows(view, &said, documents, lines);
+    let mut under: Under<'_> = BTreeMap::new();
+    for Row { purpose, batch, consent_seq, .. } in view.rows.iter().map(|row| row.row) {
+        // The statement before the first has no number in a row.
+        under.entry((purpose, *batch)).or_default().insert(consent_seq.unwrap_or(0));
+    }
+    let mut policies = BTreeMap::new();
     let receipts = view.subject.receipts.iter().map(|given| &given.receipt);
     for receipt in receipts.filter(|receipt| receipt.purposes.values().any(|purpose| purpose.stored > 0)) {
-        check_receipt(view, receipt, documents, lines);
-        check_in_force(view, (receipt, &log.checkpoint.origin), &said, documents, lines);
+        let digest = receipt.policy.as_str();
+        let policy = policies.entry(digest).or_insert_with(|| documents.policy(digest)).as_ref();
+        check_receipt(view, receipt, &under, policy, lines);
+        if let Some(policy) = policy {
+            check_in_force(view, (receipt, &log.checkpoint.origin), &said, policy, lines);
+        }
     }
 }
 
@@ -212,18 +225,15 @@ fn held(view: &View<'_>, sequence: i64, purpose: &Purpose, day: i32) -> Option<C
 }
 
 /// What a batch stored is under the statement that its receipt names, and that statement allows it.
-fn check_receipt(view: &View<'_>, receipt: &Receipt, documents: &Documents<'_>, lines: &mut Lines) {
+fn check_receipt(view: &View<'_>, receipt: &Receipt, under: &Under<'_>, policy: Option<&Policy>, lines: &mut Lines) {
     let Some(sequence) = receipt.consent else { return };
-    let policy = documents.policy(&receipt.policy);
     for (name, stored) in receipt.purposes.iter().filter(|(_, purpose)| purpose.stored > 0) {
         let about = || view.about(format!("batch {}, {name}", receipt.batch));
         let number = stored.batch.and_then(|batch| i64::try_from(batch).ok());
-        let is_of_it = |row: &&ReadRow<'_>| row.row.purpose == *name && row.row.batch == number;
-        // The statement before the first has no number in a row.
-        if view.rows.iter().filter(is_of_it).any(|row| row.row.consent_seq.unwrap_or(0) != sequence) {
+        if under.get(&(name, number)).is_some_and(|under| under.iter().any(|other| *other != sequence)) {
             lines.failed(Check::Consent, about(), "its rows are under another statement than its receipt names");
         }
-        let Some(purpose) = policy.iter().flat_map(|policy| &policy.purposes).find(|one| one.name == *name) else {
+        let Some(purpose) = policy.and_then(|policy| policy.purposes.iter().find(|one| one.name == *name)) else {
             continue;
         };
         let day = receipt.received_at.div_euclid(DAY) as i32;
@@ -238,10 +248,9 @@ fn check_in_force(
     view: &View<'_>,
     (receipt, origin): (&Receipt, &str),
     said: &[Said<'_>],
-    documents: &Documents<'_>,
+    policy: &Policy,
     lines: &mut Lines,
 ) {
-    let Some(policy) = documents.policy(&receipt.policy) else { return };
     let size = receipt.checkpoint.as_deref().and_then(|text| seen_checkpoint(text, origin)).map(|(size, _)| size);
     let is_before = |one: &&Said<'_>| {
         // When it was received is the service's word. What was in the log is not.
