@@ -30,6 +30,9 @@ import struct
 import sys
 
 BLOCK = 8192
+MOST_COLUMNS = 4096
+MOST_CELLS_PER_BYTE = 64
+MOST_IDS = 64
 EPOCH = datetime.date(1970, 1, 1)
 
 
@@ -596,17 +599,18 @@ def read_cells(row):
 
 def leaf_content(rows):
     """Content of a leaf with these rows of an answer, in the order of the file."""
-    read = []
-    for row in rows:
-        cells = read_cells(base64url(row["row"]))
-        if row.get("batch") is not None:
-            cells["batch"] = (b"i", None, row["batch"])
-        read.append(cells)
     out = b""
-    for start in range(0, len(read), BLOCK):
-        block = read[start : start + BLOCK]
-        columns = []
-        for name in sorted({name for cells in block for name in cells}):
+    for start in range(0, len(rows), BLOCK):
+        encoded = [base64url(row["row"]) for row in rows[start : start + BLOCK]]
+        block = [read_cells(row) for row in encoded]
+        for cells, row in zip(block, rows[start:]):
+            if row.get("batch") is not None:
+                cells["batch"] = (b"i", None, row["batch"])
+        names, columns = sorted({name for cells in block for name in cells}), []
+        # Rows may name columns of their own: what they make is within bounds before it is made.
+        if len(names) > MOST_COLUMNS or len(names) * len(block) > MOST_CELLS_PER_BYTE * sum(map(len, encoded)):
+            raise Wrong("rows of one file have more columns than a file has")
+        for name in names:
             kinds = {cells[name][0] for cells in block if name in cells}
             element = next((cells[name][1] for cells in block if name in cells and cells[name][1]), None)
             if len(kinds) != 1:
@@ -670,9 +674,13 @@ def check_answer(answer, key, live):
     if answer["subject"] != subject:
         raise Wrong("the answer is about another subject")
     ids = [bytes.fromhex(subject)] if key else [bytes.fromhex(one) for one in answer["ids"]]
+    if len(ids) > MOST_IDS:
+        raise Wrong("the answer is about more ids than a subject has")
     proofs = {(file["entry"], file.get("id", 0)): file for file in answer["files"]}
     rows = {}
     for row in answer["rows"]:
+        if ids and row.get("id", 0) not in range(len(ids)):
+            raise Wrong("the answer has rows of an id that it is not about")
         if row["file"] is not None:
             rows.setdefault((row["file"], row.get("id", 0)), []).append(row)
     if len(proofs) != len(answer["files"]):
@@ -862,7 +870,10 @@ def check_bundle(folder, vkey, report, certificates=(), subjects=()):
             for of in (f"receipts/{subject['name']}.jsonl", f"kept/{subject['name']}.jsonl"):
                 lines = files.get(of, b"").decode()
                 check_receipts(lines, origin, entries, size, (answer.get("batches") or {}).get("next", 0))
+            changes = sum(entry["kind"] in ("sealed", "erased", "expired") for entry in said[size:])
             report(name, None)
+            if changes:
+                report(name, f"{changes} entries by which files came or went are younger than the answer", unchecked=True)
         except (Wrong, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
             report(name, str(why) or type(why).__name__)
     if certificates:

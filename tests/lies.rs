@@ -10,20 +10,23 @@
 //! | a row dropped at compaction | `a_row_that_is_dropped_at_compaction_is_found_by_the_command` |
 //! | a duplicate leaf, a misplaced leaf, a hidden `sealed` | `verify::a_hidden_file_a_wrong_count_and_leaves_out_of_place_are_found` |
 //! | a stale, rolled-back or forked log | `verify::a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint` |
+//! | rows of nobody, ids without end, an old answer under a newer log | `both_checkers_say_the_same_of_an_answer` |
 //! | a certificate of something else | `certificates::a_certificate_is_proved_to_whom_it_was_given_and_to_nobody_else` |
 //! | a certificate with files that took nothing's place | `certificates::a_certificate_that_names_another_successor_is_found_by_us_and_by_python` |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use candor_wire::log::entry::{Entry, Sha256Hex};
 use candor_wire::statement::Statement;
 use candor_wire::verify::{Manifest, digest_of};
 use serde_json::{Value, json};
 
+use crate::clients::python;
 use crate::receipts::{run, sent};
 use crate::verify::{EPOCHS, audit, audit_in, copy, entries, failures, forge, last_sealed, tiles, verdicts};
-use crate::world::{Service, Start, World, figure};
+use crate::world::{Service, Start, World, figure, workspace};
 
 /// Files of a bundle by their paths in it.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -65,9 +68,7 @@ impl Told {
 
     /// A bundle that somebody else wrote, whole in itself.
     fn lie(&self, name: &str, change: impl FnOnce(&mut Manifest, &mut Files)) -> PathBuf {
-        let mut manifest = Manifest::from_json(&std::fs::read(self.bundle.join("bundle.json")).unwrap()).unwrap();
-        let mut files: Files =
-            manifest.files.keys().map(|path| (path.clone(), std::fs::read(self.bundle.join(path)).unwrap())).collect();
+        let (mut manifest, mut files) = read(&self.bundle);
         change(&mut manifest, &mut files);
         let digests = files.iter().map(|(path, bytes)| (path.clone(), Sha256Hex(digest_of(bytes)))).collect();
         let manifest = Manifest::new(manifest.asked_at, manifest.log, manifest.subjects, digests).unwrap();
@@ -80,6 +81,21 @@ impl Told {
         }
         folder
     }
+}
+
+/// What a bundle has.
+fn read(bundle: &Path) -> (Manifest, Files) {
+    let manifest = Manifest::from_json(&std::fs::read(bundle.join("bundle.json")).unwrap()).unwrap();
+    let files = manifest.files.keys().map(|path| (path.clone(), std::fs::read(bundle.join(path)).unwrap())).collect();
+    (manifest, files)
+}
+
+/// What `docs/verify.py` says of a bundle, where there is a Python.
+fn python_says(bundle: &Path, code: i32) -> Option<String> {
+    let output = Command::new(python()?).arg(workspace().join("docs/verify.py")).arg(bundle).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{}: {said}", bundle.display());
+    Some(said)
 }
 
 /// Changes the answer about the first epoch.
@@ -208,6 +224,49 @@ fn a_withheld_withdrawal_is_found_by_the_device_that_made_it() {
     std::fs::write(&broken, "version = 1").unwrap();
     let arguments = ["verify", told.bundle.to_str().unwrap(), own[0], own[1], "--statements", broken.to_str().unwrap()];
     audit(&told.world, &arguments, 5);
+}
+
+#[test]
+fn both_checkers_say_the_same_of_an_answer() {
+    let told = Told::new();
+    python_says(&told.bundle, 0);
+    let lies: [Lie; 3] = [
+        ("row-of-nobody", "files", |_, files| answer(files, 0, |answer| list(answer, "rows")[0]["id"] = json!(1))),
+        ("file-of-nobody", "files", |_, files| answer(files, 0, |answer| list(answer, "files")[0]["id"] = json!(1))),
+        ("ids", "files", |manifest, files| {
+            // As if it were about somebody who does not sign.
+            manifest.subjects[0].key = None;
+            answer(files, 0, |answer| answer["ids"] = json!(vec![answer["subject"].clone(); 100_000]));
+        }),
+    ];
+    for (name, check, change) in lies {
+        let lie = told.lie(name, change);
+        let found = audit(&told.world, &["verify", lie.to_str().unwrap()], 4);
+        assert!(verdicts(&found, check).contains(&"failed".to_owned()), "{name}: {found}");
+        python_says(&lie, 4);
+    }
+    // An answer of before the last batch, under the log of after it.
+    let state = Path::new(&told.own[1]).parent().unwrap().to_owned();
+    run(&told.world, &told.service, &state, &["consent", "set", "analytics=given", "--notice", "2026-01"], 0);
+    run(&told.world, &told.service, &state, &["send", told.world.path("events.jsonl").to_str().unwrap()], 0);
+    told.service.flush();
+    let (newer, url) = (told.world.path("newer"), format!("http://{}", told.service.address()));
+    audit(&told.world, &["export", newer.to_str().unwrap(), "--identity", &told.own[1], "--url", &url], 0);
+    python_says(&newer, 0);
+    let old = told.lie("old", |_, files| {
+        let of_log = |path: &str| path == "checkpoint" || path == "entries.jsonl" || path.starts_with("documents/");
+        files.extend(read(&newer).1.into_iter().filter(|(path, _)| of_log(path)));
+    });
+    let named = audit_in(&told.world, "stranger", &["verify", old.to_str().unwrap()], 0);
+    assert_eq!(verdicts(&named, "files"), ["not_provable", "proved", "not_provable", "proved"], "{named}");
+    assert!(named.to_string().contains("answer_is_older"), "{named}");
+    let said = python_says(&old, 5);
+    assert!(said.is_none_or(|said| said.contains("younger than the answer")));
+    // Who asks the service itself asks for the checkpoint first.
+    told.verify(&newer, true, 0);
+    let own: Vec<&str> = told.own.iter().map(String::as_str).collect();
+    let asked = audit(&told.world, &[&["verify", "--url", &url], &own[..]].concat(), 0);
+    assert_eq!(verdicts(&asked, "files"), ["proved"; 2], "{asked}");
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub struct HeldEpoch {
     /// Rows, sealed and pending.
     #[serde(default)]
     pub rows: Vec<HeldRow>,
+    /// The checkpoint of the log that they are told under, a note; none where there is no log.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
 }
 
 /// The batch numbers that a service has seen.

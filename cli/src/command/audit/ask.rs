@@ -17,7 +17,7 @@ use candor_store::view::View;
 use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::entry::Entry;
 use candor_wire::log::live::LiveFiles;
-use candor_wire::log::note::Note;
+use candor_wire::log::note::{Note, VerifierKey};
 use candor_wire::log::tile::{Tile, What, entries_of_bytes};
 use candor_wire::merkle::Hash;
 use candor_wire::signature;
@@ -28,7 +28,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::gathered::{Gathered, Told, documents_of, to_lines};
+use super::verify::last;
 use crate::exit::{Exit, Failure};
+use crate::kept::Kept;
 use crate::progress::Progress;
 use crate::service;
 use crate::settings::Settings;
@@ -63,16 +65,27 @@ struct LogKey {
     vkey: String,
 }
 
-/// Asks a service.
-pub(super) async fn service(whom: Whom<'_>, settings: &Settings, progress: &Progress) -> Result<Gathered, Failure> {
+/// Asks a service; whoever checks also reads what was kept of the log, by the keys that are known or else by those that are shown.
+pub(super) async fn service(
+    whom: Whom<'_>,
+    keys: Option<&[VerifierKey]>,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Gathered, Failure> {
     let mut client = service::public(settings)?.answer_bytes(ANSWER_BYTES);
-    let keys = client.get("/v1/keys").await?.success()?;
-    let keys: Keys = serde_json::from_slice(&keys.body).map_err(|_| Error::Answer("keys"))?;
+    let shown = client.get("/v1/keys").await?.success()?;
+    let shown: Keys = serde_json::from_slice(&shown.body).map_err(|_| Error::Answer("keys"))?;
     let mut gathered = Gathered {
         asked_at: candor_store::clock::SystemClock.now(),
-        log: keys.log.into_iter().map(|key| key.vkey).collect(),
+        log: shown.log.into_iter().map(|key| key.vkey).collect(),
         ..Gathered::default()
     };
+    // Before anything else: no answer can be under an older checkpoint than these without being an old answer.
+    gathered.before = Some(client.get("/log/checkpoint").await?.success()?.body.to_vec());
+    if let Some(known) = keys {
+        let shown = gathered.shown_keys();
+        gathered.kept = last(&Kept::open()?, if known.is_empty() { &shown } else { known })?;
+    }
     progress.next("asking about the subject");
     match whom {
         Whom::Holder(identity) => {
@@ -133,7 +146,8 @@ async fn log(client: &mut Client) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
     Ok((note, entries))
 }
 
-fn size_of(note: &[u8]) -> Option<u64> {
+/// Entries that a checkpoint says there are.
+pub(super) fn size_of(note: &[u8]) -> Option<u64> {
     Checkpoint::parse(Note::parse(note).ok()?.text()).ok().map(|checkpoint| checkpoint.size)
 }
 

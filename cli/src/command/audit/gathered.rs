@@ -18,6 +18,10 @@ pub(super) struct Gathered {
     pub(super) asked_at: i64,
     /// Keys of the log, as the service shows them.
     pub(super) log: Vec<String>,
+    /// The checkpoint that a service showed before anything else was asked, a note.
+    pub(super) before: Option<Vec<u8>>,
+    /// The checkpoint that was kept of the log by then, a note.
+    pub(super) kept: Option<Vec<u8>>,
     /// The checkpoint, a note.
     pub(super) checkpoint: Option<Vec<u8>>,
     /// The entries under it.
@@ -92,6 +96,7 @@ impl Gathered {
         Ok(Evidence {
             asked_at: self.asked_at,
             trust,
+            before: self.before,
             checkpoint: self.checkpoint,
             entries: self.entries,
             documents: self.documents,

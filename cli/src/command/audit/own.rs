@@ -16,6 +16,7 @@ use candor_wire::statement::Statement;
 use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 
+use super::ask;
 use crate::args::AuditShow;
 use crate::command::agent::asking;
 use crate::command::consent::state_name;
@@ -31,9 +32,13 @@ pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, 
     let identity = Identity::read(path)?;
     let epochs = match &settings.url {
         Some(_) if args.data.data.is_none() => {
+            let before = log_size(settings).await?;
             let mut client = asking(settings)?;
             let _progress = Progress::start("asking the service, an epoch a connection");
-            held::ask(&identity, Arc::new(SystemClock), Arc::new(SystemEntropy), &mut client, |_| {}).await?
+            let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+            let epochs = held::ask(&identity, clock, random, &mut client, |_| {}).await?;
+            is_new(before, &epochs)?;
+            epochs
         }
         _ => of_data(&identity, settings).await?,
     };
@@ -46,6 +51,7 @@ pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, 
 /// What a service holds of an assigned subject; the operator asks.
 pub(super) async fn of_operator(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
     let subject = service::or_stdin(subject, "subject")?;
+    let before = log_size(settings).await?;
     let mut client = service::client(settings)?;
     let mut value = HeaderValue::from_bytes(subject.as_bytes())
         .map_err(|_| Failure::usage("the subject fits no header").mend("ask with --data, beside the service"))?;
@@ -57,8 +63,26 @@ pub(super) async fn of_operator(subject: &str, settings: &Settings) -> Result<Ex
     let answer = service::answer(client.exchange(request).await?)?;
     let held: HeldEpoch = serde_json::from_slice(&answer)
         .map_err(|_| Failure::from(candor_agent::error::Error::Answer("what a service holds of a subject")))?;
+    is_new(before, std::slice::from_ref(&held))?;
     report(&[held], &BTreeMap::new()).print(&settings.answer)?;
     Ok(Exit::Done)
+}
+
+/// Entries of the service's log before it is asked anything.
+async fn log_size(settings: &Settings) -> Result<u64, Failure> {
+    let note = service::public(settings)?.get("/log/checkpoint").await?.success()?.body;
+    let size = ask::size_of(&note);
+    size.ok_or_else(|| Failure::from(candor_agent::error::Error::Answer("the log of C2SP's tlog-tiles")))
+}
+
+/// That no answer is of before it was asked: one that was true once, and lacks what came since. Nothing more is checked here.
+fn is_new(before: u64, epochs: &[HeldEpoch]) -> Result<(), Failure> {
+    let size = |held: &HeldEpoch| held.checkpoint.as_ref().and_then(|note| ask::size_of(note.as_bytes()));
+    if epochs.iter().all(|held| size(held).is_some_and(|size| size >= before)) {
+        return Ok(());
+    }
+    let what = "the service answers with what it held before it was asked: its log was longer already";
+    Err(Failure::new(Exit::VerificationFailed, what).mend("`candor audit verify` says what is proved of an answer"))
 }
 
 /// The same from a data folder: whoever runs the service can look, the holder of the seed knows where.
@@ -217,5 +241,28 @@ fn said_by(statement: &Statement, key: Option<&PublicKey>) -> String {
         Some(key) if held::is_own(statement, key) => format!("{who}, signed"),
         Some(_) => format!("{who}: NOT SIGNED BY THIS IDENTITY"),
         None => who,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candor_wire::log::checkpoint::Checkpoint;
+    use candor_wire::log::note::{Algorithm, Note, Signer};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_of_before_it_was_asked_is_refused() {
+        let held = |size: u64| {
+            let key = Signer::new("candor/acme-fleet", Algorithm::Ed25519, &[9; 32]).unwrap();
+            let text = Checkpoint::new("candor/acme-fleet".to_owned(), size, [1; 32]).to_string();
+            let note = Note::new(text.clone(), vec![key.sign(&text, 0)]).unwrap();
+            HeldEpoch { checkpoint: Some(note.to_string()), ..HeldEpoch::default() }
+        };
+        for (sizes, fits) in [(&[][..], true), (&[7, 9], true), (&[9, 6], false)] {
+            let epochs: Vec<HeldEpoch> = sizes.iter().map(|size| held(*size)).collect();
+            assert_eq!(is_new(7, &epochs).is_ok(), fits, "{sizes:?}");
+        }
+        assert_eq!(is_new(7, &[HeldEpoch::default()]).unwrap_err().exit, Exit::VerificationFailed);
     }
 }

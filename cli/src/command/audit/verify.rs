@@ -42,7 +42,7 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
             }
             Err(why) => return tell("audit.verify", &[broken(why)], settings),
         },
-        None => match gather(&args.about, args.data.data.is_some(), settings).await {
+        None => match gather(&args.about, Some(&args.vkey), args.data.data.is_some(), settings).await {
             Ok(gathered) => gathered,
             Err(failure) => match ask::broken_rule(settings, args.data.data.is_some()) {
                 Some(why) => return tell("audit.verify", &[line(Check::Rules, why)], settings),
@@ -78,7 +78,8 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
     let mut known = known(args);
     let keys = if known.log.is_empty() { gathered.shown_keys() } else { known.log.clone() };
     let kept = Kept::open()?;
-    known.kept = last(&kept, &keys)?;
+    // Of a service it was read before it was asked: another command may have kept a newer one meanwhile.
+    known.kept = if gathered.before.is_some() { gathered.kept.take() } else { last(&kept, &keys)? };
     let mut lines = Vec::new();
     if is_bundle {
         lines.push(whole_bundle());
@@ -93,7 +94,7 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
 
 /// Writes a bundle.
 pub(crate) async fn export(args: &AuditExport, settings: &Settings) -> Result<Exit, Failure> {
-    let gathered = gather(&args.about, args.data.data.is_some(), settings).await?;
+    let gathered = gather(&args.about, None, args.data.data.is_some(), settings).await?;
     let (rows, count) = rows::parquet(&gathered)?;
     let manifest = bundle::write(&args.bundle, &gathered, rows)?;
     let mut report = Report::new("audit.export").column("path", "file").column("sha256", "SHA-256");
@@ -142,7 +143,12 @@ pub(super) fn tell(kind: &'static str, lines: &[Line], settings: &Settings) -> R
 }
 
 /// Everything that the arguments name.
-async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Result<Gathered, Failure> {
+async fn gather(
+    about: &AboutArg,
+    keys: Option<&[VerifierKey]>,
+    in_folder: bool,
+    settings: &Settings,
+) -> Result<Gathered, Failure> {
     let identity = settings.identity.as_deref().filter(|_| about.subject.is_none()).map(Identity::read).transpose()?;
     let subject = about.subject.as_deref().map(|subject| service::or_stdin(subject, "subject")).transpose()?;
     let whom = match (&identity, &subject) {
@@ -154,7 +160,7 @@ async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Resul
     let mut gathered = if in_folder || settings.url.is_none() {
         ask::folder(whom, settings, &mut progress).await?
     } else {
-        ask::service(whom, settings, &progress).await?
+        ask::service(whom, keys, settings, &progress).await?
     };
     device::add(&mut gathered, about)?;
     Ok(gathered)

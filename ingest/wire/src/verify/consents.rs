@@ -3,27 +3,62 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candor_policy::consent::{ConsentState, SubjectConsent};
-use candor_policy::policy::{LegalBasis, Purpose};
+use candor_policy::policy::{LegalBasis, Policy, Purpose};
 
+use super::answer::Row;
 use super::documents::Documents;
 use super::files::View;
 use super::line::{Assumption, Check, Lines};
-use super::log::Log;
+use super::log::{Log, seen_checkpoint};
 use super::rows::ReadRow;
 use crate::log::entry::{Consents, Entry, Sha256Hex};
 use crate::merkle::{self, Hash};
+use crate::receipt::Receipt;
 use crate::statement::{Statement, consent_leaf, verify_chain};
 
 /// What a withdrawal that is being acknowledged may be overtaken by.
 const RACE: i64 = 60_000_000;
+/// In what time a statement is part of the epoch that is open: what receipts promise of rows.
+const LOGGED_WITHIN: i64 = 3_600_000_000;
 const DAY: i64 = 86_400_000_000;
+
+/// A statement, and when it came.
+struct Said<'a> {
+    statement: &'a Statement,
+    /// µs UTC, as the service says.
+    received_at: i64,
+    /// The entry of the log that binds it, where it is shown that one does.
+    entry: Option<u64>,
+}
+
+/// The statements that rows are under, by purpose and batch.
+type Under<'a> = BTreeMap<(&'a str, Option<i64>), BTreeSet<i64>>;
 
 pub(super) fn check(view: &View<'_>, log: &Log, documents: &Documents<'_>, lines: &mut Lines) {
     check_chain(view, lines);
-    check_logged(view, log, lines);
+    let logged = check_logged(view, log, lines);
     check_complete(view, lines);
-    check_rows(view, documents, lines);
-    check_receipts(view, documents, lines);
+    let said = |statement| {
+        let entry = hash_of(statement).and_then(|hash| logged.get(&Sha256Hex(hash)).copied());
+        Some(Said { statement, received_at: time_of(statement)?, entry })
+    };
+    let said: Vec<Said<'_>> = view.subject.answer.statements.iter().filter_map(said).collect();
+    check_rows(view, &said, documents, lines);
+    let mut under: Under<'_> = BTreeMap::new();
+    for Row { purpose, batch, consent_seq, .. } in view.rows.iter().map(|row| row.row) {
+        // The statement before the first has no number in a row.
+        under.entry((purpose, *batch)).or_default().insert(consent_seq.unwrap_or(0));
+    }
+    let mut policies = BTreeMap::new();
+    let receipts = view.subject.receipts.iter().map(|given| &given.receipt);
+    for receipt in receipts.filter(|receipt| receipt.purposes.values().any(|purpose| purpose.stored > 0)) {
+        let digest = receipt.policy.as_str();
+        let policy = policies.entry(digest).or_insert_with(|| documents.policy(digest)).as_ref();
+        check_receipt(view, receipt, &under, policy, lines);
+        if let Some(policy) = policy {
+            check_in_force(view, (receipt, &log.checkpoint.origin), &said, policy, lines);
+        }
+    }
 }
 
 fn check_chain(view: &View<'_>, lines: &mut Lines) {
@@ -35,6 +70,9 @@ fn check_chain(view: &View<'_>, lines: &mut Lines) {
     match verify_chain(statements) {
         Err(why) => lines.failed(Check::Statements, name, why.to_string()),
         Ok(()) if foreign => lines.failed(Check::Statements, name, "a statement is not the subject's own"),
+        Ok(()) if statements.iter().any(|statement| time_of(statement).is_none()) => {
+            lines.failed(Check::Statements, name, "a statement does not say when it was received");
+        }
         Ok(()) if view.subject.key.is_none() && !statements.is_empty() => {
             lines.not_provable(Check::Statements, name, Assumption::AssertedByController);
         }
@@ -42,34 +80,60 @@ fn check_chain(view: &View<'_>, lines: &mut Lines) {
     }
 }
 
-fn check_logged(view: &View<'_>, log: &Log, lines: &mut Lines) {
-    let mut epochs: BTreeMap<u64, &Consents> = BTreeMap::new();
-    for entry in &log.entries {
+/// The statements that are in the log, with the numbers of the entries that bind them.
+fn check_logged(view: &View<'_>, log: &Log, lines: &mut Lines) -> BTreeMap<Sha256Hex, u64> {
+    let mut epochs: BTreeMap<u64, (u64, &Consents)> = BTreeMap::new();
+    for (number, entry) in (0..).zip(&log.entries) {
         if let Entry::Consents(consents) = entry {
-            epochs.insert(consents.epoch, consents);
+            epochs.insert(consents.epoch, (number, consents));
         }
     }
-    let mut logged: BTreeSet<Sha256Hex> = BTreeSet::new();
+    let mut logged = BTreeMap::new();
     for place in &view.subject.answer.consents {
         let leaf = consent_leaf(&place.nonce, &place.statement.0);
-        let root = epochs.get(&place.epoch).filter(|consents| {
+        let entry = epochs.get(&place.epoch).filter(|(_, consents)| {
             merkle::root_of_path(leaf, place.index, consents.size, &place.hashes()) == Some(consents.root.0)
         });
-        if root.is_some() {
-            logged.insert(place.statement);
+        if let Some((number, _)) = entry {
+            logged.insert(place.statement, *number);
         } else {
             let about = view.about(format!("epoch {} of the log", place.epoch));
             lines.failed(Check::StatementLogged, about, "its path does not lead to the root in the log");
         }
     }
-    let hashes: Vec<Hash> = view.subject.answer.statements.iter().filter_map(hash_of).collect();
-    let open = hashes.iter().filter(|hash| !logged.contains(&Sha256Hex(**hash))).count();
-    if hashes.len() > open {
-        lines.proved(Check::StatementLogged, view.subject.name(), format!("{} statements", hashes.len() - open));
+    let statements = &view.subject.answer.statements;
+    let is_open = |one: &&Statement| hash_of(one).is_some_and(|hash| !logged.contains_key(&Sha256Hex(hash)));
+    let epochs = epochs_of(view, log);
+    // What came before there was a log is in no epoch.
+    let is_late =
+        |time: i64| epochs.is_some_and(|(first, last)| first <= time && last >= time.saturating_add(LOGGED_WITHIN));
+    let (late, open): (Vec<&Statement>, Vec<&Statement>) =
+        statements.iter().filter(is_open).partition(|one| time_of(one).is_some_and(is_late));
+    let (late, open) = (late.len(), open.len());
+    if statements.len() > open + late {
+        let count = statements.len() - open - late;
+        lines.proved(Check::StatementLogged, view.subject.name(), format!("{count} statements"));
+    }
+    if late > 0 {
+        let why = "in no epoch that is closed, and one that began more than an hour later is";
+        lines.failed(Check::StatementLogged, view.about(format!("{late} statements")), why);
     }
     if open > 0 {
         lines.not_provable(Check::StatementLogged, view.about(format!("{open} statements")), Assumption::NotSealedYet);
     }
+    logged
+}
+
+/// When the first epoch began that the log of the answer has, and when the last did; none where it has none. One that ended before it
+/// began says nothing: the clock was ahead.
+fn epochs_of(view: &View<'_>, log: &Log) -> Option<(i64, i64)> {
+    let note = view.subject.answer.checkpoint.as_deref()?;
+    let (size, _) = seen_checkpoint(note, &log.checkpoint.origin)?;
+    let begun = (0..size).zip(&log.entries).filter_map(|(_, entry)| match entry {
+        Entry::Totals(totals) if totals.from <= totals.to => Some(totals.from),
+        _ => None,
+    });
+    begun.clone().next().zip(begun.max())
 }
 
 /// Whatever names a statement shows that there is one: rows, receipts, and the device that made it.
@@ -96,17 +160,23 @@ fn check_complete(view: &View<'_>, lines: &mut Lines) {
     lines.proved(Check::StatementsComplete, name(), format!("{} statements", kept.len()));
 }
 
-/// Each row is under a statement that does not speak against it.
-fn check_rows(view: &View<'_>, documents: &Documents<'_>, lines: &mut Lines) {
+/// Each row is under a statement that does not speak against it, and of a day before which none did.
+fn check_rows(view: &View<'_>, said: &[Said<'_>], documents: &Documents<'_>, lines: &mut Lines) {
     let (mut wrong, mut unplanned) = (0_usize, 0_usize);
     let mut policies = BTreeMap::new();
+    // Rows are many, and what they are under is not.
+    let mut known: BTreeMap<(&str, &str, Option<i64>, i32), Option<bool>> = BTreeMap::new();
     for row in &view.rows {
-        let policy = policies.entry(row.row.policy.as_str()).or_insert_with(|| documents.policy(&row.row.policy));
-        let purpose = policy.as_ref().and_then(|policy| policy.purposes.iter().find(|one| one.name == row.row.purpose));
-        match purpose {
+        let Row { policy: digest, purpose: name, consent_seq, .. } = row.row;
+        let policy = policies.entry(digest.as_str()).or_insert_with(|| documents.policy(digest));
+        let is_covered = known.entry((digest, name, *consent_seq, row.day())).or_insert_with(|| {
+            let purpose = policy.as_ref()?.purposes.iter().find(|one| one.name == *name)?;
+            Some(is_covered(view, row, purpose) && (view.subject.key.is_some() || is_timely(said, row, purpose)))
+        });
+        match is_covered {
             None => unplanned += 1,
-            Some(purpose) if !is_covered(view, row, purpose) => wrong += 1,
-            Some(_) => {}
+            Some(false) => wrong += 1,
+            Some(true) => {}
         }
     }
     let (name, rows) = (view.subject.name(), view.rows.len());
@@ -124,42 +194,93 @@ fn check_rows(view: &View<'_>, documents: &Documents<'_>, lines: &mut Lines) {
 }
 
 fn is_covered(view: &View<'_>, row: &ReadRow<'_>, purpose: &Purpose) -> bool {
-    let statements = &view.subject.answer.statements;
-    let said = row.row.consent_seq.and_then(|sequence| {
-        let held = statements.iter().map(|statement| statement.sequence).filter(|other| *other <= sequence).max();
-        state(statements.iter().filter(|statement| Some(statement.sequence) == held), purpose, row.day())
-    });
-    allows(purpose, said.unwrap_or_default())
+    allows(
+        purpose,
+        row.row.consent_seq.and_then(|sequence| held(view, sequence, purpose, row.day())).unwrap_or_default(),
+    )
 }
 
-/// Nothing that came in well after a withdrawal was received was stored.
-fn check_receipts(view: &View<'_>, documents: &Documents<'_>, lines: &mut Lines) {
+/// Whether a row of a subject that has no receipts can have been stored on its day: of what was said before that day began, the newest
+/// allows it, or something that was said since then, up to what it is stored under.
+fn is_timely(said: &[Said<'_>], row: &ReadRow<'_>, purpose: &Purpose) -> bool {
+    let begins = i64::from(row.day()).saturating_mul(DAY);
+    let ends = begins.saturating_add(DAY);
+    let before = said.iter().filter(|one| one.received_at.saturating_add(RACE) < begins);
+    let Some(newest) = before.map(|one| one.statement.sequence).max() else { return true };
+    let under = row.row.consent_seq.unwrap_or(0);
+    let counts = |one: &&Said<'_>| {
+        let since = one.statement.sequence <= under && one.received_at < ends.saturating_add(RACE);
+        one.statement.sequence == newest || one.statement.sequence > newest && since
+    };
+    let allow =
+        |one: &Said<'_>| allows(purpose, state(std::iter::once(one.statement), purpose, row.day()).unwrap_or_default());
+    said.iter().filter(counts).any(allow)
+}
+
+/// What held of a purpose under a sequence: a device may leave a number out, and what it said before holds then.
+fn held(view: &View<'_>, sequence: i64, purpose: &Purpose, day: i32) -> Option<ConsentState> {
     let statements = &view.subject.answer.statements;
-    let times: Vec<(i64, &Statement)> = statements
-        .iter()
-        .filter_map(|one| Some((one.received_at.parse::<jiff::Timestamp>().ok()?.as_microsecond(), one)))
-        .collect();
-    let receipts = view.subject.receipts.iter().map(|given| &given.receipt);
-    for receipt in receipts.filter(|receipt| receipt.purposes.values().any(|purpose| purpose.stored > 0)) {
-        let Some(policy) = documents.policy(&receipt.policy) else { continue };
-        let before = times.iter().filter(|(time, _)| time.saturating_add(RACE) < receipt.received_at);
-        let newest = before.clone().map(|(_, one)| one.sequence).max();
-        // What was received since then may have changed it back.
-        let raced = times.iter().filter(|(time, _)| (time - receipt.received_at).abs() <= RACE);
-        let in_force = before.chain(raced).filter(|(_, one)| newest.is_some_and(|newest| one.sequence >= newest));
+    let held = statements.iter().map(|statement| statement.sequence).filter(|other| *other <= sequence).max();
+    state(statements.iter().filter(|statement| Some(statement.sequence) == held), purpose, day)
+}
+
+/// What a batch stored is under the statement that its receipt names, and that statement allows it.
+fn check_receipt(view: &View<'_>, receipt: &Receipt, under: &Under<'_>, policy: Option<&Policy>, lines: &mut Lines) {
+    let Some(sequence) = receipt.consent else { return };
+    for (name, stored) in receipt.purposes.iter().filter(|(_, purpose)| purpose.stored > 0) {
+        let about = || view.about(format!("batch {}, {name}", receipt.batch));
+        let number = stored.batch.and_then(|batch| i64::try_from(batch).ok());
+        if under.get(&(name, number)).is_some_and(|under| under.iter().any(|other| *other != sequence)) {
+            lines.failed(Check::Consent, about(), "its rows are under another statement than its receipt names");
+        }
+        let Some(purpose) = policy.and_then(|policy| policy.purposes.iter().find(|one| one.name == *name)) else {
+            continue;
+        };
         let day = receipt.received_at.div_euclid(DAY) as i32;
-        let states: Vec<&Statement> = in_force.map(|(_, one)| *one).collect();
-        for purpose in
-            policy.purposes.iter().filter(|one| receipt.purposes.get(&one.name).is_some_and(|of| of.stored > 0))
-        {
-            let none =
-                states.iter().all(|one| !allows(purpose, state([*one].into_iter(), purpose, day).unwrap_or_default()));
-            if !states.is_empty() && none {
-                let about = view.about(format!("batch {}, {}", receipt.batch, purpose.name));
-                lines.failed(Check::Consent, about, "it was stored after a statement that did not allow it");
-            }
+        if !allows(purpose, held(view, sequence, purpose, day).unwrap_or_default()) {
+            lines.failed(Check::Consent, about(), "the statement that its receipt names does not allow it");
         }
     }
+}
+
+/// Nothing that came in well after a withdrawal was received, or after the log had it, was stored.
+fn check_in_force(
+    view: &View<'_>,
+    (receipt, origin): (&Receipt, &str),
+    said: &[Said<'_>],
+    policy: &Policy,
+    lines: &mut Lines,
+) {
+    let size = receipt.checkpoint.as_deref().and_then(|text| seen_checkpoint(text, origin)).map(|(size, _)| size);
+    let is_before = |one: &&Said<'_>| {
+        // When it was received is the service's word. What was in the log is not.
+        let was_logged = one.entry.zip(size).is_some_and(|(entry, size)| entry < size);
+        was_logged || one.received_at.saturating_add(RACE) < receipt.received_at
+    };
+    let before = said.iter().filter(is_before);
+    let newest = before.clone().map(|one| one.statement.sequence).max();
+    // What was received since then may have changed it back.
+    let raced = said.iter().filter(|one| one.received_at.abs_diff(receipt.received_at) <= RACE.unsigned_abs());
+    let states: Vec<&Statement> = before
+        .chain(raced)
+        .map(|one| one.statement)
+        .filter(|one| newest.is_some_and(|newest| one.sequence >= newest))
+        .collect();
+    let day = receipt.received_at.div_euclid(DAY) as i32;
+    for purpose in policy.purposes.iter().filter(|one| receipt.purposes.get(&one.name).is_some_and(|of| of.stored > 0))
+    {
+        let none =
+            states.iter().all(|one| !allows(purpose, state([*one].into_iter(), purpose, day).unwrap_or_default()));
+        if !states.is_empty() && none {
+            let about = view.about(format!("batch {}, {}", receipt.batch, purpose.name));
+            lines.failed(Check::Consent, about, "it was stored after a statement that did not allow it");
+        }
+    }
+}
+
+/// When a service says that it received a statement, µs UTC.
+fn time_of(statement: &Statement) -> Option<i64> {
+    statement.received_at.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
 }
 
 /// What statements say together of a purpose on a day; none if there is none.

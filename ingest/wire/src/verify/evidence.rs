@@ -20,6 +20,8 @@ pub struct Evidence {
     pub asked_at: i64,
     /// What is known beforehand.
     pub trust: Trust,
+    /// The checkpoint that the log had before anything was asked, as a note; none where nobody looked, as of a bundle.
+    pub before: Option<Vec<u8>>,
     /// The checkpoint, as a signed note.
     pub checkpoint: Option<Vec<u8>>,
     /// The entries of the log, as many as the checkpoint says.

@@ -10,7 +10,7 @@ use candor_policy::subject::SubjectId;
 use super::answer::{FileEvidence, Row};
 use super::evidence::{Evidence, SubjectEvidence};
 use super::line::{Assumption, Check, Line, Lines, Verdict};
-use super::log::{Log, seen_checkpoint};
+use super::log::{Log, seen_checkpoint, size_of};
 use super::rows::{ReadRow, content};
 use crate::leaf::FileProof;
 use crate::log::checkpoint::SignedCheckpoint;
@@ -55,13 +55,17 @@ impl<'a> View<'a> {
 /// A proof for each live file, and each row in a file that is proved.
 pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, audited: &BTreeSet<Sha256Hex>, lines: &mut Lines) {
     check_ids(view, lines);
+    if view.ids.len() > MOST_IDS {
+        // Each of them would want a proof for each file.
+        return lines.failed(Check::Files, view.subject.name(), "the answer is about more ids than a subject has");
+    }
     let Some(live) = under(evidence, view, log, lines) else { return };
     let mut proofs: BTreeMap<(u64, usize), &FileEvidence> = BTreeMap::new();
     for file in &view.subject.answer.files {
         let about = || view.about(format!("entry {}", file.entry));
         if live.live_file(file.entry).is_none() {
             lines.failed(Check::Files, about(), "it has a proof for a file that is not live");
-        } else if file.id >= view.ids.len().min(MOST_IDS) || proofs.insert((file.entry, file.id), file).is_some() {
+        } else if file.id >= view.ids.len() || proofs.insert((file.entry, file.id), file).is_some() {
             lines.failed(Check::Files, about(), "it has two proofs for one file, or one about nobody");
         }
     }
@@ -147,6 +151,20 @@ fn under<'a>(evidence: &Evidence, view: &View<'_>, log: &'a Log, lines: &mut Lin
         lines.failed(Check::Files, name(), "the answer is under an older checkpoint than a receipt has");
         return None;
     }
+    // What was kept was kept before it was asked, if it was asked now: a bundle may be older than that, and whole.
+    let kept = evidence.trust.kept.as_ref().filter(|_| evidence.before.is_some());
+    if evidence.before.iter().chain(kept).filter_map(|note| size_of(note)).max() > Some(signed.size) {
+        lines.failed(
+            Check::Files,
+            name(),
+            "the answer is under an older checkpoint than the log had when it was asked",
+        );
+        return None;
+    }
+    let changes = log.changes_from(signed.size);
+    if changes > 0 {
+        lines.not_provable(Check::Files, view.about(format!("{changes} entries")), Assumption::AnswerIsOlder);
+    }
     log.live_at(signed.size)
 }
 
@@ -161,7 +179,14 @@ fn rows_by_file<'a, 'b>(
         let why = format!("{} rows are not in canonical encoding", view.unreadable);
         lines.failed(Check::Rows, view.subject.name(), why);
     }
-    for row in &view.rows {
+    // No proof is about such a row: it would count for its receipt, and be in no file and of nobody.
+    let is_ours = |row: &&ReadRow<'_>| view.ids.is_empty() || row.row.id < view.ids.len();
+    let foreign = view.rows.iter().filter(|row| !is_ours(row)).count();
+    if foreign > 0 {
+        let why = format!("{foreign} rows are of an id that the answer is not about");
+        lines.failed(Check::Files, view.subject.name(), why);
+    }
+    for row in view.rows.iter().filter(is_ours) {
         let Some(file) = &row.row.file else { continue };
         let entry = View::place(row.row)
             .and_then(|(table, path)| live.entry_of(&table, path))

@@ -62,6 +62,8 @@ pub enum Assumption {
     AssertedByController,
     /// Only the key ring tells which ids belong to a value.
     IdsFromService,
+    /// The log has changed tables since the checkpoint that the answer is under.
+    AnswerIsOlder,
     /// It is too early: not sealed, or the epoch is not closed.
     NotSealedYet,
     /// A field expired: the hash of the rows cannot be made any more.
@@ -207,6 +209,9 @@ impl Assumption {
             }
             Self::AssertedByController => "consent of an assigned subject is what the controller asserts",
             Self::IdsFromService => "which ids a value has under each key is known by the key ring alone",
+            Self::AnswerIsOlder => {
+                "files came and went after the checkpoint that the answer is under: ask again for what they have"
+            }
             Self::NotSealedYet => "it is in no file or no closed epoch yet: ask again after seal_by",
             Self::FieldExpired => "a field expired as the log says: counted, and its hash cannot be made any more",
             Self::TakenByLoggedRemoval => {

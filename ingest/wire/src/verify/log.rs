@@ -44,6 +44,7 @@ impl Log {
         let signed = signed(evidence, lines)?;
         let log = Self::of_entries(evidence, &signed, lines)?;
         log.check_kept(trust, lines);
+        log.check_before(evidence, lines);
         check_witnesses(trust, &signed, lines);
         check_fresh(evidence, &signed, lines);
         log.check_receipts(evidence, lines);
@@ -75,11 +76,17 @@ impl Log {
 
     /// What is wrong with a size and a root that somebody saw, if this is the log that he saw.
     pub(super) fn differs(&self, size: u64, root: &Hash) -> Option<&'static str> {
-        if size > self.checkpoint.size {
-            return Some("it was longer: the log was rolled back, or an old one is shown");
-        }
         let roots = self.roots(&BTreeSet::from([size]));
-        (roots.get(&size) != Some(root)).then_some("it had other entries: the log was forked or written anew")
+        (roots.get(&size) != Some(root)).then(|| self.why_other(size))
+    }
+
+    /// Why the log does not have the root that somebody saw at a size.
+    const fn why_other(&self, size: u64) -> &'static str {
+        if size > self.checkpoint.size {
+            "it was longer: the log was rolled back, or an old one is shown"
+        } else {
+            "it had other entries: the log was forked or written anew"
+        }
     }
 
     /// What was live when the log had so many entries; none if it never had.
@@ -145,6 +152,25 @@ impl Log {
         }
     }
 
+    /// What was seen before anything was asked is a beginning of the log.
+    fn check_before(&self, evidence: &Evidence, lines: &mut Lines) {
+        let Some(note) = &evidence.before else { return };
+        let why = match SignedCheckpoint::open(note, &evidence.trust.log, &[]) {
+            Err(why) => why.to_string(),
+            Ok(SignedCheckpoint { checkpoint, .. }) => match self.differs(checkpoint.size, &checkpoint.root) {
+                Some(why) => why.to_owned(),
+                None => return,
+            },
+        };
+        lines.failed(Check::Kept, Some("as it was shown before anything was asked".to_owned()), why);
+    }
+
+    /// Entries at and above a size by which files came or went.
+    pub(super) fn changes_from(&self, size: u64) -> usize {
+        let of_files = |entry: &&Entry| matches!(entry, Entry::Sealed(_) | Entry::Erased(_) | Entry::Expired(_));
+        usize::try_from(size).map_or(0, |size| self.entries.iter().skip(size).filter(of_files).count())
+    }
+
     /// Every device that holds a receipt holds a checkpoint.
     fn check_receipts(&self, evidence: &Evidence, lines: &mut Lines) {
         let receipts = evidence.subjects.iter().flat_map(|subject| {
@@ -164,14 +190,19 @@ impl Log {
         let roots = self.roots(&seen.keys().map(|(size, _)| *size).collect());
         for ((size, root), batch) in &seen {
             if roots.get(size) != Some(root) {
-                let why = self.differs(*size, root).unwrap_or_default();
-                lines.failed(Check::ReceiptCheckpoints, Some(format!("batch {batch}, {size} entries")), why);
+                let about = Some(format!("batch {batch}, {size} entries"));
+                lines.failed(Check::ReceiptCheckpoints, about, self.why_other(*size));
             }
         }
         if !seen.is_empty() && !lines.has_failed(Check::ReceiptCheckpoints) {
             lines.proved(Check::ReceiptCheckpoints, None, format!("{} checkpoints of receipts", seen.len()));
         }
     }
+}
+
+/// Size of a checkpoint that is kept as a note.
+pub(super) fn size_of(note: &[u8]) -> Option<u64> {
+    Checkpoint::parse(Note::parse(note).ok()?.text()).ok().map(|checkpoint| checkpoint.size)
 }
 
 /// Size and root of a receipt's checkpoint: the text of a note, or a whole one.

@@ -11,6 +11,8 @@ mod consents;
 mod documents;
 mod evidence;
 mod files;
+#[cfg(test)]
+mod lies;
 mod line;
 mod log;
 mod receipts;

@@ -9,7 +9,7 @@ use super::documents::Documents;
 use super::evidence::Evidence;
 use super::files::View;
 use super::line::{Assumption, Check, Lines};
-use super::log::Log;
+use super::log::{Log, seen_checkpoint};
 use super::rows::ReadRow;
 use crate::erasure::Certificate;
 use crate::identity::PublicKey;
@@ -41,10 +41,11 @@ pub(super) fn check(
         rows.entry((&row.row.purpose, row.row.batch.unwrap_or(0))).or_default().push(row);
     }
     for receipt in receipts.values() {
+        let since = since(receipt, log);
         for (purpose, stored) in receipt.purposes.iter().filter(|(_, purpose)| purpose.stored > 0) {
             let number = stored.batch.and_then(|batch| i64::try_from(batch).ok()).unwrap_or(0);
             let found = rows.remove(&(purpose.as_str(), number)).unwrap_or_default();
-            Batch { evidence, view, log, certificates, receipt, purpose, stored, found }.check(lines);
+            Batch { evidence, view, log, certificates, receipt, purpose, stored, found, since }.check(lines);
         }
     }
     for ((purpose, batch), rows) in rows {
@@ -150,6 +151,8 @@ struct Batch<'a, 'b> {
     purpose: &'b str,
     stored: &'b PurposeReceipt,
     found: Vec<&'b ReadRow<'a>>,
+    /// Entries that the log had when it came: its rows are in files of later ones.
+    since: usize,
 }
 
 impl Batch<'_, '_> {
@@ -217,13 +220,18 @@ impl Batch<'_, '_> {
         Some(hex::encode(&hash_of(streams).ok()?))
     }
 
-    /// Rows that the log says were taken away from tables of this purpose, of this date.
+    /// Rows that the log says were taken away from tables of this purpose, of this date, since the batch came. Its rows are in files that
+    /// were sealed since then, and nothing else can have taken them.
     fn removed(&self) -> u64 {
         let is_ours = |table: &str| Log::purpose_of(table) == self.purpose;
         let mut removed = 0_u64;
-        for entry in &self.log.entries {
+        for entry in self.log.entries.iter().skip(self.since) {
             match entry {
-                Entry::Sealed(sealed) if is_ours(&sealed.table) && self.is_of_date(sealed) => {
+                Entry::Sealed(sealed)
+                    if is_ours(&sealed.table)
+                        && self.is_of_date(sealed)
+                        && sealed.replaces.iter().any(|old| self.is_since(*old)) =>
+                {
                     removed = removed.saturating_add(sealed.removed.unwrap_or(0));
                 }
                 Entry::Erased(erased) => removed = removed.saturating_add(self.rows_of(&erased.files)),
@@ -239,13 +247,19 @@ impl Batch<'_, '_> {
     fn rows_of(&self, entries: &[u64]) -> u64 {
         let file = |entry: &u64| match self.log.entries.get(*entry as usize) {
             Some(Entry::Sealed(sealed))
-                if Log::purpose_of(&sealed.table) == self.purpose && self.is_of_date(sealed) =>
+                if self.is_since(*entry)
+                    && Log::purpose_of(&sealed.table) == self.purpose
+                    && self.is_of_date(sealed) =>
             {
                 sealed.rows
             }
             _ => 0,
         };
         entries.iter().map(file).fold(0, u64::saturating_add)
+    }
+
+    fn is_since(&self, entry: u64) -> bool {
+        usize::try_from(entry).is_ok_and(|entry| entry >= self.since)
     }
 
     fn is_of_date(&self, sealed: &Sealed) -> bool {
@@ -259,7 +273,7 @@ impl Batch<'_, '_> {
 
     fn has_expired_field(&self) -> bool {
         let day = self.receipt.received_at.div_euclid(DAY);
-        self.log.entries.iter().any(|entry| match entry {
+        self.log.entries.iter().skip(self.since).any(|entry| match entry {
             Entry::Expired(expired) => {
                 let before = expired.before.parse().ok().and_then(day_of);
                 expired.field.is_some()
@@ -269,6 +283,12 @@ impl Batch<'_, '_> {
             _ => false,
         })
     }
+}
+
+/// Entries that the log had when a batch came; 0 for a receipt of before the log.
+fn since(receipt: &Receipt, log: &Log) -> usize {
+    let seen = receipt.checkpoint.as_deref().and_then(|text| seen_checkpoint(text, &log.checkpoint.origin));
+    seen.map_or(0, |(size, _)| usize::try_from(size).unwrap_or(usize::MAX))
 }
 
 fn day_of(date: jiff::civil::Date) -> Option<i64> {

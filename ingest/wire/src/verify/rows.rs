@@ -1,6 +1,6 @@
 //! Rows of an answer: read from their encoding, held against what is shown to people, and against the rule that is named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -22,13 +22,18 @@ use super::line::{Assumption, Check, Lines};
 use super::log::Log;
 use crate::leaf::content_of;
 use crate::log::entry::Entry;
-use crate::row::{Value, decode};
+use crate::row::{BLOCK_ROWS, Value, decode};
 
 const BATCH: &str = "batch";
 const CONSENT_SEQ: &str = "consent_seq";
 const DECISION: &str = "decision";
 const EVENT: &str = "event";
 const RECEIVED_DATE: &str = "received_date";
+
+/// Most columns of a file: nobody recomputes one that has more.
+const MOST_COLUMNS: usize = 4_096;
+/// Most cells of the columns that rows make, for each of their bytes.
+const MOST_CELLS_PER_BYTE: usize = 64;
 
 /// A row with its cells.
 pub(super) struct ReadRow<'a> {
@@ -170,22 +175,29 @@ pub(super) fn content(rows: &[&ReadRow<'_>]) -> Option<Vec<u8>> {
     if rows.iter().any(|row| row.date() != Some(date)) {
         return None;
     }
-    let mut names: Vec<&str> = rows.iter().flat_map(|row| row.cells.keys().map(String::as_str)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.retain(|name| *name != RECEIVED_DATE && *name != BATCH);
+    let mut content = Vec::new();
+    // Block by block, as leaves have them, so that no more than one is ever in memory as columns.
+    for block in rows.chunks(BLOCK_ROWS) {
+        content.extend(content_of(&columns(block)?, date).ok()?);
+    }
+    Some(content)
+}
+
+/// Rows as columns. Each may name columns of its own: what they make is within bounds before it is made.
+fn columns(rows: &[&ReadRow<'_>]) -> Option<RecordBatch> {
+    let names: BTreeSet<&str> = rows.iter().flat_map(|row| row.cells.keys().map(String::as_str)).collect();
+    let bytes: usize = rows.iter().map(|row| row.bytes.len()).sum();
+    if names.len() > MOST_COLUMNS || names.len().saturating_mul(rows.len()) > bytes.saturating_mul(MOST_CELLS_PER_BYTE)
+    {
+        return None;
+    }
     let batches: Int64Array = rows.iter().map(|row| row.row.batch).collect();
     let mut columns = vec![(BATCH, Arc::new(batches) as ArrayRef)];
-    for name in names {
+    for name in names.into_iter().filter(|name| ![RECEIVED_DATE, BATCH].contains(name)) {
         let cells: Vec<Option<&Value>> = rows.iter().map(|row| row.cells.get(name)).collect();
         columns.push((name, array(&cells)?));
     }
-    content_of(
-        &RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, values)| (name, values, true)))
-            .ok()?,
-        date,
-    )
-    .ok()
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, values)| (name, values, true))).ok()
 }
 
 /// Cells of a column; none if they are of several types.

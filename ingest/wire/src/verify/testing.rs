@@ -328,6 +328,7 @@ impl World {
                 receipts: Some(self.receipt_key.public()),
                 ..Trust::default()
             },
+            before: None,
             checkpoint: Some(self.note(self.entries.len()).to_string().into_bytes()),
             entries: Some(self.entries.iter().map(|entry| entry.encode().unwrap()).collect()),
             documents: [document(policy.digest, &policy.canonical), document(catalogue.digest, &catalogue.canonical)]

@@ -11,17 +11,17 @@ use crate::identity::SubjectKey;
 use crate::log::entry::{Entry, Erased, Sha256Hex};
 use crate::log::note::{Algorithm, Signer};
 
-fn of(lines: &[Line], wanted: Check) -> Vec<&Line> {
+pub(super) fn of(lines: &[Line], wanted: Check) -> Vec<&Line> {
     lines.iter().filter(|line| line.check == wanted).collect()
 }
 
-fn text(lines: &[Line]) -> String {
+pub(super) fn text(lines: &[Line]) -> String {
     lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Something of this kind failed.
 #[track_caller]
-fn fails(evidence: &Evidence, wanted: Check) {
+pub(super) fn fails(evidence: &Evidence, wanted: Check) {
     let lines = check(evidence);
     assert_eq!(outcome(&lines), Outcome::Failed, "{}", text(&lines));
     assert!(
@@ -33,7 +33,7 @@ fn fails(evidence: &Evidence, wanted: Check) {
 
 /// Nothing failed, and a line names the assumption.
 #[track_caller]
-fn names(evidence: &Evidence, wanted: Check, assumption: Assumption) {
+pub(super) fn names(evidence: &Evidence, wanted: Check, assumption: Assumption) {
     let lines = check(evidence);
     assert_eq!(outcome(&lines), Outcome::Holds, "{}", text(&lines));
     assert!(of(&lines, wanted).iter().any(|line| line.assumption == Some(assumption)), "{}", text(&lines));
