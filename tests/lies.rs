@@ -10,19 +10,28 @@
 //! | a row dropped at compaction | `a_row_that_is_dropped_at_compaction_is_found_by_the_command` |
 //! | a duplicate leaf, a misplaced leaf, a hidden `sealed` | `verify::a_hidden_file_a_wrong_count_and_leaves_out_of_place_are_found` |
 //! | a stale, rolled-back or forked log | `verify::a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint` |
+//! | an answer about nobody, or of before what the device kept; a row that has no end | `docs_verify_py_takes_no_answer_that_we_do_not_take` |
+//! | a log that contradicts itself | `log_rules::docs_verify_py_says_of_every_log_what_we_say` |
 //! | a certificate of something else | `certificates::a_certificate_is_proved_to_whom_it_was_given_and_to_nobody_else` |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::entry::{Entry, Sha256Hex};
+use candor_wire::log::note::{Note, Signer};
+use candor_wire::merkle::leaf_hash;
 use candor_wire::statement::Statement;
 use candor_wire::verify::{Manifest, digest_of};
 use serde_json::{Value, json};
 
+use crate::clients::python;
 use crate::receipts::{run, sent};
-use crate::verify::{EPOCHS, audit, audit_in, copy, entries, failures, forge, last_sealed, tiles, verdicts};
-use crate::world::{Service, Start, World, figure};
+use crate::verify::{EPOCHS, audit, audit_in, copy, entries, failures, forge, last_sealed, log_key, tiles, verdicts};
+use crate::world::{Service, Start, World, figure, workspace};
 
 /// Files of a bundle by their paths in it.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -179,6 +188,56 @@ fn fits_a_terminal(told: &Told) {
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 100, "{widest} characters:\n{text}");
     figure(&format!("audit verify: the widest line has {widest} characters"));
+}
+
+/// An answer about nobody: no ids, and so no proofs.
+fn about_nobody(manifest: &mut Manifest, files: &mut Files) {
+    manifest.subjects.truncate(1);
+    (manifest.subjects[0].epoch, manifest.subjects[0].key) = (None, None);
+    files.remove("receipts/0.jsonl");
+    answer(files, 0, |answer| {
+        for name in ["ids", "files", "rows", "statements", "consents"] {
+            answer[name] = json!([]);
+        }
+    });
+}
+
+/// An answer of when the log had one entry, beside receipts that the device kept and that saw more of it.
+fn before_what_was_kept(files: &mut Files, key: &Signer) {
+    let (first, _) = std::str::from_utf8(&files["entries.jsonl"]).unwrap().split_once('\n').unwrap();
+    let text = Checkpoint::new(key.verifier().name().to_owned(), 1, leaf_hash(first.as_bytes())).to_string();
+    let note = Note::new(text.clone(), vec![key.sign(&text, 0)]).unwrap().to_string();
+    answer(files, 0, |answer| {
+        (answer["files"], answer["rows"], answer["checkpoint"]) = (json!([]), json!([]), json!(note));
+        answer["batches"] = json!({ "next": 1, "missing": [] });
+    });
+    files.insert("kept/0.jsonl".to_owned(), files["receipts/0.jsonl"].clone());
+}
+
+/// A row with lists in lists, without an end in sight.
+fn without_an_end(files: &mut Files) {
+    let row = [&b"\0\0\0\x01x"[..], &b"l\0\0\0\x01".repeat(5_000)].concat();
+    answer(files, 0, |answer| list(answer, "rows")[0]["row"] = json!(URL_SAFE_NO_PAD.encode(row)));
+}
+
+#[test]
+fn docs_verify_py_takes_no_answer_that_we_do_not_take() {
+    let Some(python) = python() else { return };
+    let told = Told::new();
+    let key = log_key(&told.world.data());
+    let lies: [(i32, &str, PathBuf); 3] = [
+        (5, "which ids", told.lie("nobody", about_nobody)),
+        (4, "older than the receipt", told.lie("before", |_, files| before_what_was_kept(files, &key))),
+        (4, "a list in a list", told.lie("endless", |_, files| without_an_end(files))),
+    ];
+    for (code, why, bundle) in lies {
+        audit_in(&told.world, why, &["verify", bundle.to_str().unwrap()], code);
+        let output = Command::new(&python).arg(workspace().join("docs/verify.py")).arg(&bundle).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let found = said.contains(why) && !said.contains("Traceback");
+        assert!(found && output.status.code() == Some(code), "{}: {said}", bundle.display());
+    }
 }
 
 #[test]
