@@ -9,7 +9,7 @@ use candor_wire::merkle::Hash;
 use candor_wire::receipt::SignedReceipt;
 use candor_wire::statement::{SignedStatement, Statement};
 use candor_wire::totals::Opened;
-use candor_wire::verify::{Answer, Evidence, ReceiptEvidence, SubjectEvidence, Trust, Unanswered};
+use candor_wire::verify::{AlsoKept, Answer, Evidence, ReceiptEvidence, SubjectEvidence, Trust, Unanswered};
 
 /// Everything that somebody was told.
 #[derive(Debug, Default)]
@@ -68,6 +68,8 @@ pub(super) struct Known {
     pub(super) auditors: Vec<VerifierKey>,
     /// The checkpoint that was kept of this log.
     pub(super) kept: Option<Vec<u8>>,
+    /// Others that were kept of it, or of its name.
+    pub(super) also_kept: Vec<AlsoKept>,
 }
 
 impl Gathered {
@@ -84,6 +86,7 @@ impl Gathered {
             log: if is_pinned { known.log } else { shown },
             is_pinned,
             kept: known.kept,
+            also_kept: known.also_kept,
             witnesses: known.witnesses,
             auditors: known.auditors,
             receipts: None,

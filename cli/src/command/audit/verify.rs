@@ -4,9 +4,9 @@ use std::path::Path;
 
 use candor_agent::identity::Identity;
 use candor_policy::subject::LedgerId;
-use candor_wire::log::checkpoint::SignedCheckpoint;
-use candor_wire::log::note::VerifierKey;
-use candor_wire::verify::{self, Check, Line, Outcome, Verdict};
+use candor_wire::log::checkpoint::{Checkpoint, SignedCheckpoint};
+use candor_wire::log::note::{Note, VerifierKey};
+use candor_wire::verify::{self, AlsoKept, Check, KeptOf, Line, Outcome, Verdict, digest_of};
 use serde_json::json;
 
 use super::gathered::{Gathered, Known};
@@ -78,7 +78,9 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
     let mut known = known(args);
     let keys = if known.log.is_empty() { gathered.shown_keys() } else { known.log.clone() };
     let kept = Kept::open()?;
-    known.kept = last(&kept, &keys)?;
+    // Keys that a service or a bundle shows are its own word; those of a folder come from its ring.
+    let are_sure = !known.log.is_empty() || !is_bundle && (args.data.data.is_some() || settings.url.is_none());
+    (known.kept, known.also_kept) = held(&kept, note.as_deref(), &keys, are_sure)?;
     let mut lines = Vec::new();
     if is_bundle {
         lines.push(whole_bundle());
@@ -162,7 +164,7 @@ async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Resul
 
 fn known(args: &AuditVerify) -> Known {
     let (log, witnesses, auditors) = (args.vkey.clone(), args.witness.clone(), args.auditor.clone());
-    Known { log, witnesses, auditors, kept: None }
+    Known { log, witnesses, auditors, kept: None, also_kept: Vec::new() }
 }
 
 /// Ids under which a service knew the holder of an identity: of an epoch that was erased it says nothing any more.
@@ -176,17 +178,34 @@ fn holders(settings: &Settings, gathered: &Gathered) -> Result<Vec<LedgerId>, Fa
     (0..last).map(id).collect()
 }
 
-/// The largest checkpoint that was kept of a log, by any of its keys.
-pub(super) fn last(kept: &Kept, keys: &[VerifierKey]) -> Result<Option<Vec<u8>>, Failure> {
-    let mut newest: Option<SignedCheckpoint> = None;
+/// What was kept of a log: the largest checkpoint under any of its keys, and whatever else there is of it or of its name.
+pub(super) fn held(
+    kept: &Kept,
+    note: Option<&[u8]>,
+    keys: &[VerifierKey],
+    are_sure: bool,
+) -> Result<(Option<Vec<u8>>, Vec<AlsoKept>), Failure> {
+    let mut also = Vec::new();
     for key in keys {
-        let other = kept.last(key)?;
-        newest = newest.into_iter().chain(other).max_by_key(|signed| signed.checkpoint.size);
+        let Some(signed) = kept.last(key)? else { continue };
+        let (note, text) = (signed.note.to_string().into_bytes(), key.to_string());
+        also.push((signed.checkpoint.size, AlsoKept { note, key: digest_of(text.as_bytes()), of: KeptOf::ThisLog }));
     }
-    Ok(newest.map(|signed| signed.note.to_string().into_bytes()))
+    also.sort_by_key(|(size, _)| *size);
+    let newest = also.pop().map(|(_, newest)| newest.note);
+    // Most often the same note is kept under each of them.
+    let mut also: Vec<AlsoKept> = also.into_iter().map(|(_, one)| one).collect();
+    also.retain(|one| Some(&one.note) != newest.as_ref());
+    let origin = note.and_then(|note| Some(Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?.origin));
+    // What was kept under one of its keys was held against the others then.
+    let of = if are_sure || newest.is_some() { KeptOf::PerhapsAnother } else { KeptOf::ThisName };
+    for other in origin.map(|origin| kept.of_name(&origin, keys)).transpose()?.unwrap_or_default() {
+        also.push(AlsoKept { note: other.note, key: other.key, of });
+    }
+    Ok((newest, also))
 }
 
-/// Keeps a checkpoint that lines stand behind, unless a larger one is kept.
+/// Keeps a checkpoint that lines stand behind, unless a larger one is kept under each key that signed it.
 pub(super) fn keep_sound(
     kept: &Kept,
     note: Option<&[u8]>,
@@ -195,11 +214,12 @@ pub(super) fn keep_sound(
 ) -> Result<(), Failure> {
     let Some(note) = note.filter(|_| is_log_sound(lines)) else { return Ok(()) };
     let Ok(signed) = SignedCheckpoint::open(note, keys, &[]) else { return Ok(()) };
-    let before = last(kept, keys)?.and_then(|note| SignedCheckpoint::open(&note, keys, &[]).ok());
-    if before.is_some_and(|before| before.checkpoint.size >= signed.checkpoint.size) {
-        return Ok(());
+    for key in signed.by_log.iter().map(|verified| &verified.by) {
+        if kept.last(key)?.is_none_or(|before| before.checkpoint.size < signed.checkpoint.size) {
+            return kept.keep(&signed);
+        }
     }
-    kept.keep(&signed)
+    Ok(())
 }
 
 /// Whoever asks and gets no answer must not take that for a good one.
@@ -225,7 +245,8 @@ fn whole_bundle() -> Line {
 /// Whether a checkpoint is worth keeping: the log stands behind it, whatever else is wrong.
 fn is_log_sound(lines: &[Line]) -> bool {
     let is = |check, verdict| lines.iter().any(|line| line.check == check && line.verdict == verdict);
-    is(Check::Entries, Verdict::Proved) && !is(Check::Kept, Verdict::Failed) && !is(Check::Rules, Verdict::Failed)
+    let is_another = is(Check::Kept, Verdict::Failed) || is(Check::Kept, Verdict::Unchecked);
+    is(Check::Entries, Verdict::Proved) && !is_another && !is(Check::Rules, Verdict::Failed)
 }
 
 /// A line each, those of files and receipts that came to the same as one.

@@ -25,7 +25,7 @@ pub use answer::{Answer, Batches, Field, FileEvidence, InEpoch, ReceiptEvidence,
 pub use audit::{AuditError, AuditKind, AuditStatement, SignedAudit};
 pub use bundle::{BundleKind, BundleSubject, MANIFEST, MOST_MANIFEST_BYTES, Manifest, ManifestError};
 pub use documents::digest_of;
-pub use evidence::{Evidence, SubjectEvidence, Trust, Unanswered};
+pub use evidence::{AlsoKept, Evidence, KeptOf, SubjectEvidence, Trust, Unanswered};
 pub use line::{Assumption, Check, Line, Outcome, Verdict, outcome};
 pub use log::Log;
 
