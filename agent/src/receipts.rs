@@ -15,7 +15,7 @@ use crate::deliver::{Halt, Next};
 use crate::device::Device;
 use crate::error::Error;
 use crate::gossip::{LogSeen, Seen, is_older};
-use crate::held::{LONGEST_ASKED, MOST_TRIES};
+use crate::held::{LONGEST_ASKED, MOST_RECEIPTS, MOST_TRIES};
 use crate::journal::Line;
 use crate::rim::Transport;
 
@@ -261,7 +261,10 @@ impl Device {
     ) -> Result<BTreeMap<u64, SignedReceipt>, Halt> {
         let mut theirs = BTreeMap::new();
         loop {
-            let from = theirs.keys().last().map_or(1, |last| last + 1);
+            // Behind the last number that there is comes nothing.
+            let Some(from) = theirs.keys().last().map_or(Some(1), |last: &u64| last.checked_add(1)) else {
+                return Ok(theirs);
+            };
             let call = self.addressed(Call::get("/v1/subject/receipts").query(format!("from={from}")))?;
             let heard = self.ask_again(transport, epoch, &call).await?;
             let body = heard.success()?;
@@ -270,6 +273,9 @@ impl Device {
             let is_last = page.len() < PAGE;
             let new = page.into_iter().map(|signed| (signed.receipt.batch, signed));
             theirs.extend(new.filter(|(batch, _)| *batch >= from));
+            if theirs.len() > MOST_RECEIPTS {
+                return Err(Error::Answer("a list of receipts that comes to an end").into());
+            }
             if is_last || theirs.keys().last().is_none_or(|last| *last < from) {
                 return Ok(theirs);
             }

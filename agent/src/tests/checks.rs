@@ -1,8 +1,18 @@
 //! What a check names, and what a device makes of a folder that somebody changed.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use candor_policy::hex;
+use candor_wire::log::note::{Algorithm, Note, Signer};
+use candor_wire::signature;
+use http::{Request, Response};
+
+use super::service::log_signer;
 use super::*;
 use crate::folder::Folder;
 use crate::receipts::{Finding, What};
+use crate::rim::Transport;
 
 fn used(bench: &mut Bench) -> Device {
     let mut device = bench.create();
@@ -120,6 +130,69 @@ fn a_log_that_is_not_the_one_that_receipts_saw_is_named() {
     bench.service().answered = None;
     assert_eq!(with(&bench, &mut device, Vec::new()).last().unwrap().2, What::UnsignedLog);
     assert_eq!(with(&bench, &mut device, honest), []);
+}
+
+#[test]
+fn a_list_of_receipts_ends_where_numbers_do() {
+    let mut bench = Bench::new(41);
+    let mut device = used(&mut bench);
+    {
+        let mut service = bench.service();
+        let receipts = &mut service.subjects.values_mut().next().unwrap().receipts;
+        let last = receipts[&3].clone();
+        for number in (4..1_000).chain([u64::MAX]) {
+            let mut signed = last.clone();
+            signed.receipt.batch = number;
+            receipts.insert(number, signed);
+        }
+    }
+    let found = found(&bench, &mut device);
+    assert_eq!((found.len(), found.last().unwrap()), (997, &(Some(u64::MAX), None, What::UnknownHere)));
+}
+
+/// A service that says of every epoch that it was erased, and of every erasure that it is accepted.
+struct Endless(u64);
+
+impl Transport for Endless {
+    fn authority(&self) -> &'static str {
+        "service.example"
+    }
+
+    fn base(&self) -> &'static str {
+        ""
+    }
+
+    async fn exchange(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        self.0 += 1;
+        assert!(self.0 < 1_000, "it is asked for ever");
+        let answer = Response::builder();
+        if request.uri().path() != crate::erasure::PATH {
+            let reason = candor_wire::reason::Reason::SubjectUnknown.name();
+            return Ok(answer.status(404).header(&signature::REASON, reason).body(Bytes::new()).unwrap());
+        }
+        let erasure = json!({"id": "00".repeat(16), "state": "open", "scope": "all", "requested_at": 1, "deadline": 2});
+        Ok(answer.status(200).body(Bytes::from(erasure.to_string())).unwrap())
+    }
+
+    fn part(&mut self) {}
+}
+
+#[test]
+fn a_service_that_knows_every_epoch_is_not_asked_for_ever() {
+    let bench = Bench::new(42);
+    let identity = Identity::random(FLEET, &*bench.random).unwrap();
+    let rim = || -> (Arc<dyn Clock>, Arc<dyn Random>) { (bench.clock.clone(), bench.random.clone()) };
+    let is_endless = |error: Error| assert!(error.to_string().contains("come to an end"), "{error}");
+    let (clock, random) = rim();
+    is_endless(now(crate::held::ask(&identity, clock, random, &mut Endless(0), |_| ())).unwrap_err());
+    let (clock, random) = rim();
+    is_endless(now(crate::evidence::gather(&identity, clock, random, &mut Endless(0), |_| ())).unwrap_err());
+    let scope = candor_wire::erasure::Scope::All;
+    is_endless(now(crate::erasure::request(&identity, rim(), &mut Endless(0), &scope)).unwrap_err());
+    let moved = Bench::new(43);
+    let mut endless = Endless(0);
+    let recovered = Device::recover(moved.world(), moved.settings.clone(), &identity, &mut endless);
+    is_endless(now(recovered).unwrap_err());
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn check_receipts(view: &View<'_>, documents: &Documents<'_>, lines: &mut Lines)
         let before = times.iter().filter(|(time, _)| time.saturating_add(RACE) < receipt.received_at);
         let newest = before.clone().map(|(_, one)| one.sequence).max();
         // What was received since then may have changed it back.
-        let raced = times.iter().filter(|(time, _)| (time - receipt.received_at).abs() <= RACE);
+        let raced = times.iter().filter(|(time, _)| time.abs_diff(receipt.received_at) <= RACE.unsigned_abs());
         let in_force = before.chain(raced).filter(|(_, one)| newest.is_some_and(|newest| one.sequence >= newest));
         let day = receipt.received_at.div_euclid(DAY) as i32;
         let states: Vec<&Statement> = in_force.map(|(_, one)| *one).collect();

@@ -430,6 +430,15 @@ fn a_withheld_withdrawal_is_noticed_by_whoever_made_it_or_by_what_names_it() {
 }
 
 #[test]
+fn a_receipt_of_a_time_that_there_is_not_is_no_end_of_the_program() {
+    for time in [i64::MIN, i64::MAX, 0] {
+        let mut world = World::new();
+        world.receipts[0].received_at = time;
+        assert!(!check(&world.evidence()).is_empty());
+    }
+}
+
+#[test]
 fn counts_that_were_told_are_in_the_totals() {
     let mut evidence = World::new().evidence();
     evidence.subjects[0].receipts[0].totals = None;
