@@ -133,6 +133,78 @@ fn a_log_that_is_not_the_one_that_receipts_saw_is_named() {
 }
 
 #[test]
+fn an_answer_is_under_a_checkpoint_that_the_log_signed_and_extends() {
+    let mut bench = Bench::new(37);
+    bench.service().log = vec![vec![0; 9]];
+    let mut device = used(&mut bench);
+    bench.service().log.push(vec![1; 9]);
+    assert_eq!(found(&bench, &mut device), []);
+    // Larger than any receipt's, so that it is not older: and not the log's, or of another log, or of none.
+    let text = format!("candor/acme-fleet\n999\n{}\n", STANDARD.encode([7; 32]));
+    let note =
+        |text: &str, signer: &Signer| Note::new(text.to_owned(), vec![signer.sign(text, 0)]).unwrap().to_string();
+    let stranger = Signer::new("candor/acme-fleet", Algorithm::Ed25519, &[6; 32]).unwrap();
+    let fork = format!("candor/acme-fleet\n2\n{}\n", STANDARD.encode([7; 32]));
+    let own = log_signer();
+    for claimed in [note(&text, &stranger), note(&text, &own), note(&fork, &own)] {
+        bench.service().claimed = Some(claimed);
+        assert_eq!(found(&bench, &mut device), [(None, None, What::OtherAnswer)]);
+    }
+    bench.service().claimed = None;
+    assert_eq!(found(&bench, &mut device), []);
+}
+
+#[test]
+fn rows_that_are_not_sealed_in_time_are_named() {
+    let mut bench = Bench::new(38);
+    let mut device = used(&mut bench);
+    bench.service().seals = false;
+    let check = now(device.check(&mut bench.link())).unwrap();
+    assert_eq!((check.pending, check.findings.len()), (3, 0));
+    bench.pass(2 * 3_600_000_000);
+    let late = [1, 2, 3].map(|batch| (Some(batch), Some(batch), What::Unsealed { rows: 4 }));
+    assert_eq!(found(&bench, &mut device), late);
+    bench.service().seals = true;
+    assert_eq!(found(&bench, &mut device), []);
+}
+
+#[test]
+fn an_epoch_that_is_to_be_erased_is_looked_at_until_the_service_accepts_that_and_when_it_is_late() {
+    let mut bench = Bench::new(39);
+    let mut device = used(&mut bench);
+    device.erase().unwrap();
+    assert_eq!(found(&bench, &mut device), []);
+    let row = bench.service().subjects.values_mut().next().unwrap().rows.remove(5);
+    assert_eq!(found(&bench, &mut device), [(Some(2), Some(2), What::Missing { stored: 4, found: 3 })]);
+    bench.service().subjects.values_mut().next().unwrap().rows.insert(5, row);
+    assert_eq!(bench.drain(&mut device), None);
+    // Accepted: its rows go, nobody knows when, but not after the deadline.
+    bench.service().subjects.values_mut().next().unwrap().rows.clear();
+    assert_eq!(found(&bench, &mut device), []);
+    bench.pass(3_600_000_000);
+    assert_eq!(found(&bench, &mut device), [(None, None, What::Overdue)]);
+    bench.service().erase();
+    assert_eq!(found(&bench, &mut device), []);
+    assert_eq!(device.erasures()[0].1.stage, crate::erase::Stage::Done);
+}
+
+#[test]
+fn an_erasure_whose_answer_was_lost_is_not_held_against_the_service() {
+    let mut bench = Bench::new(40);
+    let mut device = used(&mut bench);
+    device.erase().unwrap();
+    let key = *bench.service().subjects.keys().next().unwrap();
+    let subject = hex::encode(&key.subject_id().as_bytes()[..16]);
+    let accepted =
+        json!({"id": subject, "state": "open", "scope": "all", "requested_at": NOW, "deadline": NOW + 1_000_000});
+    bench.service().erasures.insert(key, accepted);
+    bench.service().subjects.get_mut(&key).unwrap().rows.clear();
+    assert_eq!(found(&bench, &mut device), []);
+    bench.pass(3_600_000_000);
+    assert_eq!(found(&bench, &mut device), [(None, None, What::Overdue)]);
+}
+
+#[test]
 fn a_list_of_receipts_ends_where_numbers_do() {
     let mut bench = Bench::new(41);
     let mut device = used(&mut bench);
