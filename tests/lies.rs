@@ -10,6 +10,7 @@
 //! | a row dropped at compaction | `a_row_that_is_dropped_at_compaction_is_found_by_the_command` |
 //! | a duplicate leaf, a misplaced leaf, a hidden `sealed` | `verify::a_hidden_file_a_wrong_count_and_leaves_out_of_place_are_found` |
 //! | a stale, rolled-back or forked log | `verify::a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint` |
+//! | a bundle that has what a device keeps | `a_bundle_does_not_vouch_for_itself` |
 //! | an answer about nobody, or of before what the device kept; a row that has no end | `docs_verify_py_takes_no_answer_that_we_do_not_take` |
 //! | a log that contradicts itself | `log_rules::docs_verify_py_says_of_every_log_what_we_say` |
 //! | a certificate of something else | `certificates::a_certificate_is_proved_to_whom_it_was_given_and_to_nobody_else` |
@@ -108,6 +109,15 @@ fn without_receipt(files: &mut Files, wanted: usize) {
     let mut lines: Vec<String> = String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned).collect();
     lines.remove(wanted);
     *bytes = (lines.join("\n") + "\n").into_bytes();
+}
+
+/// Leaves out the last statement of the second epoch.
+fn without_withdrawal(files: &mut Files) {
+    answer(files, 1, |answer| {
+        let withheld: Statement = serde_json::from_value(list(answer, "statements").pop().unwrap()).unwrap();
+        let hash = json!(withheld.hash().unwrap().to_string());
+        list(answer, "consents").retain(|place| place["statement"] != hash);
+    });
 }
 
 /// A lie: its name, the check that finds it, and how it is told.
@@ -221,6 +231,44 @@ fn without_an_end(files: &mut Files) {
 }
 
 #[test]
+fn a_bundle_does_not_vouch_for_itself() {
+    let told = Told::new();
+    // A withdrawal is withheld, and the bundle has what the device kept and said, as its writer would have it.
+    let lie = told.lie("vouches", |_, files| {
+        without_withdrawal(files);
+        for epoch in ["0", "1"] {
+            files.insert(format!("kept/{epoch}.jsonl"), files[&format!("receipts/{epoch}.jsonl")].clone());
+            files.insert(format!("said/{epoch}.jsonl"), Vec::new());
+        }
+    });
+    let folder = lie.to_str().unwrap();
+    let own = ["receipts_complete", "statements_complete", "ids"];
+    let found = audit(&told.world, &["verify", folder], 0);
+    for check in own {
+        assert_eq!(verdicts(&found, check), ["not_provable"; 2], "{check}: {found}");
+    }
+    let says = found["rows"][0]["why"].as_str().unwrap();
+    assert!(says.contains("asked, so it says, at 20"), "{says}");
+    // Whoever has them at hand is told.
+    let found = told.verify(&lie, true, 4);
+    assert_eq!(verdicts(&found, "statements_complete"), ["proved", "failed"], "{found}");
+    let fine = told.verify(&told.bundle, true, 0);
+    for check in own {
+        assert_eq!(verdicts(&fine, check), ["proved"; 2], "{check}: {fine}");
+    }
+    // It is not about the identity that the environment names.
+    let stranger = told.world.path("stranger");
+    let new = ["agent", "identity", "new", "acme-fleet", "--state", stranger.to_str().unwrap()];
+    assert!(told.world.candor(&new).status.success());
+    let stranger = stranger.join("identity.toml");
+    let bundle = told.bundle.to_str().unwrap();
+    for (identity, code) in [(stranger.to_str().unwrap(), 4), (told.own[1].as_str(), 0)] {
+        let output = told.world.candor_with(&["audit", "verify", bundle], &[("CANDOR_IDENTITY", identity)]);
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
 fn docs_verify_py_takes_no_answer_that_we_do_not_take() {
     let Some(python) = python() else { return };
     let told = Told::new();
@@ -243,13 +291,7 @@ fn docs_verify_py_takes_no_answer_that_we_do_not_take() {
 #[test]
 fn a_withheld_withdrawal_is_found_by_the_device_that_made_it() {
     let told = Told::new();
-    let lie = told.lie("withdrawal", |_, files| {
-        answer(files, 1, |answer| {
-            let withheld: Statement = serde_json::from_value(list(answer, "statements").pop().unwrap()).unwrap();
-            let hash = json!(withheld.hash().unwrap().to_string());
-            list(answer, "consents").retain(|place| place["statement"] != hash);
-        });
-    });
+    let lie = told.lie("withdrawal", |_, files| without_withdrawal(files));
     let found = told.verify(&lie, true, 4);
     assert_eq!(verdicts(&found, "statements_complete"), ["proved", "failed"], "{found}");
     // Whoever has not kept it is told that no proof can show it.

@@ -9,7 +9,7 @@ use candor_wire::merkle::Hash;
 use candor_wire::receipt::SignedReceipt;
 use candor_wire::statement::{SignedStatement, Statement};
 use candor_wire::totals::Opened;
-use candor_wire::verify::{AlsoKept, Answer, Evidence, ReceiptEvidence, SubjectEvidence, Trust, Unanswered};
+use candor_wire::verify::{AlsoKept, Answer, Check, Evidence, ReceiptEvidence, SubjectEvidence, Trust, Unanswered};
 
 /// Everything that somebody was told.
 #[derive(Debug, Default)]
@@ -70,6 +70,8 @@ pub(super) struct Known {
     pub(super) kept: Option<Vec<u8>>,
     /// Others that were kept of it, or of its name.
     pub(super) also_kept: Vec<AlsoKept>,
+    /// What only the bundle itself says.
+    pub(super) by_bundle: Vec<Check>,
 }
 
 impl Gathered {
@@ -90,6 +92,7 @@ impl Gathered {
             witnesses: known.witnesses,
             auditors: known.auditors,
             receipts: None,
+            by_bundle: known.by_bundle,
         };
         let subjects = self.subjects.into_iter().map(Told::into_evidence).collect::<Result<_, _>>()?;
         Ok(Evidence {
@@ -169,7 +172,8 @@ fn statements(bytes: &[u8]) -> Result<Vec<Statement>, String> {
     let mut statements = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let failed = |why: &dyn std::fmt::Display| format!("line {} is no statement: {why}", number + 1);
-        let signed: SignedStatement = serde_json::from_slice(line).map_err(|why| failed(&why))?;
+        let signed: SignedStatement =
+            serde_json::from_slice(line).map_err(|why| failed(&why))?;
         signed.check().map_err(|why| failed(&why))?;
         statements.push(Statement::from_signed(signed, 0, "device").map_err(|why| failed(&why))?);
     }

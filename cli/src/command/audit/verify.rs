@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use candor_agent::held::MOST_EPOCHS;
 use candor_agent::identity::Identity;
 use candor_policy::subject::LedgerId;
 use candor_wire::log::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -50,11 +51,11 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
             },
         },
     };
-    let (is_bundle, note) = (args.bundle.is_some(), gathered.checkpoint.clone());
+    let (is_bundle, note, asked_at) = (args.bundle.is_some(), gathered.checkpoint.clone(), gathered.asked_at);
     let mut gathered = gathered;
     if is_bundle {
-        if let Some(path) = &args.about.identity
-            && let Some(name) = device::stranger(&gathered, &Identity::read(path)?)?
+        if let Some(path) = settings.identity.as_ref().filter(|_| args.about.subject.is_none())
+            && let Some(name) = device::stranger(&gathered, &Identity::read(path)?, args.about.identity.is_some())?
         {
             let why = format!("answer {name} is about another identity");
             return tell("audit.verify", &[broken(why)], settings);
@@ -76,6 +77,9 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
     }
     gathered.holders = holders(settings, &gathered)?;
     let mut known = known(args);
+    if is_bundle {
+        known.by_bundle = by_bundle(&args.about, settings);
+    }
     let keys = if known.log.is_empty() { gathered.shown_keys() } else { known.log.clone() };
     let kept = Kept::open()?;
     // Keys that a service or a bundle shows are its own word; those of a folder come from its ring.
@@ -83,7 +87,7 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
     (known.kept, known.also_kept) = held(&kept, note.as_deref(), &keys, are_sure)?;
     let mut lines = Vec::new();
     if is_bundle {
-        lines.push(whole_bundle());
+        lines.push(whole_bundle(asked_at));
     }
     match gathered.into_evidence(known) {
         Ok(evidence) => lines.extend(verify::check(&evidence)),
@@ -164,7 +168,7 @@ async fn gather(about: &AboutArg, in_folder: bool, settings: &Settings) -> Resul
 
 fn known(args: &AuditVerify) -> Known {
     let (log, witnesses, auditors) = (args.vkey.clone(), args.witness.clone(), args.auditor.clone());
-    Known { log, witnesses, auditors, kept: None, also_kept: Vec::new() }
+    Known { log, witnesses, auditors, kept: None, also_kept: Vec::new(), by_bundle: Vec::new() }
 }
 
 /// Ids under which a service knew the holder of an identity: of an epoch that was erased it says nothing any more.
@@ -173,7 +177,11 @@ fn holders(settings: &Settings, gathered: &Gathered) -> Result<Vec<LedgerId>, Fa
         return Ok(Vec::new());
     };
     let identity = Identity::read(path)?;
-    let last = gathered.subjects.iter().filter_map(|told| told.epoch).max().unwrap_or(0) + EPOCHS_AROUND;
+    let last = gathered.subjects.iter().filter_map(|told| told.epoch).max().unwrap_or(0);
+    if last > MOST_EPOCHS {
+        return Err(Failure::new(Exit::CouldNotVerify, "an answer is about an epoch that no device comes to"));
+    }
+    let last = last + EPOCHS_AROUND;
     let id = |epoch| Ok(LedgerId::of_certified(&identity.public(epoch)?.subject_id()));
     (0..last).map(id).collect()
 }
@@ -238,8 +246,21 @@ pub(super) fn line(check: Check, why: String) -> Line {
     Line { check, about: None, verdict: Verdict::Failed, assumption: None, why: Some(why) }
 }
 
-fn whole_bundle() -> Line {
-    Line { check: Check::Bundle, about: None, verdict: Verdict::Proved, assumption: None, why: None }
+fn whole_bundle(asked_at: i64) -> Line {
+    let asked_at = jiff::Timestamp::from_microsecond(asked_at).map(|time| format!("{time:.0}"));
+    let why = format!("its writer asked, so it says, at {}", asked_at.as_deref().unwrap_or("no time that there is"));
+    Line { check: Check::Bundle, about: None, verdict: Verdict::Proved, assumption: None, why: Some(why) }
+}
+
+/// What a bundle alone says: when it was asked for, and what whoever checks does not bring along.
+fn by_bundle(about: &AboutArg, settings: &Settings) -> Vec<Check> {
+    let own = [
+        (Check::Ids, settings.identity.is_some() && about.subject.is_none()),
+        (Check::ReceiptsComplete, about.receipts.is_some()),
+        (Check::StatementsComplete, about.statements.is_some()),
+        (Check::Fresh, false),
+    ];
+    own.into_iter().filter(|(_, is_own)| !is_own).map(|(check, _)| check).collect()
 }
 
 /// Whether a checkpoint is worth keeping: the log stands behind it, whatever else is wrong.

@@ -61,6 +61,7 @@ pub(super) async fn audit(
         auditors: Vec::new(),
         kept: kept_of_log,
         also_kept,
+        by_bundle: Vec::new(),
     };
     let evidence = gathered.into_evidence(trust).map_err(|why| Failure::new(Exit::CouldNotVerify, why))?;
     let mut lines = verify::check(&evidence);

@@ -12,6 +12,7 @@ use crate::statement::Statement;
 use crate::totals::Opened;
 
 use super::answer::{Answer, ReceiptEvidence};
+use super::line::Check;
 
 /// Everything that was gathered.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +58,8 @@ pub struct Trust {
     pub auditors: Vec<VerifierKey>,
     /// The key of receipts that a device keeps.
     pub receipts: Option<PublicKey>,
+    /// Checks for which only the bundle itself has what its answers are held against: nothing is proved by that.
+    pub by_bundle: Vec<Check>,
 }
 
 /// A checkpoint that was kept under another key than the newest that was.

@@ -52,6 +52,9 @@ pub fn check(evidence: &Evidence) -> Vec<Line> {
     } else if !evidence.subjects.is_empty() {
         lines.unchecked(Check::Files, None, "there is no log to hold the answer against");
     }
+    for check in &evidence.trust.by_bundle {
+        lines.weaken(*check, Assumption::AsTheBundleSays);
+    }
     lines.not_provable(Check::Beyond, None, Assumption::NoOtherCopy);
     lines.into_inner()
 }

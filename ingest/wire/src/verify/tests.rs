@@ -439,6 +439,20 @@ fn a_receipt_of_a_time_that_there_is_not_is_no_end_of_the_program() {
 }
 
 #[test]
+fn what_a_bundle_has_beside_its_answers_proves_nothing_by_itself() {
+    let world = World::new();
+    let own = [Check::Ids, Check::ReceiptsComplete, Check::StatementsComplete];
+    let mut evidence = world.evidence();
+    evidence.trust.by_bundle = own.to_vec();
+    for check in own {
+        names(&evidence, check, Assumption::AsTheBundleSays);
+    }
+    // What is wrong is wrong, whoever says it.
+    evidence.subjects[0].receipts.remove(0);
+    fails(&evidence, Check::ReceiptsComplete);
+}
+
+#[test]
 fn counts_that_were_told_are_in_the_totals() {
     let mut evidence = World::new().evidence();
     evidence.subjects[0].receipts[0].totals = None;
