@@ -115,7 +115,7 @@ impl Told {
     fn into_evidence(self) -> Result<SubjectEvidence, String> {
         let name = self.name;
         let answer: Answer =
-            serde_json::from_slice(&self.answer).map_err(|why| format!("the answer {name} cannot be read: {why}"))?;
+            serde_json::from_slice(&self.answer).map_err(|why| format!("the answer {name} {}", senseless(&why)))?;
         let receipts = lines(&self.receipts).map_err(|why| format!("the receipts {name}: {why}"))?;
         let kept = self.kept.as_deref().map(lines).transpose();
         let kept = kept.map_err(|why| format!("the receipts that were kept of {name}: {why}"))?;
@@ -133,6 +133,11 @@ impl Told {
     }
 }
 
+/// The place alone: serde's text may quote what it read, which may be a value of an event.
+pub(super) fn senseless(why: &serde_json::Error) -> String {
+    format!("ends to make sense at line {}, column {}", why.line(), why.column())
+}
+
 /// Receipts as JSON Lines.
 pub(super) fn to_lines(receipts: &[ReceiptEvidence]) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = Vec::new();
@@ -148,11 +153,11 @@ fn lines(bytes: &[u8]) -> Result<Vec<ReceiptEvidence>, String> {
     let mut receipts = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let read: serde_json::Value =
-            serde_json::from_slice(line).map_err(|why| format!("line {} cannot be read: {why}", number + 1))?;
+            serde_json::from_slice(line).map_err(|why| format!("line {}: it {}", number + 1, senseless(&why)))?;
         if read.get("receipt").is_none_or(serde_json::Value::is_null) {
             continue;
         }
-        receipts.push(serde_json::from_value(read).map_err(|why| format!("line {} is no receipt: {why}", number + 1))?);
+        receipts.push(serde_json::from_value(read).map_err(|_| format!("line {} is no receipt", number + 1))?);
     }
     Ok(receipts)
 }
@@ -173,7 +178,7 @@ fn statements(bytes: &[u8]) -> Result<Vec<Statement>, String> {
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let failed = |why: &dyn std::fmt::Display| format!("line {} is no statement: {why}", number + 1);
         let signed: SignedStatement =
-            serde_json::from_slice(line).map_err(|why| failed(&why))?;
+            serde_json::from_slice(line).map_err(|why| failed(&format!("it {}", senseless(&why))))?;
         signed.check().map_err(|why| failed(&why))?;
         statements.push(Statement::from_signed(signed, 0, "device").map_err(|why| failed(&why))?);
     }
