@@ -298,7 +298,7 @@ fn what_cannot_be_read_is_not_quoted() {
             let output = told.world.candor(&["audit", "verify", lie.to_str().unwrap()]);
             let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
             // A journal has lines without a receipt.
-            let is_told = output.status.code() == Some(4) || number == 0 && path.ends_with("l");
+            let is_told = output.status.code() == Some(4) || number == 0 && path.ends_with('l');
             assert!(is_told && !said.contains(VALUE), "{path} {number}: {said}");
         }
     }

@@ -54,15 +54,8 @@ pub(super) async fn audit(
     let shown = gathered.shown_keys();
     let keys = if known.log.is_empty() { shown } else { known.log.clone() };
     let kept = Kept::open()?;
-    let (kept_of_log, also_kept) = held(&kept, note.as_deref(), &keys, true)?;
-    let trust = Known {
-        log: known.log.clone(),
-        witnesses: known.witnesses.clone(),
-        auditors: Vec::new(),
-        kept: kept_of_log,
-        also_kept,
-        by_bundle: Vec::new(),
-    };
+    let mut trust = Known { log: known.log.clone(), witnesses: known.witnesses.clone(), ..Known::default() };
+    (trust.kept, trust.also_kept) = held(&kept, note.as_deref(), &keys, true)?;
     let evidence = gathered.into_evidence(trust).map_err(|why| Failure::new(Exit::CouldNotVerify, why))?;
     let mut lines = verify::check(&evidence);
     keep_sound(&kept, note.as_deref(), &keys, &lines)?;
