@@ -40,6 +40,10 @@ class Wrong(Exception):
     """Something is not what it says."""
 
 
+# What comes of something that is not what it says, wherever that is noticed.
+BROKEN = (Wrong, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error, RecursionError)
+
+
 def sha(*parts):
     digest = hashlib.sha256()
     for part in parts:
@@ -257,6 +261,26 @@ def must(what, holds):
         raise Wrong(f"its `{what}` cannot be that")
 
 
+NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+MOST = 1 << 53
+
+
+def is_hex(text, size):
+    return isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text) is not None
+
+
+def is_name(text):
+    return isinstance(text, str) and NAME.fullmatch(text) is not None
+
+
+def is_number(value, low):
+    return type(value) is int and low <= value < MOST
+
+
+def is_day(text):
+    return isinstance(text, str) and datetime.date.fromisoformat(text).isoformat() == text
+
+
 # A file
 
 
@@ -370,6 +394,225 @@ def check_tables(folder, report):
     return found
 
 
+# What a log may say (docs/FORMAT.md, "The log")
+
+
+def is_part(text):
+    return is_name(text) and not text.startswith(".")
+
+
+def is_table(text):
+    return isinstance(text, str) and text.count("/") == 1 and all(is_part(part) for part in text.split("/"))
+
+
+def is_instant(value):
+    return is_number(value, 1 - MOST)
+
+
+def are_ascending(numbers):
+    whole = isinstance(numbers, list) and all(is_number(number, 0) for number in numbers)
+    return whole and all(one < two for one, two in zip(numbers, numbers[1:]))
+
+
+def check_sealed(entry):
+    for name in ("file", "root", "policy", "catalogue"):
+        must(name, is_hex(entry[name], 32))
+    must("table", is_table(entry["table"]))
+    must("received_date", is_day(entry["received_date"]))
+    folder, _, name = entry["path"].partition("/")
+    must("path", folder == f"received_date={entry['received_date']}" and is_part(name) and name.endswith(".parquet"))
+    must("replaces", "replaces" not in entry or entry["replaces"] and are_ascending(entry["replaces"]))
+    must("removed", ("removed" in entry) == ("replaces" in entry) and is_number(entry.get("removed", 0), 0))
+    must("size", is_number(entry["size"], 0))
+    must("rows", is_number(entry["rows"], 0))
+    must("subjects", is_number(entry["subjects"], 0) and entry["subjects"] <= entry["rows"])
+
+
+def check_document(entry):
+    must("digest", is_hex(entry["digest"], 32))
+    must("since", is_instant(entry["since"]))
+
+
+def check_key(entry):
+    use, public = entry["use"], entry["use"] in ("log", "receipts")
+    must("use", public or use in ("subject", "ledger") or use.startswith("named/") and is_part(use[len("named/") :]))
+    must("key", ("key" in entry) == public and len(entry.get("key", "").encode()) <= 510)
+    must("generation", is_number(entry["generation"], 1))
+    must("event", entry["event"] in ("created", "rotated", "destroyed"))
+    must("at", is_instant(entry["at"]))
+
+
+def check_totals(entry):
+    must("epoch", is_number(entry["epoch"], 0))
+    must("part", is_number(entry["part"], 1) and is_number(entry["parts"], entry["part"]))
+    must("from", is_instant(entry["from"]) and is_instant(entry["to"]))
+    must("hidden", is_hex(entry["hidden"], 32))
+    tree = has(entry["receipts"], ("root", "size"))
+    must("receipts", is_hex(tree["root"], 32) and is_number(tree["size"], 0))
+    must("cells", isinstance(entry["cells"], list))
+    before = ("", "", "")
+    for cell in entry["cells"]:
+        has(cell, ("source", "stream", "purpose", "dropped", "offered", "stored"))
+        must("purpose", is_part(cell["purpose"]) and is_part(cell["source"]))
+        must("stream", cell["stream"] == "" or is_part(cell["stream"]))
+        must("dropped", isinstance(cell["dropped"], dict) and all(is_part(reason) for reason in cell["dropped"]))
+        must("dropped", all(is_number(count, 0) for count in cell["dropped"].values()))
+        must("offered", is_number(cell["offered"], 0) and is_number(cell["stored"], 0))
+        must("offered", cell["offered"] == cell["stored"] + sum(cell["dropped"].values()))
+        must("cells", before < (cell["source"], cell["stream"], cell["purpose"]))
+        before = (cell["source"], cell["stream"], cell["purpose"])
+
+
+def check_consents(entry):
+    must("epoch", is_number(entry["epoch"], 0))
+    must("root", is_hex(entry["root"], 32))
+    must("size", is_number(entry["size"], 0))
+
+
+def check_erased(entry):
+    certificates = entry["certificates"]
+    must("certificates", isinstance(certificates, list) and all(is_hex(digest, 32) for digest in certificates))
+    must("files", are_ascending(entry["files"]))
+    must("replaced", are_ascending(entry["replaced"]))
+    must("removed", is_number(entry["removed"], 0))
+
+
+def check_expired(entry):
+    must("table", is_table(entry["table"]))
+    must("before", is_day(entry["before"]))
+    must("field", "field" not in entry or is_part(entry["field"]))
+    must("files", are_ascending(entry["files"]))
+    must("removed", is_number(entry["removed"], 0))
+
+
+# By kind: the members of an entry, those that may be left out, and what says whether their values can be.
+ENTRIES = {
+    "sealed": (
+        ("table", "path", "file", "size", "root", "rows", "subjects", "received_date", "policy", "catalogue"),
+        ("replaces", "removed"),
+        check_sealed,
+    ),
+    "policy": (("digest", "since"), (), check_document),
+    "catalogue": (("digest", "since"), (), check_document),
+    "key": (("use", "generation", "event", "at"), ("key",), check_key),
+    "totals": (("epoch", "part", "parts", "from", "to", "cells", "hidden", "receipts"), (), check_totals),
+    "consents": (("epoch", "root", "size"), (), check_consents),
+    "erased": (("certificates", "files", "replaced", "removed"), (), check_erased),
+    "expired": (("table", "before", "files", "removed"), ("field",), check_expired),
+}
+
+
+def read_entry(raw):
+    """An entry of a log, exactly as it is written; each field has a value that it can have."""
+    if len(raw) > 65_535:
+        raise Wrong("it has more than 65,535 bytes")
+    entry = json.loads(raw)
+    members, optional, check = ENTRIES[entry["kind"]]
+    check(document(raw, ("kind", *members), optional))
+    return entry
+
+
+RULES = {
+    1: "a path of a table is sealed once",
+    2: "the policy and the catalogue of a file are in the log before it",
+    3: "what an entry takes away is an earlier file that is live",
+    4: "a file replaces files of its own table",
+    5: "and of its own date, policy and catalogue",
+    6: "it has the rows of those that it replaces, less the rows removed",
+    7: "an entry counts the rows that it says are gone",
+    8: "an erasure names files that replaced others",
+    9: "what expired is of its table and of an earlier date than the entry says",
+    10: "a document that comes into force is another than the one before it",
+    11: "a key is created once, its generations grow, and each is destroyed once",
+    12: "epochs follow each other",
+}
+
+
+def rule(number, holds):
+    if not holds:
+        raise Wrong(f"it breaks rule {number}: {RULES[number]}")
+
+
+class Life:
+    """A log read from its beginning: what is live, and whether each entry goes with those before it."""
+
+    def __init__(self):
+        self.live, self.paths, self.removed = {}, set(), {}
+        self.documents, self.keys, self.epochs = {"policy": [], "catalogue": []}, {}, {}
+
+    def take(self, number, entry):
+        kind = entry["kind"]
+        if kind == "sealed":
+            self.seal(number, entry)
+        elif kind in self.documents:
+            rule(10, self.documents[kind][-1:] != [entry["digest"]])
+            self.documents[kind].append(entry["digest"])
+        elif kind == "key":
+            self.key(entry)
+        elif kind in ("totals", "consents"):
+            self.epoch(kind, entry)
+        elif kind == "erased":
+            rule(8, all(successor in self.removed for successor in entry["replaced"]))
+            gone = sum(old["rows"] for old in self.end(entry["files"]))
+            rule(7, entry["removed"] == gone + sum(self.removed[successor] for successor in entry["replaced"]))
+        elif kind == "expired":
+            gone = self.end(entry["files"])
+            rule(9, all(old["table"] == entry["table"] and old["received_date"] < entry["before"] for old in gone))
+            # Rows that went out of files which were rewritten count too.
+            rule(7, entry["removed"] >= sum(old["rows"] for old in gone))
+
+    def end(self, numbers):
+        """Files that are live until now."""
+        rule(3, all(number in self.live for number in numbers))
+        return [self.live.pop(number) for number in numbers]
+
+    def seal(self, number, entry):
+        path = (entry["table"], entry["path"])
+        rule(1, path not in self.paths)
+        rule(2, all(entry[kind] in documents for kind, documents in self.documents.items()))
+        if "replaces" in entry:
+            gone = self.end(entry["replaces"])
+            rule(4, all(old["table"] == entry["table"] for old in gone))
+            unit = ("received_date", "policy", "catalogue")
+            rule(5, all(old[name] == entry[name] for old in gone for name in unit))
+            rule(6, entry["rows"] == sum(old["rows"] for old in gone) - entry["removed"])
+            self.removed[number] = entry["removed"]
+        self.paths.add(path)
+        self.live[number] = entry
+
+    def key(self, entry):
+        """Of each use the newest generation, and those that are destroyed."""
+        newest, destroyed = self.keys.get(entry["use"], (0, set()))
+        generation = entry["generation"]
+        if entry["event"] == "destroyed":
+            rule(11, generation <= newest and generation not in destroyed)
+            destroyed.add(generation)
+        else:
+            rule(11, (newest == 0) == (entry["event"] == "created") and newest < generation)
+            self.keys[entry["use"]] = (generation, destroyed)
+
+    def epoch(self, kind, entry):
+        """Parts of one epoch follow each other, and agree in all but their cells and times."""
+        last = self.epochs.get(kind)
+        if kind == "totals" and last and last["part"] < last["parts"]:
+            rule(12, entry["part"] == last["part"] + 1)
+            rule(12, all(entry[name] == last[name] for name in ("epoch", "parts", "hidden", "receipts")))
+        else:
+            rule(12, entry.get("part", 1) == 1 and (last is None or last["epoch"] < entry["epoch"]))
+        self.epochs[kind] = entry
+
+
+def live_files(entries):
+    """`sealed` entries by number, less those that another took the place of, was erased or expired; the rules hold."""
+    life = Life()
+    for number, entry in enumerate(entries):
+        try:
+            life.take(number, entry)
+        except Wrong as why:
+            raise Wrong(f"entry {number}: {why}") from None
+    return life.live
+
+
 # The log (c2sp.org/tlog-tiles)
 
 
@@ -414,7 +657,17 @@ def check_entries(note, entries, vkey):
         tree.add(entry)
     if (tree.size, tree.root()) != (size, root) or len(entries) != size:
         raise Wrong(f"{len(entries)} entries do not lead to the root of {size} that the checkpoint of {origin} has")
-    return [json.loads(entry) for entry in entries]
+    return read_entries(entries)
+
+
+def read_entries(entries):
+    said = []
+    for number, raw in enumerate(entries):
+        try:
+            said.append(read_entry(raw))
+        except BROKEN as why:
+            raise Wrong(f"entry {number}: {why or type(why).__name__}") from None
+    return said
 
 
 def bundle_path(number, width):
@@ -479,27 +732,6 @@ def read_log(log, vkey=None):
     return said
 
 
-def live_files(entries):
-    """`sealed` entries by number, less those that another took the place of, was erased or expired."""
-    live, paths = {}, set()
-    for number, entry in enumerate(entries):
-        sealed = entry["kind"] == "sealed"
-        ended = entry.get("replaces" if sealed else "files", []) if entry["kind"] in ("sealed", "erased", "expired") else []
-        gone = [live.pop(old, None) for old in ended]
-        if None in gone:
-            raise Wrong(f"entry {number} ends a file that is not live")
-        if not sealed:
-            continue
-        path = (entry["table"], entry["path"])
-        if path in paths or any(old["table"] != entry["table"] for old in gone):
-            raise Wrong(f"entry {number} seals a path again, or replaces files of another table")
-        if gone and entry["rows"] != sum(old["rows"] for old in gone) - entry["removed"]:
-            raise Wrong(f"entry {number} has other rows than the files that it replaces, less those removed")
-        paths.add(path)
-        live[number] = entry
-    return live
-
-
 def differs(file, entry):
     """What is another in a file than its `sealed` entry says."""
     return [what for what, value in file.items() if entry[what] != value]
@@ -509,7 +741,7 @@ def check_log(folder, found, report, vkey, certificates=(), subjects=()):
     try:
         said = read_log(folder / "log", vkey)
         live = live_files(said)
-    except (Wrong, OSError, ValueError, KeyError, IndexError, struct.error) as why:
+    except BROKEN as why:
         report("log", str(why))
         return
     report("log", None)
@@ -571,7 +803,7 @@ def read_cells(row):
             raise Wrong("a row is not in canonical encoding")
         return row[at - count : at]
 
-    def value(kind):
+    def value(kind, in_list=False):
         if kind == b"b":
             return take(1) == b"\1"
         if kind == b"s":
@@ -579,10 +811,12 @@ def read_cells(row):
         if kind == b"f":
             return struct.unpack(">d", take(8))[0]
         if kind == b"l":
+            if in_list:
+                raise Wrong("a row has a list in a list")
             kinds, values = set(), []
             for _ in range(struct.unpack(">I", take(4))[0]):
                 of = take(1)
-                values.append(None if of == b"n" else value(of))
+                values.append(None if of == b"n" else value(of, in_list=True))
                 kinds |= {of} - {b"n"}
             elements.append(kinds.pop() if kinds else None)
             return values
@@ -701,7 +935,7 @@ def check_answer(answer, key, live):
 
 def check_receipts(lines, origin, entries, asked, next_batch):
     """What receipts saw is a beginning of the log, and none that the answer knows of saw more than the answer has."""
-    seen = {}
+    seen, later = {}, []
     for receipt in (json.loads(line)["receipt"] for line in lines.split("\n") if line):
         if receipt.get("checkpoint") is not None:
             name, size, root, rest = receipt["checkpoint"].split("\n")
@@ -709,7 +943,7 @@ def check_receipts(lines, origin, entries, asked, next_batch):
             if name != origin or rest:
                 raise Wrong(f"the receipt of batch {receipt['batch']} saw another log")
             if receipt["batch"] < next_batch and int(size) > asked:
-                raise Wrong(f"the answer is older than the receipt of batch {receipt['batch']}")
+                later.append(receipt["batch"])
     tree = Tree()
     for entry in [*entries, None]:
         if tree.size in seen and seen.pop(tree.size) != {tree.root()}:
@@ -718,29 +952,11 @@ def check_receipts(lines, origin, entries, asked, next_batch):
             tree.add(entry)
     if seen:
         raise Wrong(f"receipts saw a log of {max(seen)} entries: some were taken back")
+    if later:
+        raise Wrong(f"the answer is older than the receipt of batch {later[0]}")
 
 
 # A certificate of erasure
-
-
-NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
-MOST = 1 << 53
-
-
-def is_hex(text, size):
-    return isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text) is not None
-
-
-def is_name(text):
-    return isinstance(text, str) and NAME.fullmatch(text) is not None
-
-
-def is_number(value, low):
-    return type(value) is int and low <= value < MOST
-
-
-def is_day(text):
-    return isinstance(text, str) and datetime.date.fromisoformat(text).isoformat() == text
 
 
 def check_scope(scope):
@@ -825,7 +1041,7 @@ def check_certificates(paths, vkeys, said, subjects, report):
             raw = path.read_bytes().removesuffix(b"\n")
             known = check_certificate(raw, vkeys, said, live, subjects)
             report(str(path), None if known else "nobody says whom it is about: name a subject", unchecked=not known)
-        except (Wrong, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as why:
+        except BROKEN as why:
             report(str(path), str(why) or type(why).__name__)
 
 
@@ -853,7 +1069,7 @@ def check_bundle(folder, vkey, report, certificates=(), subjects=()):
         for name in (name for name in files if name.startswith("documents/")):
             digest = sha(files[name]).hex()
             report(name, None if name == f"documents/{digest}.json" and digest in known else "it is not one of the log")
-    except (Wrong, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
+    except BROKEN as why:
         report(str(folder), str(why) or type(why).__name__)
         return
     for subject in manifest["subjects"]:
@@ -867,14 +1083,19 @@ def check_bundle(folder, vkey, report, certificates=(), subjects=()):
             if (tree.size, tree.root()) != (size, root):
                 raise Wrong("it is under a checkpoint of another log")
             check_answer(answer, subject.get("key"), live if size == len(said) else live_files(said[:size]))
-            for of in (f"receipts/{subject['name']}.jsonl", f"kept/{subject['name']}.jsonl"):
-                lines = files.get(of, b"").decode()
-                check_receipts(lines, origin, entries, size, (answer.get("batches") or {}).get("next", 0))
+            # A receipt that came in after the answer may have seen more; one that the device kept was there before it asked.
+            nexts = {"receipts": (answer.get("batches") or {}).get("next", 0), "kept": math.inf}
+            for of, next_batch in nexts.items():
+                lines = files.get(f"{of}/{subject['name']}.jsonl", b"").decode()
+                check_receipts(lines, origin, entries, size, next_batch)
             changes = sum(entry["kind"] in ("sealed", "erased", "expired") for entry in said[size:])
-            report(name, None)
+            if subject.get("key") or answer["ids"]:
+                report(name, None)
+            else:
+                report(name, "the answer does not say which ids it is about", unchecked=True)
             if changes:
                 report(name, f"{changes} entries by which files came or went are younger than the answer", unchecked=True)
-        except (Wrong, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as why:
+        except BROKEN as why:
             report(name, str(why) or type(why).__name__)
     if certificates:
         known = [*subjects, *subjects_of(manifest, files)]

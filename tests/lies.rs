@@ -11,6 +11,9 @@
 //! | a duplicate leaf, a misplaced leaf, a hidden `sealed` | `verify::a_hidden_file_a_wrong_count_and_leaves_out_of_place_are_found` |
 //! | a stale, rolled-back or forked log | `verify::a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint` |
 //! | rows of nobody, ids without end, an old answer under a newer log | `both_checkers_say_the_same_of_an_answer` |
+//! | a bundle that has what a device keeps | `a_bundle_does_not_vouch_for_itself` |
+//! | an answer about nobody, or of before what the device kept; a row that has no end | `docs_verify_py_takes_no_answer_that_we_do_not_take` |
+//! | a log that contradicts itself | `log_rules::docs_verify_py_says_of_every_log_what_we_say` |
 //! | a certificate of something else | `certificates::a_certificate_is_proved_to_whom_it_was_given_and_to_nobody_else` |
 //! | a certificate with files that took nothing's place | `certificates::a_certificate_that_names_another_successor_is_found_by_us_and_by_python` |
 
@@ -18,14 +21,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::entry::{Entry, Sha256Hex};
+use candor_wire::log::note::{Note, Signer};
+use candor_wire::merkle::leaf_hash;
 use candor_wire::statement::Statement;
 use candor_wire::verify::{Manifest, digest_of};
 use serde_json::{Value, json};
 
 use crate::clients::python;
 use crate::receipts::{run, sent};
-use crate::verify::{EPOCHS, audit, audit_in, copy, entries, failures, forge, last_sealed, tiles, verdicts};
+use crate::verify::{EPOCHS, audit, audit_in, copy, entries, failures, forge, last_sealed, log_key, tiles, verdicts};
 use crate::world::{Service, Start, World, figure, workspace};
 
 /// Files of a bundle by their paths in it.
@@ -118,6 +126,15 @@ fn without_receipt(files: &mut Files, wanted: usize) {
     *bytes = (lines.join("\n") + "\n").into_bytes();
 }
 
+/// Leaves out the last statement of the second epoch.
+fn without_withdrawal(files: &mut Files) {
+    answer(files, 1, |answer| {
+        let withheld: Statement = serde_json::from_value(list(answer, "statements").pop().unwrap()).unwrap();
+        let hash = json!(withheld.hash().unwrap().to_string());
+        list(answer, "consents").retain(|place| place["statement"] != hash);
+    });
+}
+
 /// A lie: its name, the check that finds it, and how it is told.
 type Lie = (&'static str, &'static str, fn(&mut Manifest, &mut Files));
 
@@ -198,16 +215,134 @@ fn fits_a_terminal(told: &Told) {
     figure(&format!("audit verify: the widest line has {widest} characters"));
 }
 
+/// An answer about nobody: no ids, and so no proofs.
+fn about_nobody(manifest: &mut Manifest, files: &mut Files) {
+    manifest.subjects.truncate(1);
+    (manifest.subjects[0].epoch, manifest.subjects[0].key) = (None, None);
+    files.remove("receipts/0.jsonl");
+    answer(files, 0, |answer| {
+        for name in ["ids", "files", "rows", "statements", "consents"] {
+            answer[name] = json!([]);
+        }
+    });
+}
+
+/// An answer of when the log had one entry, beside receipts that the device kept and that saw more of it.
+fn before_what_was_kept(files: &mut Files, key: &Signer) {
+    let (first, _) = std::str::from_utf8(&files["entries.jsonl"]).unwrap().split_once('\n').unwrap();
+    let text = Checkpoint::new(key.verifier().name().to_owned(), 1, leaf_hash(first.as_bytes())).to_string();
+    let note = Note::new(text.clone(), vec![key.sign(&text, 0)]).unwrap().to_string();
+    answer(files, 0, |answer| {
+        (answer["files"], answer["rows"], answer["checkpoint"]) = (json!([]), json!([]), json!(note));
+        answer["batches"] = json!({ "next": 1, "missing": [] });
+    });
+    files.insert("kept/0.jsonl".to_owned(), files["receipts/0.jsonl"].clone());
+}
+
+/// A row with lists in lists, without an end in sight.
+fn without_an_end(files: &mut Files) {
+    let row = [&b"\0\0\0\x01x"[..], &b"l\0\0\0\x01".repeat(5_000)].concat();
+    answer(files, 0, |answer| list(answer, "rows")[0]["row"] = json!(URL_SAFE_NO_PAD.encode(row)));
+}
+
+#[test]
+fn a_bundle_does_not_vouch_for_itself() {
+    let told = Told::new();
+    // A withdrawal is withheld, and the bundle has what the device kept and said, as its writer would have it.
+    let lie = told.lie("vouches", |_, files| {
+        without_withdrawal(files);
+        for epoch in ["0", "1"] {
+            files.insert(format!("kept/{epoch}.jsonl"), files[&format!("receipts/{epoch}.jsonl")].clone());
+            files.insert(format!("said/{epoch}.jsonl"), Vec::new());
+        }
+    });
+    let folder = lie.to_str().unwrap();
+    let own = ["receipts_complete", "statements_complete", "ids"];
+    let found = audit(&told.world, &["verify", folder], 0);
+    for check in own {
+        assert_eq!(verdicts(&found, check), ["not_provable"; 2], "{check}: {found}");
+    }
+    let says = found["rows"][0]["why"].as_str().unwrap();
+    assert!(says.contains("asked, so it says, at 20"), "{says}");
+    // Whoever has them at hand is told.
+    let found = told.verify(&lie, true, 4);
+    assert_eq!(verdicts(&found, "statements_complete"), ["proved", "failed"], "{found}");
+    let fine = told.verify(&told.bundle, true, 0);
+    for check in own {
+        assert_eq!(verdicts(&fine, check), ["proved"; 2], "{check}: {fine}");
+    }
+    // It is not about the identity that the environment names.
+    let stranger = told.world.path("stranger");
+    let new = ["agent", "identity", "new", "acme-fleet", "--state", stranger.to_str().unwrap()];
+    assert!(told.world.candor(&new).status.success());
+    let stranger = stranger.join("identity.toml");
+    let bundle = told.bundle.to_str().unwrap();
+    for (identity, code) in [(stranger.to_str().unwrap(), 4), (told.own[1].as_str(), 0)] {
+        let output = told.world.candor_with(&["audit", "verify", bundle], &[("CANDOR_IDENTITY", identity)]);
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_not_quoted() {
+    const VALUE: &str = "canary-4711";
+    let told = Told::new();
+    for path in ["answers/0.json", "receipts/0.jsonl", "kept/0.jsonl", "said/0.jsonl"] {
+        let changes: [fn(&mut Value); 3] = [
+            |line| *line = json!(VALUE),
+            |line| line.as_object_mut().unwrap().values_mut().for_each(|value| *value = json!(VALUE)),
+            |line| {
+                for value in line.as_object_mut().unwrap().values_mut().filter_map(Value::as_object_mut) {
+                    value.values_mut().for_each(|value| *value = json!(VALUE));
+                }
+                line["rows"] = json!([{ "purpose": [VALUE] }]);
+                line["sequence"] = json!(VALUE);
+            },
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let lie = told.lie(&format!("{}-{number}", path.replace('/', "-")), |_, files| {
+                let mut line: Value = match path {
+                    "answers/0.json" => serde_json::from_slice(&files[path]).unwrap(),
+                    "said/0.jsonl" => json!({ "fleet": "acme-fleet", "sequence": 1 }),
+                    _ => serde_json::from_slice(files["receipts/0.jsonl"].split(|byte| *byte == b'\n').next().unwrap())
+                        .unwrap(),
+                };
+                change(&mut line);
+                files.insert(path.to_owned(), [serde_json::to_vec(&line).unwrap(), b"\n".to_vec()].concat());
+            });
+            let output = told.world.candor(&["audit", "verify", lie.to_str().unwrap()]);
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            // A journal has lines without a receipt.
+            let is_told = output.status.code() == Some(4) || number == 0 && path.ends_with('l');
+            assert!(is_told && !said.contains(VALUE), "{path} {number}: {said}");
+        }
+    }
+}
+
+#[test]
+fn docs_verify_py_takes_no_answer_that_we_do_not_take() {
+    let Some(python) = python() else { return };
+    let told = Told::new();
+    let key = log_key(&told.world.data());
+    let lies: [(i32, &str, PathBuf); 3] = [
+        (5, "which ids", told.lie("nobody", about_nobody)),
+        (4, "older than the receipt", told.lie("before", |_, files| before_what_was_kept(files, &key))),
+        (4, "a list in a list", told.lie("endless", |_, files| without_an_end(files))),
+    ];
+    for (code, why, bundle) in lies {
+        audit_in(&told.world, why, &["verify", bundle.to_str().unwrap()], code);
+        let output = Command::new(&python).arg(workspace().join("docs/verify.py")).arg(&bundle).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let found = said.contains(why) && !said.contains("Traceback");
+        assert!(found && output.status.code() == Some(code), "{}: {said}", bundle.display());
+    }
+}
+
 #[test]
 fn a_withheld_withdrawal_is_found_by_the_device_that_made_it() {
     let told = Told::new();
-    let lie = told.lie("withdrawal", |_, files| {
-        answer(files, 1, |answer| {
-            let withheld: Statement = serde_json::from_value(list(answer, "statements").pop().unwrap()).unwrap();
-            let hash = json!(withheld.hash().unwrap().to_string());
-            list(answer, "consents").retain(|place| place["statement"] != hash);
-        });
-    });
+    let lie = told.lie("withdrawal", |_, files| without_withdrawal(files));
     let found = told.verify(&lie, true, 4);
     assert_eq!(verdicts(&found, "statements_complete"), ["proved", "failed"], "{found}");
     // Whoever has not kept it is told that no proof can show it.

@@ -34,6 +34,7 @@ mod lies;
 mod limits;
 mod lists;
 mod log;
+mod log_rules;
 mod lossy;
 mod malformed;
 mod numbers;

@@ -337,6 +337,81 @@ fn a_log_that_is_turned_back_or_forked_is_refused_by_whoever_kept_a_checkpoint()
 }
 
 #[test]
+fn a_fork_under_another_key_is_held_against_what_was_kept_under_the_one_before() {
+    let (world, service, _) = world();
+    assert!(service.stop().success());
+    let data = world.data();
+    let old = log_key(&data).verifier().to_string();
+    // Somebody saw the log under its key.
+    let [seen, followed] = ["state", "followed"];
+    audit_in(&world, seen, &["verify", "--all", "--data", data.to_str().unwrap()], 0);
+    audit_in(&world, followed, &["log", "show", "--data", data.to_str().unwrap()], 0);
+    // A log that its new key alone signs: a folder with another ring.
+    let with_key = |name: &str, change: &dyn Fn(&mut Vec<Entry>, &VerifierKey)| {
+        let folder = world.path(name);
+        copy(&data, &folder);
+        let ring = folder.join("keys/ring.toml");
+        let text = std::fs::read_to_string(&ring).unwrap();
+        let (before, log) = text.split_once("[[log]]").unwrap();
+        let at = log.find("secret = \"").unwrap() + "secret = \"".len();
+        std::fs::write(&ring, format!("{before}[[log]]{}{}{}", &log[..at], "0e".repeat(32), &log[at + 64..])).unwrap();
+        let new = log_key(&folder).verifier().clone();
+        forge(&folder, |entries| change(entries, &new));
+        (folder, new.to_string())
+    };
+    let key_of_log = |entries: &mut Vec<Entry>, new: &VerifierKey| {
+        for entry in entries {
+            if let Entry::Key(change) = entry
+                && change.usage == "log"
+            {
+                change.key = Some(new.to_string());
+            }
+        }
+    };
+    let verify = |folder: &Path, kept: &str, keys: &[&str], code| {
+        let bundle = folder.with_extension("bundle");
+        if !bundle.exists() {
+            let export = ["export", bundle.to_str().unwrap(), "--data", folder.to_str().unwrap()];
+            audit_in(&world, "export", &export, 0);
+        }
+        let keys: Vec<&str> = keys.iter().flat_map(|key| ["--vkey", *key]).collect();
+        audit_in(&world, kept, &[&["verify", bundle.to_str().unwrap()], &keys[..]].concat(), code)
+    };
+    let show = |folder: &Path, keys: &[&str], code| {
+        let keys: Vec<&str> = keys.iter().flat_map(|key| ["--key", *key]).collect();
+        let arguments = [&["log", "show", "--data", folder.to_str().unwrap()], &keys[..]].concat();
+        audit_in(&world, followed, &arguments, code)
+    };
+    // It is the log that was seen, and somebody rotated its key.
+    let (honest, new) = with_key("rotated", &|_, _| ());
+    let rotated = "rotated-state";
+    copy(&world.path(seen), &world.path(rotated));
+    assert_eq!(verdicts(&verify(&honest, rotated, &[], 0), "kept"), ["proved"]);
+    // Another one in its place, whichever keys are known.
+    let (fork, _) = with_key("fork", &|entries, _| {
+        let last = entries.iter_mut().rev().find_map(|entry| match entry {
+            Entry::Consents(consents) => Some(consents),
+            _ => None,
+        });
+        last.unwrap().root = Sha256Hex([9; 32]);
+    });
+    let (old, new) = (old.as_str(), new.as_str());
+    for keys in [&[][..], &[new], &[old, new], &[new, old]] {
+        let answer = verify(&fork, seen, keys, 4);
+        assert_eq!(verdicts(&answer, "kept"), ["failed"], "{answer}");
+    }
+    show(&fork, &[old, new], 4);
+    show(&fork, &[new, old], 4);
+    show(&honest, &[], 0);
+    // One of the same name that knows nothing of that key: not the one that was seen, and perhaps somebody else's.
+    let (apart, _) = with_key("apart", &|entries, new| key_of_log(entries, new));
+    let answer = verify(&apart, seen, &[], 5);
+    assert_eq!(verdicts(&answer, "kept"), ["unchecked"], "{answer}");
+    let answer = verify(&apart, seen, &[new], 0);
+    assert_eq!(verdicts(&answer, "kept"), ["not_provable"], "{answer}");
+}
+
+#[test]
 fn a_hidden_file_a_wrong_count_and_leaves_out_of_place_are_found() {
     let (world, service, state) = world();
     assert!(service.stop().success());

@@ -61,6 +61,17 @@ pub struct EpochErasure {
     pub rows: Option<u64>,
 }
 
+/// What there is to expect of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Erasing {
+    /// Everything that was stored.
+    No,
+    /// Nothing any more, or soon.
+    InTime,
+    /// Nothing, by a deadline that is over.
+    Late,
+}
+
 impl Device {
     /// Has everything erased, in every epoch: what was given is withdrawn, the spool is dropped as [`DROPPED_AS`], and nothing is
     /// sent until consent is given anew. The service is asked by the next steps, see [`crate::deliver::deliver`]. To call it again
@@ -96,6 +107,43 @@ impl Device {
         }
         let is_over = |stage| matches!(stage, Stage::Done | Stage::Unknown);
         Ok(self.erasures().iter().all(|(_, one)| is_over(one.stage)))
+    }
+
+    /// Whether an epoch is erased, or on the way: then nothing that a service has of it can be held against what it had. A promise that
+    /// it has not kept in time is told, and what it never promised is no reason to look away.
+    pub(crate) async fn erasing<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<Erasing, Halt> {
+        let Some(known) = self.state.get(epoch).and_then(|known| known.erasure.clone()) else {
+            return Ok(Erasing::No);
+        };
+        let is_over = |deadline: i64, now: i64| if deadline < now { Erasing::Late } else { Erasing::InTime };
+        match known.stage {
+            Stage::Done | Stage::Unknown => Ok(Erasing::InTime),
+            Stage::Requested => {
+                let deadline = known.deadline.unwrap_or(i64::MAX);
+                if is_over(deadline, self.caller.time()) == Erasing::InTime {
+                    return Ok(Erasing::InTime);
+                }
+                self.fetch_certificate(transport, epoch).await?;
+                let is_done = self.state.of(epoch).erasure.as_ref().is_some_and(|one| one.stage == Stage::Done);
+                Ok(if is_done { Erasing::InTime } else { Erasing::Late })
+            }
+            // The answer to the request may have been lost.
+            Stage::Wanted => {
+                let call = self.addressed(Call::get(PATH))?;
+                let heard = self.ask_again(transport, epoch, &call).await?;
+                if heard.reason() == Some(Reason::SubjectUnknown) {
+                    return Ok(Erasing::No);
+                }
+                let answer: Erasures =
+                    serde_json::from_slice(&heard.success()?).map_err(|_| Error::Answer("erasures"))?;
+                let accepted = answer.erasures.iter().find(|one| one.scope == Scope::All);
+                Ok(match accepted {
+                    None => Erasing::No,
+                    Some(one) if one.certificate.is_some() => Erasing::InTime,
+                    Some(one) => is_over(one.deadline, self.caller.time()),
+                })
+            }
+        }
     }
 
     /// Drops what waits in epochs that are to be erased.

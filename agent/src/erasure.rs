@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Caller};
 use crate::error::Error;
-use crate::held::{UNKNOWN_EPOCHS, patiently};
+use crate::held::{MOST_EPOCHS, NO_END, UNKNOWN_EPOCHS, patiently};
 use crate::identity::Identity;
 use crate::rim::{Clock, Random, Transport};
 
@@ -117,14 +117,14 @@ async fn each<T: Transport>(
     let mut caller = Caller { clock, random, offset: 0 };
     let call = call.clone().for_fleet(identity.fleet())?;
     let (mut found, mut unknown) = (Vec::new(), 0);
-    for epoch in 0.. {
+    for epoch in 0..MOST_EPOCHS {
         transport.part();
         let key = identity.key(epoch)?;
         let heard = patiently(&mut caller, transport, &key, &call).await?;
         if heard.reason() == Some(Reason::SubjectUnknown) {
             unknown += 1;
             if unknown == UNKNOWN_EPOCHS {
-                break;
+                return Ok(found);
             }
             continue;
         }
@@ -132,5 +132,5 @@ async fn each<T: Transport>(
         let subject = Some(hex::encode(LedgerId::of_certified(&key.subject_id()).as_bytes()));
         found.push(OfEpoch { epoch, subject, erasures: read(&key, &heard.success()?)? });
     }
-    Ok(found)
+    Err(NO_END)
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::call::{Call, Caller};
 use crate::error::Error;
-use crate::held::{UNKNOWN_EPOCHS, is_erased, patiently};
+use crate::held::{MOST_EPOCHS, MOST_RECEIPTS, NO_END, UNKNOWN_EPOCHS, is_erased, patiently};
 use crate::identity::Identity;
 use crate::rim::{Clock, Random, Transport};
 use crate::state::{self, State};
@@ -60,7 +60,7 @@ pub async fn gather<T: Transport>(
 ) -> Result<Vec<EpochEvidence>, Error> {
     let mut caller = Caller { clock, random, offset: 0 };
     let (mut gathered, mut unknown) = (Vec::new(), 0);
-    for epoch in 0.. {
+    for epoch in 0..MOST_EPOCHS {
         watch(epoch);
         transport.part();
         let key = identity.key(epoch)?;
@@ -73,7 +73,7 @@ pub async fn gather<T: Transport>(
             }
             unknown += 1;
             if unknown == UNKNOWN_EPOCHS {
-                break;
+                return Ok(gathered);
             }
             continue;
         }
@@ -88,7 +88,8 @@ pub async fn gather<T: Transport>(
                 serde_json::from_slice(&heard.success()?).map_err(|_| Error::Answer("a list of receipts"))?;
             // Each page goes on after the one before, or there would be no end of them.
             let goes_on = page.receipts.first().is_none_or(|first| first.receipt.batch >= from);
-            if !goes_on || !page.receipts.is_sorted_by(|one, two| one.receipt.batch < two.receipt.batch) {
+            let fits = receipts.len() + page.receipts.len() <= MOST_RECEIPTS;
+            if !goes_on || !fits || !page.receipts.is_sorted_by(|one, two| one.receipt.batch < two.receipt.batch) {
                 return Err(Error::Answer("a list of receipts in order"));
             }
             let is_last = page.receipts.len() < PAGE;
@@ -99,5 +100,5 @@ pub async fn gather<T: Transport>(
         }
         gathered.push(EpochEvidence { epoch, answer, receipts });
     }
-    Ok(gathered)
+    Err(NO_END)
 }

@@ -16,9 +16,14 @@ use crate::error::Error;
 use crate::receipts::{Check, Finding, What};
 use crate::rim::Transport;
 
-/// What receipts saw: name of the log, size and root, with the epoch and batch of a receipt that has it.
+/// What receipts saw, and answers are under.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(BTreeMap<(String, u64, Hash), (u64, u64)>);
+pub(crate) struct Seen {
+    /// Name of the log, size and root, with the epoch and batch of a receipt that has it.
+    receipts: BTreeMap<(String, u64, Hash), (u64, u64)>,
+    /// Notes of answers, by epoch; nothing is checked yet.
+    pub(crate) answers: Vec<(u64, String)>,
+}
 
 /// What is known of the service's log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +42,7 @@ impl Seen {
         let Some(text) = &receipt.checkpoint else { return };
         match Checkpoint::parse(text) {
             Ok(seen) => {
-                self.0.entry((seen.origin, seen.size, seen.root)).or_insert((epoch, receipt.batch));
+                self.receipts.entry((seen.origin, seen.size, seen.root)).or_insert((epoch, receipt.batch));
             }
             Err(_) => check.findings.push(Finding::of(epoch, Some(receipt.batch), What::OtherLog)),
         }
@@ -45,11 +50,12 @@ impl Seen {
 
     /// Entries of the largest checkpoint.
     pub(crate) fn newest(&self) -> u64 {
-        self.0.keys().map(|(_, size, _)| *size).max().unwrap_or(0)
+        self.receipts.keys().map(|(_, size, _)| *size).max().unwrap_or(0)
     }
 }
 
-/// Whether an answer is under a checkpoint that is older than those of receipts that came before it.
+/// Whether an answer is under a checkpoint that is older than those of receipts that came before it. What it says of its size is held
+/// against the log by [`Device::check_log`].
 pub(crate) fn is_older(answer: Option<&str>, receipts: &[Receipt]) -> bool {
     let of_receipt = |receipt: &Receipt| Checkpoint::parse(receipt.checkpoint.as_deref()?).ok().map(|seen| seen.size);
     let newest = receipts.iter().filter_map(of_receipt).max();
@@ -65,8 +71,8 @@ impl Device {
         seen: &Seen,
         check: &mut Check,
     ) -> Result<(), Halt> {
-        check.log = LogSeen { checkpoints: seen.0.len() as u64, newest: seen.newest(), size: None };
-        let Some((_, (epoch, batch))) = seen.0.last_key_value() else { return Ok(()) };
+        check.log = LogSeen { checkpoints: seen.receipts.len() as u64, newest: seen.newest(), size: None };
+        let Some((_, (epoch, batch))) = seen.receipts.last_key_value() else { return Ok(()) };
         // Who reads the log is none of its business.
         transport.part();
         let keys = self.log_keys(transport, *epoch).await?;
@@ -77,7 +83,7 @@ impl Device {
         };
         let mut log = Followed::new(now.checkpoint);
         check.log.size = Some(log.checkpoint().size);
-        for ((origin, size, root), (epoch, batch)) in &seen.0 {
+        for ((origin, size, root), (epoch, batch)) in &seen.receipts {
             let before = Checkpoint::new(origin.clone(), *size, *root);
             let what = if *origin != log.checkpoint().origin {
                 What::OtherLog
@@ -89,6 +95,16 @@ impl Device {
                 What::Forked { seen: *size }
             };
             check.findings.push(Finding::of(*epoch, Some(*batch), what));
+        }
+        for (epoch, note) in &seen.answers {
+            let signed = SignedCheckpoint::open(note.as_bytes(), &keys, &[]).map(|signed| signed.checkpoint);
+            let is_of_log = match signed {
+                Ok(seen) if seen.size <= log.checkpoint().size => self.extends(transport, &mut log, &seen).await?,
+                _ => false,
+            };
+            if !is_of_log {
+                check.findings.push(Finding::of(*epoch, None, What::OtherAnswer));
+            }
         }
         Ok(())
     }

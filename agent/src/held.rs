@@ -18,6 +18,16 @@ use crate::rim::{Clock, Random, Transport};
 /// So many epochs in a row that a service does not know end the search: epochs are numbered densely.
 pub const UNKNOWN_EPOCHS: u32 = 2;
 
+/// Most epochs of an identity that are asked for: with epochs of a day some 45 years. A service that claims to know every one, or
+/// that each was erased, would otherwise be asked for ever.
+pub const MOST_EPOCHS: u64 = if cfg!(test) { 64 } else { 1 << 14 };
+
+/// Most receipts of an epoch that are asked for: one a second for twelve days, or one a minute for two years.
+pub(crate) const MOST_RECEIPTS: usize = 1 << 20;
+
+/// What a service says that knows more epochs than there are.
+pub(crate) const NO_END: Error = Error::Answer("about epochs that come to an end");
+
 /// How often one question is asked, and how long it waits in between at most.
 pub(crate) const MOST_TRIES: u32 = 6;
 pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(20);
@@ -113,7 +123,7 @@ pub async fn ask<T: Transport>(
 ) -> Result<Vec<HeldEpoch>, Error> {
     let mut caller = Caller { clock, random, offset: 0 };
     let (mut held, mut unknown) = (Vec::new(), 0);
-    for epoch in 0.. {
+    for epoch in 0..MOST_EPOCHS {
         watch(epoch);
         transport.part();
         let key = identity.key(epoch)?;
@@ -126,7 +136,7 @@ pub async fn ask<T: Transport>(
             }
             unknown += 1;
             if unknown == UNKNOWN_EPOCHS {
-                break;
+                return Ok(held);
             }
             continue;
         }
@@ -139,7 +149,7 @@ pub async fn ask<T: Transport>(
         }
         held.push(HeldEpoch { epoch, ..answer });
     }
-    Ok(held)
+    Err(NO_END)
 }
 
 /// Whether an epoch of which the service has nothing was erased: others may follow it.

@@ -15,7 +15,7 @@ use crate::epoch::EpochTimer;
 use crate::erase::{EpochErasure, Stage};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::held::{UNKNOWN_EPOCHS, is_erased, patiently};
+use crate::held::{MOST_EPOCHS, NO_END, UNKNOWN_EPOCHS, is_erased, patiently};
 use crate::identity::{self, Identity, IdentityAt};
 use crate::journal::{self, Journal, Line};
 use crate::rim::{Random, Transport};
@@ -121,6 +121,9 @@ impl Device {
         let mut caller = Caller { clock: world.clock.clone(), random: world.random.clone(), offset: 0 };
         let (mut epochs, mut lines, mut unknown) = (Vec::new(), Vec::new(), 0);
         for epoch in 0.. {
+            if epoch == MOST_EPOCHS {
+                return Err(NO_END);
+            }
             transport.part();
             let Some((known, next)) = found(&mut caller, identity, epoch, transport).await? else {
                 unknown += 1;

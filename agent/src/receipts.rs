@@ -13,14 +13,17 @@ use crate::access::{RowAnswer, SubjectAnswer};
 use crate::call::{Call, Heard};
 use crate::deliver::{Halt, Next};
 use crate::device::Device;
+use crate::erase::Erasing;
 use crate::error::Error;
 use crate::gossip::{LogSeen, Seen, is_older};
-use crate::held::{LONGEST_ASKED, MOST_TRIES};
+use crate::held::{LONGEST_ASKED, MOST_RECEIPTS, MOST_TRIES};
 use crate::journal::Line;
 use crate::rim::Transport;
 
 /// Receipts that one answer has at most.
 const PAGE: usize = 1_000;
+/// So much later than `seal_by` rows are missed in a sealed file: clocks differ by so much.
+const SEALING: i64 = 60_000_000;
 
 /// What became of a batch, as the device kept it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +114,15 @@ pub enum What {
     /// The two receipts of one number differ.
     #[error("the service has another receipt under this number")]
     Differs,
+    /// Rows are not sealed, and should be.
+    #[error("{rows} rows are in no sealed file, and were to be in one by now")]
+    Unsealed {
+        /// Rows that the service shows as pending.
+        rows: u64,
+    },
+    /// The service accepted an erasure, and has not done it in time.
+    #[error("the service accepted to erase it, the deadline is over, and there is no certificate")]
+    Overdue,
     /// The answer is about a time before the receipt.
     #[error("the service's answer is under an older checkpoint of its log than a receipt has")]
     OldAnswer,
@@ -128,6 +140,9 @@ pub enum What {
         /// Entries that the receipt saw.
         seen: u64,
     },
+    /// The answer is under a checkpoint that the log did not sign, or that it does not extend.
+    #[error("the service's answer is under a checkpoint that is not one of its log")]
+    OtherAnswer,
     /// A receipt saw a log of another name, or what it saw is none.
     #[error("the receipt saw another log")]
     OtherLog,
@@ -197,12 +212,17 @@ impl Device {
         check: &mut Check,
     ) -> Result<(), Halt> {
         for (epoch, own) in epochs {
-            // What was erased is not there to be held against anything.
-            if self.state.get(*epoch).is_some_and(|known| known.erasure.is_some()) {
-                continue;
-            }
             transport.part();
             self.connected = Some((false, *epoch));
+            // What was erased, or is being erased, is not there to be held against anything.
+            match self.erasing(transport, *epoch).await? {
+                Erasing::No => {}
+                Erasing::InTime => continue,
+                Erasing::Late => {
+                    check.findings.push(Finding::of(*epoch, None, What::Overdue));
+                    continue;
+                }
+            }
             let call = self.addressed(Call::get("/v1/subject"))?;
             let heard = self.ask_again(transport, *epoch, &call).await?;
             if heard.reason() == Some(candor_wire::reason::Reason::SubjectUnknown) {
@@ -230,7 +250,10 @@ impl Device {
             }
             own.extend(inherited);
             compare_receipts(*epoch, &own, &theirs, check);
-            compare_rows(*epoch, &own, &answer.rows, check)?;
+            compare_rows(*epoch, &own, &answer.rows, self.caller.time(), check)?;
+            if let Some(note) = answer.checkpoint {
+                seen.answers.push((*epoch, note));
+            }
         }
         Ok(())
     }
@@ -261,7 +284,10 @@ impl Device {
     ) -> Result<BTreeMap<u64, SignedReceipt>, Halt> {
         let mut theirs = BTreeMap::new();
         loop {
-            let from = theirs.keys().last().map_or(1, |last| last + 1);
+            // Behind the last number that there is comes nothing.
+            let Some(from) = theirs.keys().last().map_or(Some(1), |last: &u64| last.checked_add(1)) else {
+                return Ok(theirs);
+            };
             let call = self.addressed(Call::get("/v1/subject/receipts").query(format!("from={from}")))?;
             let heard = self.ask_again(transport, epoch, &call).await?;
             let body = heard.success()?;
@@ -270,6 +296,9 @@ impl Device {
             let is_last = page.len() < PAGE;
             let new = page.into_iter().map(|signed| (signed.receipt.batch, signed));
             theirs.extend(new.filter(|(batch, _)| *batch >= from));
+            if theirs.len() > MOST_RECEIPTS {
+                return Err(Error::Answer("a list of receipts that comes to an end").into());
+            }
             if is_last || theirs.keys().last().is_none_or(|last| *last < from) {
                 return Ok(theirs);
             }
@@ -364,12 +393,12 @@ fn compare_receipts(epoch: u64, own: &[Receipt], theirs: &BTreeMap<u64, SignedRe
     check.findings.extend(unknown.map(|batch| Finding::of(epoch, Some(*batch), What::UnknownHere)));
 }
 
-fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], check: &mut Check) -> Result<(), Error> {
+fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], now: i64, check: &mut Check) -> Result<(), Error> {
     let mut rows: Rows<'_> = BTreeMap::new();
-    let mut unsealed: BTreeSet<(&str, Option<u64>)> = BTreeSet::new();
+    let mut unsealed: BTreeMap<(&str, Option<u64>), u64> = BTreeMap::new();
     for row in answer {
         if row.file.is_none() {
-            unsealed.insert((&row.purpose, row.batch));
+            *unsealed.entry((&row.purpose, row.batch)).or_default() += 1;
         }
         let bytes = URL_SAFE_NO_PAD.decode(&row.row).map_err(|_| Error::Answer("rows in base64url"))?;
         let batch = rows.entry((&row.purpose, row.batch)).or_default();
@@ -382,11 +411,15 @@ fn compare_rows(epoch: u64, own: &[Receipt], answer: &[RowAnswer], check: &mut C
             let streams = found.iter().map(|(stream, rows)| (*stream, rows.iter().map(Vec::as_slice).collect()));
             // What is no row, or fits into no table, was not stored so.
             let hash = hash_of(streams).ok().map(|hash| hex::encode(&hash));
+            let pending = unsealed.get(&(purpose.as_str(), stored.batch)).copied().unwrap_or(0);
             let what = if hash.is_some() && stored.rows == hash && count == stored.stored {
                 check.matched += 1;
-                check.pending += u64::from(unsealed.contains(&(purpose.as_str(), stored.batch)));
+                check.pending += u64::from(pending > 0);
                 check.rows += count;
-                continue;
+                if pending == 0 || now < receipt.seal_by.saturating_add(SEALING) {
+                    continue;
+                }
+                What::Unsealed { rows: pending }
             } else if count < stored.stored {
                 // Also before `seal_by`: what is not sealed yet is shown as such, and not left out.
                 What::Missing { stored: stored.stored, found: count }

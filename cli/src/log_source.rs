@@ -1,5 +1,7 @@
 //! Where a log is read: the folder of a service, or the service itself. What comes from either is checked before it is believed.
 
+use std::path::Path;
+
 use candor_agent::client::Client;
 use candor_store::keys::KeyRing;
 use candor_store::log::LogFiles;
@@ -53,19 +55,22 @@ impl OpenLog {
             LogSource::Service(Box::new(service::public(settings)?.answer_bytes(MOST_BUNDLE)))
         };
         let bytes = source.checkpoint().await?;
+        // Those of a service are its own word.
+        let are_sure = !keys.is_empty() || matches!(source, LogSource::Folder(_));
         let keys = if keys.is_empty() { source.keys(&bytes, settings).await? } else { keys };
         let checkpoint = SignedCheckpoint::open(&bytes, &keys, witnesses).map_err(|error| failed(&error))?;
         let followed = Followed::new(checkpoint.checkpoint.clone());
         let mut log = Self { source, followed, checkpoint, before: None };
-        log.hold_against(&Kept::open()?).await?;
+        log.hold_against(&Kept::open()?, &keys, are_sure).await?;
         Ok(log)
     }
 
-    /// Holds the checkpoint against those that were seen before, and keeps it.
-    async fn hold_against(&mut self, kept: &Kept) -> Result<(), Failure> {
+    /// Holds the checkpoint against those that were seen before, under any of its keys, and keeps it. One that was seen under a key that
+    /// is not known is held against it too: if the keys are the service's own word, it has to be extended.
+    async fn hold_against(&mut self, kept: &Kept, keys: &[VerifierKey], are_sure: bool) -> Result<(), Failure> {
         let now = self.checkpoint.checkpoint.clone();
-        for key in self.checkpoint.by_log.iter().map(|verified| verified.by.clone()).collect::<Vec<_>>() {
-            let Some(last) = kept.last(&key)?.map(|last| last.checkpoint) else { continue };
+        for key in keys {
+            let Some(last) = kept.last(key)?.map(|last| last.checkpoint) else { continue };
             if last.size > now.size {
                 let (was, is) = (last.size, now.size);
                 return Err(failed(&format!(
@@ -78,6 +83,15 @@ impl OpenLog {
                 return Err(failed(&what));
             }
             self.before = Some(last).max_by_size(self.before.take());
+        }
+        // What was kept under one of its keys was held against the others then.
+        let are_sure = are_sure || self.before.is_some();
+        for other in kept.of_name(&now.origin, keys)? {
+            if other.checkpoint.size <= now.size && self.extends(&other.checkpoint).await? {
+                self.before = Some(other.checkpoint).max_by_size(self.before.take());
+            } else if !are_sure {
+                return Err(another(&other.path, other.checkpoint.size));
+            }
         }
         kept.keep(&self.checkpoint)
     }
@@ -184,6 +198,17 @@ fn no_key(error: candor_wire::log::note::VerifierKeyError) -> Failure {
 
 fn no_entry(number: u64) -> Failure {
     Failure::usage(format!("the log has no entry {number}")).mend("`candor audit log show` says how many there are")
+}
+
+/// It has another key than the one that was seen, and is not what was seen.
+fn another(path: &Path, size: u64) -> Failure {
+    let path = path.display();
+    let why = format!(
+        "a log of this name was seen under another key, with {size} entries that this one does not extend ({path})"
+    );
+    Failure::new(Exit::CouldNotVerify, why).mend(
+        "if it is another log, name its key with --key; if it is to be the same, ask whoever runs it for both keys",
+    )
 }
 
 /// The log is not what it was, or not what it says.

@@ -1,8 +1,18 @@
 //! What a check names, and what a device makes of a folder that somebody changed.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use candor_policy::hex;
+use candor_wire::log::note::{Algorithm, Note, Signer};
+use candor_wire::signature;
+use http::{Request, Response};
+
+use super::service::log_signer;
 use super::*;
 use crate::folder::Folder;
 use crate::receipts::{Finding, What};
+use crate::rim::Transport;
 
 fn used(bench: &mut Bench) -> Device {
     let mut device = bench.create();
@@ -120,6 +130,141 @@ fn a_log_that_is_not_the_one_that_receipts_saw_is_named() {
     bench.service().answered = None;
     assert_eq!(with(&bench, &mut device, Vec::new()).last().unwrap().2, What::UnsignedLog);
     assert_eq!(with(&bench, &mut device, honest), []);
+}
+
+#[test]
+fn an_answer_is_under_a_checkpoint_that_the_log_signed_and_extends() {
+    let mut bench = Bench::new(37);
+    bench.service().log = vec![vec![0; 9]];
+    let mut device = used(&mut bench);
+    bench.service().log.push(vec![1; 9]);
+    assert_eq!(found(&bench, &mut device), []);
+    // Larger than any receipt's, so that it is not older: and not the log's, or of another log, or of none.
+    let text = format!("candor/acme-fleet\n999\n{}\n", STANDARD.encode([7; 32]));
+    let note =
+        |text: &str, signer: &Signer| Note::new(text.to_owned(), vec![signer.sign(text, 0)]).unwrap().to_string();
+    let stranger = Signer::new("candor/acme-fleet", Algorithm::Ed25519, &[6; 32]).unwrap();
+    let fork = format!("candor/acme-fleet\n2\n{}\n", STANDARD.encode([7; 32]));
+    let own = log_signer();
+    for claimed in [note(&text, &stranger), note(&text, &own), note(&fork, &own)] {
+        bench.service().claimed = Some(claimed);
+        assert_eq!(found(&bench, &mut device), [(None, None, What::OtherAnswer)]);
+    }
+    bench.service().claimed = None;
+    assert_eq!(found(&bench, &mut device), []);
+}
+
+#[test]
+fn rows_that_are_not_sealed_in_time_are_named() {
+    let mut bench = Bench::new(38);
+    let mut device = used(&mut bench);
+    bench.service().seals = false;
+    let check = now(device.check(&mut bench.link())).unwrap();
+    assert_eq!((check.pending, check.findings.len()), (3, 0));
+    bench.pass(2 * 3_600_000_000);
+    let late = [1, 2, 3].map(|batch| (Some(batch), Some(batch), What::Unsealed { rows: 4 }));
+    assert_eq!(found(&bench, &mut device), late);
+    bench.service().seals = true;
+    assert_eq!(found(&bench, &mut device), []);
+}
+
+#[test]
+fn an_epoch_that_is_to_be_erased_is_looked_at_until_the_service_accepts_that_and_when_it_is_late() {
+    let mut bench = Bench::new(39);
+    let mut device = used(&mut bench);
+    device.erase().unwrap();
+    assert_eq!(found(&bench, &mut device), []);
+    let row = bench.service().subjects.values_mut().next().unwrap().rows.remove(5);
+    assert_eq!(found(&bench, &mut device), [(Some(2), Some(2), What::Missing { stored: 4, found: 3 })]);
+    bench.service().subjects.values_mut().next().unwrap().rows.insert(5, row);
+    assert_eq!(bench.drain(&mut device), None);
+    // Accepted: its rows go, nobody knows when, but not after the deadline.
+    bench.service().subjects.values_mut().next().unwrap().rows.clear();
+    assert_eq!(found(&bench, &mut device), []);
+    bench.pass(3_600_000_000);
+    assert_eq!(found(&bench, &mut device), [(None, None, What::Overdue)]);
+    bench.service().erase();
+    assert_eq!(found(&bench, &mut device), []);
+    assert_eq!(device.erasures()[0].1.stage, crate::erase::Stage::Done);
+}
+
+#[test]
+fn an_erasure_whose_answer_was_lost_is_not_held_against_the_service() {
+    let mut bench = Bench::new(40);
+    let mut device = used(&mut bench);
+    device.erase().unwrap();
+    let key = *bench.service().subjects.keys().next().unwrap();
+    let subject = hex::encode(&key.subject_id().as_bytes()[..16]);
+    let accepted =
+        json!({"id": subject, "state": "open", "scope": "all", "requested_at": NOW, "deadline": NOW + 1_000_000});
+    bench.service().erasures.insert(key, accepted);
+    bench.service().subjects.get_mut(&key).unwrap().rows.clear();
+    assert_eq!(found(&bench, &mut device), []);
+    bench.pass(3_600_000_000);
+    assert_eq!(found(&bench, &mut device), [(None, None, What::Overdue)]);
+}
+
+#[test]
+fn a_list_of_receipts_ends_where_numbers_do() {
+    let mut bench = Bench::new(41);
+    let mut device = used(&mut bench);
+    {
+        let mut service = bench.service();
+        let receipts = &mut service.subjects.values_mut().next().unwrap().receipts;
+        let last = receipts[&3].clone();
+        for number in (4..1_000).chain([u64::MAX]) {
+            let mut signed = last.clone();
+            signed.receipt.batch = number;
+            receipts.insert(number, signed);
+        }
+    }
+    let found = found(&bench, &mut device);
+    assert_eq!((found.len(), found.last().unwrap()), (997, &(Some(u64::MAX), None, What::UnknownHere)));
+}
+
+/// A service that says of every epoch that it was erased, and of every erasure that it is accepted.
+struct Endless(u64);
+
+impl Transport for Endless {
+    fn authority(&self) -> &'static str {
+        "service.example"
+    }
+
+    fn base(&self) -> &'static str {
+        ""
+    }
+
+    async fn exchange(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        self.0 += 1;
+        assert!(self.0 < 1_000, "it is asked for ever");
+        let answer = Response::builder();
+        if request.uri().path() != crate::erasure::PATH {
+            let reason = candor_wire::reason::Reason::SubjectUnknown.name();
+            return Ok(answer.status(404).header(&signature::REASON, reason).body(Bytes::new()).unwrap());
+        }
+        let erasure = json!({"id": "00".repeat(16), "state": "open", "scope": "all", "requested_at": 1, "deadline": 2});
+        Ok(answer.status(200).body(Bytes::from(erasure.to_string())).unwrap())
+    }
+
+    fn part(&mut self) {}
+}
+
+#[test]
+fn a_service_that_knows_every_epoch_is_not_asked_for_ever() {
+    let bench = Bench::new(42);
+    let identity = Identity::random(FLEET, &*bench.random).unwrap();
+    let rim = || -> (Arc<dyn Clock>, Arc<dyn Random>) { (bench.clock.clone(), bench.random.clone()) };
+    let is_endless = |error: Error| assert!(error.to_string().contains("come to an end"), "{error}");
+    let (clock, random) = rim();
+    is_endless(now(crate::held::ask(&identity, clock, random, &mut Endless(0), |_| ())).unwrap_err());
+    let (clock, random) = rim();
+    is_endless(now(crate::evidence::gather(&identity, clock, random, &mut Endless(0), |_| ())).unwrap_err());
+    let scope = candor_wire::erasure::Scope::All;
+    is_endless(now(crate::erasure::request(&identity, rim(), &mut Endless(0), &scope)).unwrap_err());
+    let moved = Bench::new(43);
+    let mut endless = Endless(0);
+    let recovered = Device::recover(moved.world(), moved.settings.clone(), &identity, &mut endless);
+    is_endless(now(recovered).unwrap_err());
 }
 
 #[test]

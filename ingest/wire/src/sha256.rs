@@ -10,9 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::merkle::Hash;
 
 /// State before the first block.
-const START: [u32; 8] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-];
+const START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 const BLOCK: usize = 64;
 /// What the end of the last block has: the length in bits.
 const LENGTH: usize = 8;

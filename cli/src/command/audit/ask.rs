@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::gathered::{Gathered, Told, documents_of, to_lines};
-use super::verify::last;
+use super::verify::held;
 use crate::exit::{Exit, Failure};
 use crate::kept::Kept;
 use crate::progress::Progress;
@@ -84,7 +84,9 @@ pub(super) async fn service(
     gathered.before = Some(client.get("/log/checkpoint").await?.success()?.body.to_vec());
     if let Some(known) = keys {
         let shown = gathered.shown_keys();
-        gathered.kept = last(&Kept::open()?, if known.is_empty() { &shown } else { known })?;
+        let keys = if known.is_empty() { &shown } else { known };
+        // Keys that a service shows are its own word.
+        gathered.kept = Some(held(&Kept::open()?, gathered.before.as_deref(), keys, !known.is_empty())?);
     }
     progress.next("asking about the subject");
     match whom {

@@ -56,9 +56,13 @@ pub(super) fn add(gathered: &mut Gathered, about: &AboutArg) -> Result<(), Failu
     Ok(())
 }
 
-/// The epoch of a bundle whose key is not that of the identity.
-pub(super) fn stranger(gathered: &Gathered, identity: &Identity) -> Result<Option<String>, Failure> {
+/// The epoch of a bundle whose key is not that of the identity. An answer about one that does not sign is another's too, if the
+/// identity was named for it.
+pub(super) fn stranger(gathered: &Gathered, identity: &Identity, is_named: bool) -> Result<Option<String>, Failure> {
     for told in &gathered.subjects {
+        if !is_named && told.key.is_none() && told.epoch.is_none() {
+            continue;
+        }
         let own = told.epoch.map(|epoch| identity.public(epoch)).transpose()?;
         if own != told.key || own.is_none() {
             return Ok(Some(told.name.clone()));

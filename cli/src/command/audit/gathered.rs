@@ -9,7 +9,7 @@ use candor_wire::merkle::Hash;
 use candor_wire::receipt::SignedReceipt;
 use candor_wire::statement::{SignedStatement, Statement};
 use candor_wire::totals::Opened;
-use candor_wire::verify::{Answer, Evidence, ReceiptEvidence, SubjectEvidence, Trust, Unanswered};
+use candor_wire::verify::{AlsoKept, Answer, Check, Evidence, ReceiptEvidence, SubjectEvidence, Trust, Unanswered};
 
 /// Everything that somebody was told.
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ pub(super) struct Gathered {
     pub(super) log: Vec<String>,
     /// The checkpoint that a service showed before anything else was asked, a note.
     pub(super) before: Option<Vec<u8>>,
-    /// The checkpoint that was kept of the log by then, a note.
-    pub(super) kept: Option<Vec<u8>>,
+    /// What was kept of the log by then: the newest checkpoint, a note, and whatever else.
+    pub(super) kept: Option<(Option<Vec<u8>>, Vec<AlsoKept>)>,
     /// The checkpoint, a note.
     pub(super) checkpoint: Option<Vec<u8>>,
     /// The entries under it.
@@ -72,6 +72,10 @@ pub(super) struct Known {
     pub(super) auditors: Vec<VerifierKey>,
     /// The checkpoint that was kept of this log.
     pub(super) kept: Option<Vec<u8>>,
+    /// Others that were kept of it, or of its name.
+    pub(super) also_kept: Vec<AlsoKept>,
+    /// What only the bundle itself says.
+    pub(super) by_bundle: Vec<Check>,
 }
 
 impl Gathered {
@@ -88,9 +92,11 @@ impl Gathered {
             log: if is_pinned { known.log } else { shown },
             is_pinned,
             kept: known.kept,
+            also_kept: known.also_kept,
             witnesses: known.witnesses,
             auditors: known.auditors,
             receipts: None,
+            by_bundle: known.by_bundle,
         };
         let subjects = self.subjects.into_iter().map(Told::into_evidence).collect::<Result<_, _>>()?;
         Ok(Evidence {
@@ -114,7 +120,7 @@ impl Told {
     fn into_evidence(self) -> Result<SubjectEvidence, String> {
         let name = self.name;
         let answer: Answer =
-            serde_json::from_slice(&self.answer).map_err(|why| format!("the answer {name} cannot be read: {why}"))?;
+            serde_json::from_slice(&self.answer).map_err(|why| format!("the answer {name} {}", senseless(&why)))?;
         let receipts = lines(&self.receipts).map_err(|why| format!("the receipts {name}: {why}"))?;
         let kept = self.kept.as_deref().map(lines).transpose();
         let kept = kept.map_err(|why| format!("the receipts that were kept of {name}: {why}"))?;
@@ -132,6 +138,11 @@ impl Told {
     }
 }
 
+/// The place alone: serde's text may quote what it read, which may be a value of an event.
+pub(super) fn senseless(why: &serde_json::Error) -> String {
+    format!("ends to make sense at line {}, column {}", why.line(), why.column())
+}
+
 /// Receipts as JSON Lines.
 pub(super) fn to_lines(receipts: &[ReceiptEvidence]) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = Vec::new();
@@ -147,11 +158,11 @@ fn lines(bytes: &[u8]) -> Result<Vec<ReceiptEvidence>, String> {
     let mut receipts = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let read: serde_json::Value =
-            serde_json::from_slice(line).map_err(|why| format!("line {} cannot be read: {why}", number + 1))?;
+            serde_json::from_slice(line).map_err(|why| format!("line {}: it {}", number + 1, senseless(&why)))?;
         if read.get("receipt").is_none_or(serde_json::Value::is_null) {
             continue;
         }
-        receipts.push(serde_json::from_value(read).map_err(|why| format!("line {} is no receipt: {why}", number + 1))?);
+        receipts.push(serde_json::from_value(read).map_err(|_| format!("line {} is no receipt", number + 1))?);
     }
     Ok(receipts)
 }
@@ -171,7 +182,8 @@ fn statements(bytes: &[u8]) -> Result<Vec<Statement>, String> {
     let mut statements = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let failed = |why: &dyn std::fmt::Display| format!("line {} is no statement: {why}", number + 1);
-        let signed: SignedStatement = serde_json::from_slice(line).map_err(|why| failed(&why))?;
+        let signed: SignedStatement =
+            serde_json::from_slice(line).map_err(|why| failed(&format!("it {}", senseless(&why))))?;
         signed.check().map_err(|why| failed(&why))?;
         statements.push(Statement::from_signed(signed, 0, "device").map_err(|why| failed(&why))?);
     }

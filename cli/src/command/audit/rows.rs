@@ -3,7 +3,7 @@
 use candor_wire::verify::Answer;
 use serde_json::json;
 
-use super::gathered::Gathered;
+use super::gathered::{Gathered, senseless};
 use crate::exit::{Exit, Failure};
 use crate::render::{Format, Report};
 
@@ -17,7 +17,7 @@ pub(super) fn parquet(gathered: &Gathered) -> Result<(Vec<u8>, usize), Failure> 
     let mut held = 0;
     for told in &gathered.subjects {
         let answer: Answer = serde_json::from_slice(&told.answer)
-            .map_err(|why| Failure::new(Exit::Failed, format!("the answer cannot be read: {why}")))?;
+            .map_err(|why| Failure::new(Exit::Failed, format!("the answer {}", senseless(&why))))?;
         for row in &answer.rows {
             held += 1;
             for field in &row.fields {

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use candor_agent::held::MOST_EPOCHS;
 use candor_agent::identity::Identity;
 use candor_policy::subject::LedgerId;
-use candor_wire::log::checkpoint::SignedCheckpoint;
-use candor_wire::log::note::VerifierKey;
-use candor_wire::verify::{self, Check, Line, Outcome, Verdict};
+use candor_wire::log::checkpoint::{Checkpoint, SignedCheckpoint};
+use candor_wire::log::note::{Note, VerifierKey};
+use candor_wire::verify::{self, AlsoKept, Check, KeptOf, Line, Outcome, Verdict, digest_of};
 use serde_json::json;
 
 use super::gathered::{Gathered, Known};
@@ -50,11 +51,11 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
             },
         },
     };
-    let (is_bundle, note) = (args.bundle.is_some(), gathered.checkpoint.clone());
+    let (is_bundle, note, asked_at) = (args.bundle.is_some(), gathered.checkpoint.clone(), gathered.asked_at);
     let mut gathered = gathered;
     if is_bundle {
-        if let Some(path) = &args.about.identity
-            && let Some(name) = device::stranger(&gathered, &Identity::read(path)?)?
+        if let Some(path) = settings.identity.as_ref().filter(|_| args.about.subject.is_none())
+            && let Some(name) = device::stranger(&gathered, &Identity::read(path)?, args.about.identity.is_some())?
         {
             let why = format!("answer {name} is about another identity");
             return tell("audit.verify", &[broken(why)], settings);
@@ -76,13 +77,20 @@ pub(crate) async fn verify(args: &AuditVerify, settings: &Settings) -> Result<Ex
     }
     gathered.holders = holders(settings, &gathered)?;
     let mut known = known(args);
+    if is_bundle {
+        known.by_bundle = by_bundle(&args.about, settings);
+    }
     let keys = if known.log.is_empty() { gathered.shown_keys() } else { known.log.clone() };
     let kept = Kept::open()?;
-    // Of a service it was read before it was asked: another command may have kept a newer one meanwhile.
-    known.kept = if gathered.before.is_some() { gathered.kept.take() } else { last(&kept, &keys)? };
+    (known.kept, known.also_kept) = match gathered.kept.take() {
+        // Of a service it was read before it was asked: another command may have kept a newer one meanwhile.
+        Some(by_then) => by_then,
+        // Keys that a bundle shows are its own word; those of a folder come from its ring.
+        None => held(&kept, note.as_deref(), &keys, !known.log.is_empty() || !is_bundle)?,
+    };
     let mut lines = Vec::new();
     if is_bundle {
-        lines.push(whole_bundle());
+        lines.push(whole_bundle(asked_at));
     }
     match gathered.into_evidence(known) {
         Ok(evidence) => lines.extend(verify::check(&evidence)),
@@ -168,7 +176,7 @@ async fn gather(
 
 fn known(args: &AuditVerify) -> Known {
     let (log, witnesses, auditors) = (args.vkey.clone(), args.witness.clone(), args.auditor.clone());
-    Known { log, witnesses, auditors, kept: None }
+    Known { log, witnesses, auditors, kept: None, also_kept: Vec::new(), by_bundle: Vec::new() }
 }
 
 /// Ids under which a service knew the holder of an identity: of an epoch that was erased it says nothing any more.
@@ -177,22 +185,43 @@ fn holders(settings: &Settings, gathered: &Gathered) -> Result<Vec<LedgerId>, Fa
         return Ok(Vec::new());
     };
     let identity = Identity::read(path)?;
-    let last = gathered.subjects.iter().filter_map(|told| told.epoch).max().unwrap_or(0) + EPOCHS_AROUND;
+    let last = gathered.subjects.iter().filter_map(|told| told.epoch).max().unwrap_or(0);
+    if last > MOST_EPOCHS {
+        return Err(Failure::new(Exit::CouldNotVerify, "an answer is about an epoch that no device comes to"));
+    }
+    let last = last + EPOCHS_AROUND;
     let id = |epoch| Ok(LedgerId::of_certified(&identity.public(epoch)?.subject_id()));
     (0..last).map(id).collect()
 }
 
-/// The largest checkpoint that was kept of a log, by any of its keys.
-pub(super) fn last(kept: &Kept, keys: &[VerifierKey]) -> Result<Option<Vec<u8>>, Failure> {
-    let mut newest: Option<SignedCheckpoint> = None;
+/// What was kept of a log: the largest checkpoint under any of its keys, and whatever else there is of it or of its name.
+pub(super) fn held(
+    kept: &Kept,
+    note: Option<&[u8]>,
+    keys: &[VerifierKey],
+    are_sure: bool,
+) -> Result<(Option<Vec<u8>>, Vec<AlsoKept>), Failure> {
+    let mut also = Vec::new();
     for key in keys {
-        let other = kept.last(key)?;
-        newest = newest.into_iter().chain(other).max_by_key(|signed| signed.checkpoint.size);
+        let Some(signed) = kept.last(key)? else { continue };
+        let (note, text) = (signed.note.to_string().into_bytes(), key.to_string());
+        also.push((signed.checkpoint.size, AlsoKept { note, key: digest_of(text.as_bytes()), of: KeptOf::ThisLog }));
     }
-    Ok(newest.map(|signed| signed.note.to_string().into_bytes()))
+    also.sort_by_key(|(size, _)| *size);
+    let newest = also.pop().map(|(_, newest)| newest.note);
+    // Most often the same note is kept under each of them.
+    let mut also: Vec<AlsoKept> = also.into_iter().map(|(_, one)| one).collect();
+    also.retain(|one| Some(&one.note) != newest.as_ref());
+    let origin = note.and_then(|note| Some(Checkpoint::parse(Note::parse(note).ok()?.text()).ok()?.origin));
+    // What was kept under one of its keys was held against the others then.
+    let of = if are_sure || newest.is_some() { KeptOf::PerhapsAnother } else { KeptOf::ThisName };
+    for other in origin.map(|origin| kept.of_name(&origin, keys)).transpose()?.unwrap_or_default() {
+        also.push(AlsoKept { note: other.note, key: other.key, of });
+    }
+    Ok((newest, also))
 }
 
-/// Keeps a checkpoint that lines stand behind, unless a larger one is kept.
+/// Keeps a checkpoint that lines stand behind, unless a larger one is kept under each key that signed it.
 pub(super) fn keep_sound(
     kept: &Kept,
     note: Option<&[u8]>,
@@ -201,11 +230,12 @@ pub(super) fn keep_sound(
 ) -> Result<(), Failure> {
     let Some(note) = note.filter(|_| is_log_sound(lines)) else { return Ok(()) };
     let Ok(signed) = SignedCheckpoint::open(note, keys, &[]) else { return Ok(()) };
-    let before = last(kept, keys)?.and_then(|note| SignedCheckpoint::open(&note, keys, &[]).ok());
-    if before.is_some_and(|before| before.checkpoint.size >= signed.checkpoint.size) {
-        return Ok(());
+    for key in signed.by_log.iter().map(|verified| &verified.by) {
+        if kept.last(key)?.is_none_or(|before| before.checkpoint.size < signed.checkpoint.size) {
+            return kept.keep(&signed);
+        }
     }
-    kept.keep(&signed)
+    Ok(())
 }
 
 /// Whoever asks and gets no answer must not take that for a good one.
@@ -224,14 +254,28 @@ pub(super) fn line(check: Check, why: String) -> Line {
     Line { check, about: None, verdict: Verdict::Failed, assumption: None, why: Some(why) }
 }
 
-fn whole_bundle() -> Line {
-    Line { check: Check::Bundle, about: None, verdict: Verdict::Proved, assumption: None, why: None }
+fn whole_bundle(asked_at: i64) -> Line {
+    let asked_at = jiff::Timestamp::from_microsecond(asked_at).map(|time| format!("{time:.0}"));
+    let why = format!("its writer asked, so it says, at {}", asked_at.as_deref().unwrap_or("no time that there is"));
+    Line { check: Check::Bundle, about: None, verdict: Verdict::Proved, assumption: None, why: Some(why) }
+}
+
+/// What a bundle alone says: when it was asked for, and what whoever checks does not bring along.
+fn by_bundle(about: &AboutArg, settings: &Settings) -> Vec<Check> {
+    let own = [
+        (Check::Ids, settings.identity.is_some() && about.subject.is_none()),
+        (Check::ReceiptsComplete, about.receipts.is_some()),
+        (Check::StatementsComplete, about.statements.is_some()),
+        (Check::Fresh, false),
+    ];
+    own.into_iter().filter(|(_, is_own)| !is_own).map(|(check, _)| check).collect()
 }
 
 /// Whether a checkpoint is worth keeping: the log stands behind it, whatever else is wrong.
 fn is_log_sound(lines: &[Line]) -> bool {
     let is = |check, verdict| lines.iter().any(|line| line.check == check && line.verdict == verdict);
-    is(Check::Entries, Verdict::Proved) && !is(Check::Kept, Verdict::Failed) && !is(Check::Rules, Verdict::Failed)
+    let is_another = is(Check::Kept, Verdict::Failed) || is(Check::Kept, Verdict::Unchecked);
+    is(Check::Entries, Verdict::Proved) && !is_another && !is(Check::Rules, Verdict::Failed)
 }
 
 /// A line each, those of files and receipts that came to the same as one.

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::ask;
 use super::gathered::Known;
-use super::verify::{keep_sound, last, named};
+use super::verify::{held, keep_sound, named};
 use crate::args::audit::AuditSign;
 use crate::exit::{Exit, Failure};
 use crate::kept::Kept;
@@ -54,12 +54,8 @@ pub(super) async fn audit(
     let shown = gathered.shown_keys();
     let keys = if known.log.is_empty() { shown } else { known.log.clone() };
     let kept = Kept::open()?;
-    let trust = Known {
-        log: known.log.clone(),
-        witnesses: known.witnesses.clone(),
-        auditors: Vec::new(),
-        kept: last(&kept, &keys)?,
-    };
+    let mut trust = Known { log: known.log.clone(), witnesses: known.witnesses.clone(), ..Known::default() };
+    (trust.kept, trust.also_kept) = held(&kept, note.as_deref(), &keys, true)?;
     let evidence = gathered.into_evidence(trust).map_err(|why| Failure::new(Exit::CouldNotVerify, why))?;
     let mut lines = verify::check(&evidence);
     keep_sound(&kept, note.as_deref(), &keys, &lines)?;

@@ -400,6 +400,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MOST_TEXT && !name.starts_with('.') && name.chars().all(allowed)
 }
 
+/// A day as `YYYY-MM-DD`: such texts compare as days do, which those of years before the first do not.
 fn is_date(date: &str) -> bool {
-    date.parse::<jiff::civil::Date>().is_ok_and(|parsed| parsed.to_string() == date)
+    date.parse::<jiff::civil::Date>().is_ok_and(|parsed| parsed.year() > 0 && parsed.to_string() == date)
 }

@@ -95,8 +95,7 @@ impl<'a> Content<'a> {
         if named.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(RowError::Malformed);
         }
-        let mut content =
-            Self { parts: Vec::new(), heads: Heads::default(), sparse: Vec::new(), counts: Vec::new() };
+        let mut content = Self { parts: Vec::new(), heads: Heads::default(), sparse: Vec::new(), counts: Vec::new() };
         for (name, values) in named {
             match values {
                 None => {

@@ -138,8 +138,9 @@ impl SignedAudit {
     }
 }
 
-/// The files that an auditor whom the checker knows recomputed.
-pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> BTreeSet<Sha256Hex> {
+/// Entries whose files an auditor whom the checker knows recomputed: of those that were live when he read the log. Of a later entry
+/// he has said nothing, also where it names the same bytes: its root is another's word.
+pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> BTreeSet<u64> {
     let mut audited = BTreeSet::new();
     for json in &evidence.audits {
         let audit = match SignedAudit::from_json(json) {
@@ -159,7 +160,10 @@ pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> BTreeS
             lines.failed(Check::Auditor, about, format!("of the log that he saw: {why}"));
         } else {
             lines.proved(Check::Auditor, about, format!("{} files, {} entries", statement.files.len(), statement.size));
-            audited.extend(statement.files.iter().copied());
+            if let Some(live) = log.live_at(statement.size) {
+                let read = |file: &Sha256Hex| statement.files.binary_search(file).is_ok();
+                audited.extend(live.live().filter(|(_, sealed)| read(&sealed.file)).map(|(entry, _)| entry));
+            }
         }
     }
     audited

@@ -12,6 +12,7 @@ use crate::statement::Statement;
 use crate::totals::Opened;
 
 use super::answer::{Answer, ReceiptEvidence};
+use super::line::Check;
 
 /// Everything that was gathered.
 #[derive(Clone, Debug, Default)]
@@ -51,12 +52,38 @@ pub struct Trust {
     pub is_pinned: bool,
     /// The checkpoint that was kept, as a note.
     pub kept: Option<Vec<u8>>,
+    /// Others that were kept of a log of this name: under each of its keys, and under keys that are not known.
+    pub also_kept: Vec<AlsoKept>,
     /// Keys of witnesses.
     pub witnesses: Vec<VerifierKey>,
     /// Keys of auditors.
     pub auditors: Vec<VerifierKey>,
     /// The key of receipts that a device keeps.
     pub receipts: Option<PublicKey>,
+    /// Checks for which only the bundle itself has what its answers are held against: nothing is proved by that.
+    pub by_bundle: Vec<Check>,
+}
+
+/// A checkpoint that was kept under another key than the newest that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlsoKept {
+    /// As a note.
+    pub note: Vec<u8>,
+    /// SHA-256 of the text of the verifier key that it was kept under.
+    pub key: Hash,
+    /// Whose it is.
+    pub of: KeptOf,
+}
+
+/// What a checkpoint that was kept is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptOf {
+    /// This log: its key is known as one of this log's.
+    ThisLog,
+    /// A log of this name, and nobody but the service says that it has another key now.
+    ThisName,
+    /// A log of this name, where whoever checks knows the log's keys otherwise: it may be another.
+    PerhapsAnother,
 }
 
 /// What is said of one subject.

@@ -14,7 +14,7 @@ use super::log::{Log, seen_checkpoint, size_of};
 use super::rows::{ReadRow, content};
 use crate::leaf::FileProof;
 use crate::log::checkpoint::SignedCheckpoint;
-use crate::log::entry::{Sealed, Sha256Hex};
+use crate::log::entry::Sealed;
 use crate::log::live::LiveFiles;
 use crate::merkle::Hash;
 
@@ -53,7 +53,7 @@ impl<'a> View<'a> {
 }
 
 /// A proof for each live file, and each row in a file that is proved.
-pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, audited: &BTreeSet<Sha256Hex>, lines: &mut Lines) {
+pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, audited: &BTreeSet<u64>, lines: &mut Lines) {
     check_ids(view, lines);
     if view.ids.len() > MOST_IDS {
         // Each of them would want a proof for each file.
@@ -83,7 +83,7 @@ pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, audited: &B
                 }
                 Some(file) => match check_file(view, id, sealed, file, rows) {
                     Err(why) => lines.failed(Check::File, about, why),
-                    Ok(()) => lines.push(shown(about, rows.len(), audited.contains(&sealed.file))),
+                    Ok(()) => lines.push(shown(about, rows.len(), audited.contains(&entry))),
                 },
             }
         }

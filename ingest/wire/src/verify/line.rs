@@ -70,6 +70,8 @@ pub enum Assumption {
     FieldExpired,
     /// An erasure or an expiry is logged that could have taken the rows.
     TakenByLoggedRemoval,
+    /// What it is held against is in the bundle too.
+    AsTheBundleSays,
     /// That nobody keeps a copy elsewhere, or keeps events back.
     NoOtherCopy,
 }
@@ -217,6 +219,9 @@ impl Assumption {
             Self::TakenByLoggedRemoval => {
                 "the log has an erasure or an expiry that took rows there; whose, a certificate would show"
             }
+            Self::AsTheBundleSays => {
+                "the bundle says so itself: give --identity, --receipts and --statements of your own"
+            }
             Self::NoOtherCopy => {
                 "that nobody keeps a copy elsewhere, that devices report everything, and what was read before"
             }
@@ -298,6 +303,13 @@ impl Lines {
     pub(super) fn not_provable(&mut self, check: Check, about: Option<String>, assumption: Assumption) {
         let verdict = Verdict::NotProvable;
         self.0.push(Line { check, about, verdict, assumption: Some(assumption), why: None });
+    }
+
+    /// What a check proved rests on an assumption all the same.
+    pub(super) fn weaken(&mut self, check: Check, assumption: Assumption) {
+        for line in self.0.iter_mut().filter(|line| line.check == check && line.verdict == Verdict::Proved) {
+            (line.verdict, line.assumption) = (Verdict::NotProvable, Some(assumption));
+        }
     }
 
     pub(super) fn push(&mut self, line: Line) {

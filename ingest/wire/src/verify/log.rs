@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence::{Evidence, Trust};
+use super::documents::digest_of;
+use super::evidence::{AlsoKept, Evidence, KeptOf, Trust};
 use super::line::{Assumption, Check, Lines};
 use crate::log::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::log::entry::Entry;
+use crate::log::entry::{Entry, KeyChange};
 use crate::log::live::LiveFiles;
 use crate::log::note::Note;
 use crate::merkle::{self, Hash, leaf_hash};
@@ -137,18 +138,41 @@ impl Log {
     }
 
     fn check_kept(&self, trust: &Trust, lines: &mut Lines) {
-        let Some(kept) = &trust.kept else {
+        if trust.kept.is_none() && trust.also_kept.is_empty() {
             return lines.not_provable(Check::Kept, None, Assumption::NoKeptCheckpoint);
-        };
-        let Some(kept) = Note::parse(kept).ok().and_then(|note| Checkpoint::parse(note.text()).ok()) else {
+        }
+        if let Some(kept) = &trust.kept {
+            self.check_one_kept(kept, KeptOf::ThisLog, lines);
+        }
+        for AlsoKept { note, key, of } in &trust.also_kept {
+            // A log that names the key in its entries is the one that the key signed, whoever signs it now.
+            let of = if self.names(key) { KeptOf::ThisLog } else { *of };
+            self.check_one_kept(note, of, lines);
+        }
+    }
+
+    fn check_one_kept(&self, note: &[u8], of: KeptOf, lines: &mut Lines) {
+        let Some(kept) = Note::parse(note).ok().and_then(|note| Checkpoint::parse(note.text()).ok()) else {
             return lines.unchecked(Check::Kept, None, "the checkpoint that was kept cannot be read");
         };
-        match self.differs(kept.size, &kept.root) {
+        let about = || Some(format!("{} entries", kept.size));
+        match (self.differs(kept.size, &kept.root), of) {
             _ if kept.origin != self.checkpoint.origin => {
                 lines.failed(Check::Kept, None, "the checkpoint that was kept is of a log of another name");
             }
-            Some(why) => lines.failed(Check::Kept, Some(format!("{} entries", kept.size)), why),
-            None => lines.proved(Check::Kept, None, format!("from {} entries to {}", kept.size, self.checkpoint.size)),
+            (None, _) => {
+                lines.proved(Check::Kept, None, format!("from {} entries to {}", kept.size, self.checkpoint.size));
+            }
+            (Some(why), KeptOf::ThisLog) => lines.failed(Check::Kept, about(), why),
+            (Some(_), KeptOf::ThisName) => lines.unchecked(
+                Check::Kept,
+                about(),
+                "a log of this name was seen under another key, and this one does not extend it: if it is another, name its key",
+            ),
+            (Some(_), KeptOf::PerhapsAnother) => {
+                let about = format!("{} entries of a log of this name under another key", kept.size);
+                lines.not_provable(Check::Kept, Some(about), Assumption::NoKeptCheckpoint);
+            }
         }
     }
 
@@ -169,6 +193,14 @@ impl Log {
     pub(super) fn changes_from(&self, size: u64) -> usize {
         let of_files = |entry: &&Entry| matches!(entry, Entry::Sealed(_) | Entry::Erased(_) | Entry::Expired(_));
         usize::try_from(size).map_or(0, |size| self.entries.iter().skip(size).filter(of_files).count())
+    }
+
+    /// Whether its entries name a key of it, by the SHA-256 of the key's text.
+    fn names(&self, key: &Hash) -> bool {
+        let is_it = |change: &KeyChange| {
+            change.usage == "log" && change.key.as_ref().is_some_and(|text| digest_of(text.as_bytes()) == *key)
+        };
+        self.entries.iter().any(|entry| matches!(entry, Entry::Key(change) if is_it(change)))
     }
 
     /// Every device that holds a receipt holds a checkpoint.

@@ -27,7 +27,7 @@ pub use answer::{Answer, Batches, Field, FileEvidence, InEpoch, ReceiptEvidence,
 pub use audit::{AuditError, AuditKind, AuditStatement, SignedAudit};
 pub use bundle::{BundleKind, BundleSubject, MANIFEST, MOST_MANIFEST_BYTES, Manifest, ManifestError};
 pub use documents::digest_of;
-pub use evidence::{Evidence, SubjectEvidence, Trust, Unanswered};
+pub use evidence::{AlsoKept, Evidence, KeptOf, SubjectEvidence, Trust, Unanswered};
 pub use line::{Assumption, Check, Line, Outcome, Verdict, outcome};
 pub use log::Log;
 
@@ -53,6 +53,9 @@ pub fn check(evidence: &Evidence) -> Vec<Line> {
         }
     } else if !evidence.subjects.is_empty() {
         lines.unchecked(Check::Files, None, "there is no log to hold the answer against");
+    }
+    for check in &evidence.trust.by_bundle {
+        lines.weaken(*check, Assumption::AsTheBundleSays);
     }
     lines.not_provable(Check::Beyond, None, Assumption::NoOtherCopy);
     lines.into_inner()

@@ -102,6 +102,37 @@ fn an_auditor_turns_if_into_proved_and_only_one_who_is_known() {
 }
 
 #[test]
+fn an_auditors_word_is_about_entries_that_he_read_and_not_about_later_ones_of_the_same_bytes() {
+    let mut world = World::new();
+    let key = SubjectKey::of_seed(&[4; 32]).unwrap();
+    let read = world.checkpoint(world.entries.len());
+    let statement = AuditStatement {
+        kind: AuditKind::Audit,
+        auditor: "auditor.example".to_owned(),
+        log: read.origin,
+        size: read.size,
+        root: Sha256Hex(read.root),
+        files: [6_u8, 7, 8].map(|number| Sha256Hex([number; 32])).to_vec(),
+        at: NOW,
+    };
+    // The same bytes as he recomputed, it says, under a root that he has not seen.
+    let number = world.seal("analytics/phone.app", vec![other(1), other(4)], &[7], 0);
+    if let Entry::Sealed(sealed) = &mut world.entries[number as usize] {
+        sealed.file = Sha256Hex([7; 32]);
+    }
+    let mut evidence = world.evidence();
+    evidence.audits = vec![statement.sign(&key).unwrap().to_json().unwrap()];
+    evidence.trust.auditors = vec![AuditStatement::verifier("auditor.example", &key).unwrap()];
+    let lines = check(&evidence);
+    let of_entry = |wanted: &str| {
+        let is_it = |line: &&Line| line.about.as_ref().is_some_and(|about| about.ends_with(wanted));
+        of(&lines, Check::File).into_iter().find(is_it).unwrap().verdict
+    };
+    assert_eq!(of_entry("(entry 6)"), Verdict::Proved, "{}", text(&lines));
+    assert_eq!(of_entry(&format!("(entry {number})")), Verdict::ProvedIfRecomputed, "{}", text(&lines));
+}
+
+#[test]
 fn every_byte_of_an_auditors_statement_counts() {
     let key = SubjectKey::of_seed(&[4; 32]).unwrap();
     let statement = AuditStatement {
@@ -398,6 +429,29 @@ fn a_withheld_withdrawal_is_noticed_by_whoever_made_it_or_by_what_names_it() {
     let mut evidence = World::new().evidence();
     evidence.subjects[0].answer.statements[0].purposes.insert("analytics".to_owned(), ConsentState::Refused);
     fails(&evidence, Check::Statements);
+}
+
+#[test]
+fn a_receipt_of_a_time_that_there_is_not_is_no_end_of_the_program() {
+    for time in [i64::MIN, i64::MAX, 0] {
+        let mut world = World::new();
+        world.receipts[0].received_at = time;
+        assert!(!check(&world.evidence()).is_empty());
+    }
+}
+
+#[test]
+fn what_a_bundle_has_beside_its_answers_proves_nothing_by_itself() {
+    let world = World::new();
+    let own = [Check::Ids, Check::ReceiptsComplete, Check::StatementsComplete];
+    let mut evidence = world.evidence();
+    evidence.trust.by_bundle = own.to_vec();
+    for check in own {
+        names(&evidence, check, Assumption::AsTheBundleSays);
+    }
+    // What is wrong is wrong, whoever says it.
+    evidence.subjects[0].receipts.remove(0);
+    fails(&evidence, Check::ReceiptsComplete);
 }
 
 #[test]
