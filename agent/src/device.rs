@@ -198,7 +198,8 @@ impl Device {
         self.head(self.state.epoch)
     }
 
-    /// Begins the next epoch before its time. Consent goes on with it, but not from a key that was closed: it has to be given anew.
+    /// Begins the next epoch before its time, unless nobody can have seen the key of this one. Consent goes on with it, but not from a
+    /// key that was closed: it has to be given anew.
     ///
     /// # Errors
     /// [`Error::Folder`].

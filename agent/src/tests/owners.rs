@@ -44,6 +44,24 @@ fn an_epoch_begins_with_the_same_state_and_everything_restarts() {
 }
 
 #[test]
+fn an_epoch_that_nobody_heard_of_goes_on() {
+    let mut bench = Bench::new(22);
+    let mut device = bench.create();
+    for _ in 0..3 {
+        bench.pass(40 * DAY);
+        device.rotate().unwrap();
+        assert_eq!(device.show().unwrap().epoch, 0);
+    }
+    device.consent(&given()).unwrap();
+    assert_eq!(bench.drain(&mut device), None);
+    bench.pass(40 * DAY);
+    device.take(&bench.events("app", 4)).unwrap();
+    assert_eq!(device.show().unwrap().epoch, 1);
+    device.rotate().unwrap();
+    assert_eq!(device.show().unwrap().epoch, 2, "what waits is under the key of before");
+}
+
+#[test]
 fn a_withdrawal_reaches_every_epoch_and_a_grant_only_its_own() {
     let mut bench = Bench::new(21);
     let mut device = used(&mut bench);

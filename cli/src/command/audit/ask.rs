@@ -7,6 +7,7 @@ use bytes::Bytes;
 use candor_agent::client::Client;
 use candor_agent::error::Error;
 use candor_agent::evidence::gather;
+use candor_agent::held::MOST_EPOCHS;
 use candor_agent::identity::Identity;
 use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
 use candor_policy::hex;
@@ -41,6 +42,8 @@ const ANSWER_BYTES: usize = 256 << 20;
 const TRIES: u32 = 5;
 /// Epochs that nothing is known of, until no more are looked for.
 const UNKNOWN_EPOCHS: u32 = candor_agent::held::UNKNOWN_EPOCHS;
+/// Numbers that a ledger lacks are told up to here; no service leaves so many open.
+const MOST_MISSING: usize = 1 << 16;
 
 /// Whom to ask about.
 #[derive(Clone, Copy, Debug)]
@@ -217,7 +220,7 @@ pub(super) async fn documents(view: &View, entries: &[Vec<u8>]) -> Result<BTreeM
 
 async fn of_holder(identity: &Identity, view: &View, under: Option<&Under>) -> Result<Vec<Told>, Failure> {
     let (mut told, mut unknown) = (Vec::new(), 0);
-    for epoch in 0.. {
+    for epoch in 0..MOST_EPOCHS {
         let key = identity.public(epoch)?;
         let subject = key.subject_id();
         let ledger = LedgerId::of_certified(&subject);
@@ -242,9 +245,9 @@ async fn of_holder(identity: &Identity, view: &View, under: Option<&Under>) -> R
 
 /// Numbers as the receipts have them.
 fn batches(receipts: &[ReceiptEvidence]) -> Batches {
-    let next = receipts.iter().map(|given| given.receipt.batch + 1).max().unwrap_or(1);
+    let next = receipts.iter().map(|given| given.receipt.batch.saturating_add(1)).max().unwrap_or(1);
     let has = |number: &u64| receipts.binary_search_by_key(number, |given| given.receipt.batch).is_ok();
-    Batches { next, missing: (1..next).filter(|number| !has(number)).collect() }
+    Batches { next, missing: (1..next).filter(|number| !has(number)).take(MOST_MISSING).collect() }
 }
 
 /// The same that a service would answer.

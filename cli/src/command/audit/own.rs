@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use candor_agent::held::{self, HeldEpoch, HeldRow, UNKNOWN_EPOCHS};
+use candor_agent::held::{self, HeldEpoch, HeldRow, MOST_EPOCHS, UNKNOWN_EPOCHS};
 use candor_agent::identity::Identity;
 use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
 use candor_policy::hex;
@@ -91,7 +91,7 @@ async fn of_data(identity: &Identity, settings: &Settings) -> Result<Vec<HeldEpo
     let view = service::view(settings).await?;
     progress.watch(view.work(), "files");
     let (mut epochs, mut unknown) = (Vec::new(), 0);
-    for epoch in 0.. {
+    for epoch in 0..MOST_EPOCHS {
         let subject = identity.public(epoch)?.subject_id();
         let ledger = LedgerId::of_certified(&subject);
         let statements = view.history_of(&ledger).await?;
