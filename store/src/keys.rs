@@ -65,7 +65,7 @@ impl KeyRing {
     fn open_or_create_at(data: &Path, named: &[String], now: i64) -> Result<Self, Error> {
         let path = path_of(data);
         storage::finish_replacing(&path)
-            .map_err(|error| Error::io(format!("cannot clean beside the key ring {}", path.display()), &error))?;
+            .map_err(|error| Error::write(format!("cannot clean beside the key ring {}", path.display()), &error))?;
         let mut ring = match read(&path, Whose::Folder)? {
             Some(ring) => ring,
             None if data.join("ledger.db").exists() => return Err(lost(&path)),

@@ -59,7 +59,7 @@ impl Ledger {
         ledger.migrate().await?;
         // SQLite does not sync the folder for a new file in WAL mode.
         storage::sync_folder(&storage::parent(path))
-            .map_err(|why| Error::io(format!("cannot sync {}", path.display()), &why))?;
+            .map_err(|why| Error::write(format!("cannot sync {}", path.display()), &why))?;
         Ok(ledger)
     }
 

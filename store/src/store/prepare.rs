@@ -11,7 +11,7 @@ use crate::storage;
 /// Makes a folder of the store, durable.
 pub(super) fn make_folder(folder: &Path) -> Result<(), Error> {
     storage::make_folder(folder)
-        .map_err(|error| Error::io(format!("cannot make the folder {}", folder.display()), &error))
+        .map_err(|error| Error::write(format!("cannot make the folder {}", folder.display()), &error))
 }
 
 /// Keeps what rows will point to: a row names the digest of the policy and the catalogue that it was cleared under.
@@ -23,7 +23,7 @@ pub(super) async fn keep_documents(data: &Path, ledger: &Ledger, plan: &Plan, no
         let path = data.join("documents").join(format!("{digest}.json"));
         if !path.exists() {
             storage::write_file(&path, canonical.as_bytes(), 0o644)
-                .map_err(|error| Error::io(format!("cannot keep {}", path.display()), &error))?;
+                .map_err(|error| Error::write(format!("cannot keep {}", path.display()), &error))?;
         }
         ledger.keep_document(kind, &digest.to_string(), canonical, now).await?;
     }

@@ -158,7 +158,7 @@ impl Delta {
             StructType::try_from_arrow(&layout::table_schema(file_schema)).map_err(|why| fault(table, &why))?;
         let failed = |why: &KernelError| self.failed("cannot create table", table, why);
         storage::make_folder(&table.folder)
-            .map_err(|why| Error::io(format!("cannot make {}", table.folder.display()), &why))?;
+            .map_err(|why| Error::write(format!("cannot make {}", table.folder.display()), &why))?;
         let committed = create_table(table.url()?, Arc::new(schema), ENGINE, false)
             .with_data_layout(DataLayout::partitioned([layout::RECEIVED_DATE]))
             // Statistics in the log would outlive an erasure; `numRecords` is all that commits hold.

@@ -70,7 +70,7 @@ pub(crate) fn sweep_now(data: &Path, spared: &Spared) -> Result<Swept, Error> {
 
 fn remove_from(table: &TablePath, folder: &str, is_orphan: impl Fn(&str) -> bool) -> Result<u64, Error> {
     let path = table.folder.join(folder);
-    let failed = |why: &std::io::Error| Error::io(format!("cannot clean {}", path.display()), why);
+    let failed = |why: &std::io::Error| Error::write(format!("cannot clean {}", path.display()), why);
     let mut removed = 0;
     for entry in std::fs::read_dir(&path).map_err(|why| failed(&why))? {
         let entry = entry.map_err(|why| failed(&why))?;

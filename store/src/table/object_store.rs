@@ -56,7 +56,10 @@ impl SyncedFiles {
             return Err(io::Error::other("an earlier sync failed"));
         }
         let folder = storage::parent(path);
-        storage::make_folder(&folder)?;
+        match storage::make_folder(&folder) {
+            Err(why) if storage::is_failed_sync(&why) => self.synced(Err(why))?,
+            outcome => outcome?,
+        }
         let beside = unfinished(path);
         let outcome = self.write_beside(&beside, payload).and_then(|()| match mode {
             // A link fails where the name is taken: of two writers of one version exactly one wins.

@@ -265,7 +265,7 @@ fn publish(file: &File, beside: &Path, target: &Path) -> Result<(u64, i64), Erro
 }
 
 fn io_failed(path: &Path, why: &std::io::Error) -> Error {
-    Error::io(format!("cannot write {}", path.display()), why)
+    Error::write(format!("cannot write {}", path.display()), why)
 }
 
 fn cannot_sync(path: &Path) -> String {
