@@ -65,7 +65,7 @@ fn rounds<F: Future<Output = Result<(), Error>> + Send + 'static>(
         tokio::time::sleep(FIRST.min(period)).await;
         loop {
             match round(Arc::clone(&shared)).await {
-                Err(error) if error.kind() == Kind::Stop => return,
+                Err(error) if error.kind() == Kind::Stop => return error.end_process_if_of_disk(),
                 Err(error) => tracing::error!(%error, "{what} failed; it is tried again in its time"),
                 Ok(()) => {}
             }

@@ -165,7 +165,7 @@ impl Desk {
                     every
                 }
                 Ok(_) => every,
-                Err(error) if error.kind() == Kind::Stop => return,
+                Err(error) if error.kind() == Kind::Stop => return error.end_process_if_of_disk(),
                 Err(error) => {
                     tracing::error!(%error, "erasures wait, and are tried again");
                     PAUSE

@@ -58,7 +58,7 @@ impl SyncedFiles {
         let folder = storage::parent(path);
         match storage::make_folder(&folder) {
             Err(why) if storage::is_failed_sync(&why) => self.synced(Err(why))?,
-            made => made?,
+            outcome => outcome?,
         }
         let beside = unfinished(path);
         let outcome = self.write_beside(&beside, payload).and_then(|()| match mode {
