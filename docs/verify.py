@@ -554,7 +554,7 @@ class Life:
         elif kind == "erased":
             rule(8, all(successor in self.removed for successor in entry["replaced"]))
             gone = sum(old["rows"] for old in self.end(entry["files"]))
-            rule(7, entry["removed"] == gone + sum(self.removed[successor] for successor in entry["replaced"]))
+            rule(7, entry["removed"] == gone + sum(self.removed.pop(successor) for successor in entry["replaced"]))
         elif kind == "expired":
             gone = self.end(entry["files"])
             rule(9, all(old["table"] == entry["table"] and old["received_date"] < entry["before"] for old in gone))

@@ -11,7 +11,7 @@ pub struct LiveFiles {
     live: BTreeMap<u64, Sealed>,
     /// Every file that was ever sealed: path to entry, by table.
     paths: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Rows that a successor does not have any more, by its entry.
+    /// Rows that a successor does not have any more, by its entry, until an erasure names it.
     removed: BTreeMap<u64, u64>,
     policies: Documents,
     catalogues: Documents,
@@ -195,6 +195,9 @@ impl LiveFiles {
         }
         require(gone == erased.removed, Rule::Removed)?;
         self.take_away(&erased.files);
+        for successor in &erased.replaced {
+            self.removed.remove(successor);
+        }
         Ok(())
     }
 

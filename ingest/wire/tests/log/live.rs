@@ -102,6 +102,10 @@ fn an_entry_that_breaks_a_rule_is_named_with_it_and_changes_nothing() {
         assert_eq!((live(&log), log.next()), (vec![2, 3], 4));
     }
     let mut log = begun();
+    log.apply(&seal(successor("c", 9, &[2], 1))).unwrap();
+    log.apply(&erase(&[], &[4], 1)).unwrap();
+    assert_eq!(log.apply(&erase(&[], &[4], 1)).unwrap_err().rule, Rule::Successors, "its rows are counted already");
+    let mut log = begun();
     for entry in [key(1, KeyEvent::Created), key(2, KeyEvent::Rotated), key(1, KeyEvent::Destroyed)] {
         log.apply(&entry).unwrap();
     }
