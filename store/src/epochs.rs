@@ -11,10 +11,10 @@ use candor_wire::merkle;
 use candor_wire::totals::Opened;
 use tokio::runtime::Handle;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, end_process_after};
 use crate::ledger::{ClosedEpoch, Ledger};
 use crate::log::Log;
-use crate::shared::{Shared, end_process_after};
+use crate::shared::Shared;
 use crate::view::blocking;
 
 /// Cells of one entry: it stays well under 64 KiB.

@@ -1,6 +1,5 @@
 //! Errors of the store; the kind tells the caller what to do.
 
-use crate::shared::end_process_after;
 use crate::storage;
 
 /// What a caller can do about an error: HTTP status, gRPC code and exit code follow from it.
@@ -90,3 +89,12 @@ impl Error {
 pub(crate) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
+
+/// Ends the process after an error of kind `Stop`, as after a failed write or sync: the page cache lies then.
+pub(crate) fn end_process_after(error: &Error) -> ! {
+    tracing::error!(%error, "the service ends, and recovers when it is started again");
+    std::process::exit(EXIT_AFTER_IO_ERROR)
+}
+
+/// `EX_SOFTWARE` of sysexits: a supervisor starts the service again.
+pub(crate) const EXIT_AFTER_IO_ERROR: i32 = 70;

@@ -13,7 +13,7 @@ use candor_policy::hex;
 use tokio::runtime::Handle;
 
 use crate::closed::{ClosedSegment, Errand, Next};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, end_process_after};
 use crate::flush::commit_tables;
 use crate::ledger::{Ledger, Release};
 use crate::load::{nonce_of, subject_of_receipt};
@@ -21,7 +21,7 @@ use crate::rewrite::Desk;
 use crate::sealing::Sealer;
 use crate::segment::frame::{BatchHeader, Frame};
 use crate::segment::read::SegmentReader;
-use crate::shared::{Gauges, Shared, end_process_after};
+use crate::shared::{Gauges, Shared};
 use crate::storage;
 use crate::store::{BatchDigest, FlushReport};
 use crate::table::layout::day_of;

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::closed::ClosedSegments;
 use crate::consent::{ConsentMap, Purposes};
 use crate::erase::tombstones::{TombstoneId, TombstoneKey, Tombstones};
-use crate::error::Error;
+use crate::error::{EXIT_AFTER_IO_ERROR, Error};
 use crate::log::Log;
 use crate::nonces::Nonces;
 use crate::queue::{Job, Queue};
@@ -218,15 +218,6 @@ pub(crate) fn end_process(what: &str, path: &std::path::Path, error: &std::io::E
     );
     std::process::exit(EXIT_AFTER_IO_ERROR)
 }
-
-/// Ends the process after an error of kind `Stop`, for the same reason.
-pub(crate) fn end_process_after(error: &Error) -> ! {
-    tracing::error!(%error, "the service ends, and recovers when it is started again");
-    std::process::exit(EXIT_AFTER_IO_ERROR)
-}
-
-/// `EX_SOFTWARE` of sysexits: a supervisor starts the service again.
-const EXIT_AFTER_IO_ERROR: i32 = 70;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

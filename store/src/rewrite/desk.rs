@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 
 use super::{Rewrite, Rewritten, Seal, is_untouched, run};
 use crate::erase::{PASS, planned_by};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, end_process_after};
 use crate::flusher::Flusher;
 use crate::ledger::Ledger;
 use crate::ledger::jobs::Job;
-use crate::shared::{Shared, end_process_after};
+use crate::shared::Shared;
 use crate::table::Spared;
 
 /// What the ledger calls a job of this room.
