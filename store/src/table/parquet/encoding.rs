@@ -20,6 +20,10 @@ const SAMPLE: usize = 8_192;
 /// Bytes of a page, before compression: whoever looks for one subject reads a page of each column. Columns that take little room
 /// keep the rows that the library gives a page: more pages would cost more than they are.
 const PAGE_BYTES: usize = 32 << 10;
+/// The same of numbers without a dictionary: whoever wants one reads all that stand before it in its page.
+const NUMBERS_PAGE_BYTES: usize = 8 << 10;
+/// Values after which the writer looks whether a page is full: texts of 32 bytes fill half of one.
+const VALUES_AT_A_TIME: usize = 512;
 
 /// No statistics but on columns that say nothing of a person; one bloom filter, on the subject.
 pub(super) fn properties(
@@ -32,6 +36,7 @@ pub(super) fn properties(
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_size_limit(PAGE_BYTES)
+        .set_write_batch_size(VALUES_AT_A_TIME)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_column_statistics_enabled(ColumnPath::from(layout::EVENT), EnabledStatistics::Page)
         .set_column_statistics_enabled(ColumnPath::from(layout::DECISION), EnabledStatistics::Page)
@@ -70,7 +75,8 @@ fn encode(
     match kind {
         DataType::Utf8 => builder.set_column_encoding(column, Encoding::DELTA_LENGTH_BYTE_ARRAY),
         DataType::Int32 | DataType::Int64 | DataType::Timestamp(..) => {
-            builder.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
+            let builder = builder.set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
+            if repeats { builder } else { builder.set_column_data_page_size_limit(column, NUMBERS_PAGE_BYTES) }
         }
         _ => builder,
     }
