@@ -134,6 +134,24 @@ def cell(kind, element, value):
     return struct.pack(">q", value)
 
 
+def varint(number):
+    """Seven bits a byte, the lowest first: as in Protocol Buffers."""
+    more = b""
+    while number > 0x7F:
+        more, number = more + bytes([number & 0x7F | 0x80]), number >> 7
+    return more + bytes([number])
+
+
+def short(kind, element, value):
+    """The value of a row alone."""
+    if kind == b"s":
+        text = value.encode()
+        return varint(len(text)) + text
+    if kind in b"itd":
+        return varint(2 * value if value >= 0 else -2 * value - 1)
+    return cell(kind, element, value)
+
+
 def numbers(values):
     low, most = min(values), max(values) - min(values)
     width = next(width for width in (0, 1, 2, 4, 8) if most < 1 << 8 * width)
@@ -162,7 +180,16 @@ def content(columns, count):
     """One block: `columns` are name, tag, tag of elements and values."""
     columns = sorted((name.encode(), *column) for name, *column in columns if any(value is not None for value in column[-1]))
     heads = (struct.pack(">I", len(name)) + name + kind for name, kind, _, _ in columns)
-    return struct.pack(">Q", count) + sha(*heads) + b"".join(write_column(*column) for _, *column in columns)
+    if count == 1:
+        written = [short(kind, element, values[0]) for _, kind, element, values in columns]
+    else:
+        written = [write_column(*column) for _, *column in columns]
+    return sha(*heads) + varint(count) + b"".join(written)
+
+
+def commitment(blind, content):
+    """What a leaf begins to be hashed with: the heads of its first block, twice."""
+    return hashlib.sha256(content[:32] * 2 + blind + content[32:])
 
 
 # Signatures (RFC 8032), as short as they can be written: for checking, where time and secrets do not matter
@@ -286,8 +313,8 @@ def is_day(text):
 
 def about(file):
     metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-    if metadata.get("candor.format") != "4":
-        raise Wrong("it is no sealed file of format 4")
+    if metadata.get("candor.format") != "5":
+        raise Wrong("it is no sealed file of format 5")
     return metadata
 
 
@@ -335,14 +362,18 @@ class Sealing:
         if salted <= self.last:
             raise Wrong("its rows are not in the order of their salted subjects")
         self.subject, self.last = subject, salted
-        self.commitment = hashlib.sha256(sha(self.secret, name))
+        self.blind, self.commitment = sha(self.secret, name), None
 
     def blocks(self, to_the_end):
         count = len(self.rest[0][3]) if self.rest else 0
         while count >= BLOCK or to_the_end and count > 0:
             taken = min(count, BLOCK)
             block = [(*column[:3], column[3][:taken]) for column in self.rest]
-            self.commitment.update(content([*block, (*self.date[:3], [self.date[3]] * taken)], taken))
+            written = content([*block, (*self.date[:3], [self.date[3]] * taken)], taken)
+            if self.commitment is None:
+                self.commitment = commitment(self.blind, written)
+            else:
+                self.commitment.update(written)
             self.rest = [(*column[:3], column[3][taken:]) for column in self.rest]
             count -= taken
 
@@ -882,10 +913,9 @@ def check_proof(proof, root, subjects, subject, blind, rows):
     if size != subjects:
         raise Wrong("a proof is of a file with another number of subjects")
     if kind == b"\1" and rows:
-        commitment = sha(blind, leaf_content(rows))
-        if commitment != rest[:32]:
+        if commitment(blind, leaf_content(rows)).digest() != rest[:32]:
             raise Wrong("the rows shown are not those of the file")
-        first, entries, rest = place, [salted + commitment], rest[32:]
+        first, entries, rest = place, [salted + rest[:32]], rest[32:]
     elif kind == b"\2" and not rows:
         left, rest = (rest[:48], rest[48:]) if place > 0 else (None, rest)
         right, rest = (rest[:48], rest[48:]) if place < size else (None, rest)

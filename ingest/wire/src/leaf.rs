@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::merkle::{self, Hash};
-use crate::sha256::of_pair;
+use crate::sha256::{of_pair, of_tagged};
 
 mod proof;
 mod seal;
@@ -29,7 +29,7 @@ pub type Salted = [u8; 16];
 pub struct Entry {
     /// By what leaves are ordered.
     pub salted: Salted,
-    /// `SHA-256(blind ‖ content)`.
+    /// `SHA-256(heads ‖ heads ‖ blind ‖ rest)`, heads being the first 32 bytes of the content and rest all others.
     pub commitment: Hash,
 }
 
@@ -61,7 +61,8 @@ impl Entry {
     /// The entry of a subject's rows, as [`content_of`] has them.
     #[must_use]
     pub fn new(salted: Salted, blind: &Hash, content: &[u8]) -> Self {
-        Self { salted, commitment: of_pair(blind, content) }
+        let (heads, rest) = content.split_first_chunk().unwrap_or((&[0; 32], content));
+        Self { salted, commitment: of_tagged(heads, &[blind, rest]) }
     }
 
     /// An entry's bytes.

@@ -103,7 +103,6 @@ fn content_by_the_page(rows: &RecordBatch) -> Vec<u8> {
         })
         .collect();
     for block in rows.chunks(8_192) {
-        all.extend((block.len() as u64).to_be_bytes());
         let names: BTreeSet<&str> = block.iter().flatten().map(|(name, _)| name.as_str()).collect();
         let mut heads = Vec::new();
         for name in &names {
@@ -113,10 +112,14 @@ fn content_by_the_page(rows: &RecordBatch) -> Vec<u8> {
             heads.push(tag(value.unwrap()));
         }
         all.extend(Sha256::digest(heads));
+        all.extend(varint(block.len() as u64));
         for name in names {
             let cells: Vec<Option<&Value>> =
                 block.iter().map(|row| row.iter().find(|(other, _)| other == name).map(|(_, value)| value)).collect();
-            column_by_the_page(&cells, &mut all);
+            match cells.as_slice() {
+                [Some(alone)] => all.extend(short(alone)),
+                several => column_by_the_page(several, &mut all),
+            }
         }
     }
     all
@@ -161,6 +164,23 @@ fn numbers_by_the_page(numbers: &[i64], all: &mut Vec<u8>) {
     for number in numbers {
         let more = (i128::from(*number) - i128::from(low)) as u64;
         all.extend(&more.to_be_bytes()[8 - width as usize..]);
+    }
+}
+
+fn varint(number: u64) -> Vec<u8> {
+    let groups = (64 - number.leading_zeros()).div_ceil(7).max(1);
+    (0..groups).map(|n| (number >> (7 * n)) as u8 & 0x7f | u8::from(n + 1 < groups) << 7).collect()
+}
+
+/// The value of a row alone.
+fn short(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Integer(_) | Value::Time(_) | Value::Date(_) => {
+            let number = i128::from(number(value));
+            varint(u64::try_from(if number < 0 { -2 * number - 1 } else { 2 * number }).unwrap())
+        }
+        Value::Text(text) => [varint(text.len() as u64), text.as_bytes().to_vec()].concat(),
+        Value::Bool(_) | Value::Float(_) | Value::List(_) => encode(value),
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) const ROW_GROUP_ROWS: usize = 262_144;
 /// Rows that are put in order, written and sealed at a time: so few that what was just written is still near when it is sealed.
 const SLICE_ROWS: usize = 4_096;
 /// Version of this layout.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 /// How rows of a file are ordered, as its metadata says it.
 const SORTED_BY: &str = "sha256(salt || subject)[..16]";
 

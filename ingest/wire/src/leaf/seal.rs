@@ -10,7 +10,7 @@ use arrow_select::concat::concat_batches;
 use super::{Entry, Salt, Salted, Secret, salted};
 use crate::merkle::Hash;
 use crate::row::{BLOCK_ROWS, Content, RowError, Sink};
-use crate::sha256::Message;
+use crate::sha256::Tagged;
 
 /// Whose rows they are.
 const SUBJECT: &str = "subject";
@@ -28,8 +28,10 @@ pub struct Sealer<F> {
     open: Option<Open>,
     /// Salted subject of the entry before.
     last: Option<Salted>,
-    /// What the commitment of the open leaf is made of.
-    message: Message,
+    /// That of a leaf that is whole, if one waits to be hashed beside the next, and that of the open leaf.
+    commitments: [Commitment; 2],
+    /// Salted subject of the one that waits.
+    waiting: Option<Salted>,
     sealed: Sealed,
 }
 
@@ -59,6 +61,14 @@ pub enum SealError {
     Columns(#[from] ArrowError),
 }
 
+/// What the commitment of a leaf is made of, as its blocks come.
+#[derive(Debug, Default)]
+struct Commitment {
+    message: Tagged,
+    /// Until the first block, whose heads come before it.
+    blind: Option<Hash>,
+}
+
 /// A subject whose last rows were not seen yet.
 struct Open {
     subject: String,
@@ -78,7 +88,8 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
             known: Vec::new().into_iter(),
             open: None,
             last: None,
-            message: Message::default(),
+            commitments: Default::default(),
+            waiting: None,
             sealed: Sealed::default(),
         }
     }
@@ -111,7 +122,7 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
                 self.open = Some(Open { subject: subjects.value(start).to_owned(), salted, rest });
                 return Ok(());
             }
-            write_blocks(&mut columns, start..end, &mut self.message);
+            write_blocks(&mut columns, start..end, self.open_commitment());
             self.give(salted);
             start = end;
         }
@@ -123,6 +134,10 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
     /// If they cannot be part of a sealed file.
     pub fn finish(mut self) -> Result<Sealed, SealError> {
         self.close()?;
+        if let Some(salted) = self.waiting.take() {
+            let commitment = self.commitments[0].message.hash();
+            self.emit(salted, commitment);
+        }
         Ok(self.sealed)
     }
 
@@ -139,8 +154,8 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
         } else if open.rest.iter().map(RecordBatch::num_rows).sum::<usize>() >= BLOCK_ROWS {
             let rest = concat_batches(&rows.schema(), &open.rest)?;
             let full = rest.num_rows() / BLOCK_ROWS * BLOCK_ROWS;
-            write_blocks(&mut content(&rest, self.received_date)?, 0..full, &mut self.message);
             open.rest = vec![rest.slice(full, rest.num_rows() - full)];
+            write_blocks(&mut content(&rest, self.received_date)?, 0..full, self.open_commitment());
         }
         Ok(end)
     }
@@ -149,9 +164,13 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
         let Some(Open { salted, rest, .. }) = self.open.take() else { return Ok(()) };
         let Some(first) = rest.first() else { return Ok(()) };
         let joined = if rest.len() == 1 { first.clone() } else { concat_batches(&first.schema(), &rest)? };
-        write_blocks(&mut content(&joined, self.received_date)?, 0..joined.num_rows(), &mut self.message);
+        write_blocks(&mut content(&joined, self.received_date)?, 0..joined.num_rows(), self.open_commitment());
         self.give(salted);
         Ok(())
+    }
+
+    fn open_commitment(&mut self) -> &mut Commitment {
+        &mut self.commitments[usize::from(self.waiting.is_some())]
     }
 
     fn begin(&mut self, subject: &str) -> Result<Salted, SealError> {
@@ -160,24 +179,46 @@ impl<F: FnMut(Entry, Hash)> Sealer<F> {
             return Err(SealError::Order);
         }
         self.last = Some(salted);
-        self.message.begin(&self.secret.blind(subject));
+        let blind = self.secret.blind(subject);
+        self.open_commitment().blind = Some(blind);
         Ok(salted)
     }
 
+    /// The open leaf is whole.
     fn give(&mut self, salted: Salted) {
-        let entry = Entry { salted, commitment: self.message.hash() };
+        let Some(before) = self.waiting.take() else {
+            self.waiting = Some(salted);
+            return;
+        };
+        let [first, second] = &mut self.commitments;
+        let [first, second] = first.message.hash_both(&mut second.message);
+        self.emit(before, first);
+        self.emit(salted, second);
+    }
+
+    fn emit(&mut self, salted: Salted, commitment: Hash) {
+        let entry = Entry { salted, commitment };
         self.sealed.subjects += 1;
         (self.each)(entry, entry.hash());
     }
 }
 
-impl Sink for Message {
+impl Sink for Commitment {
+    fn begin(&mut self, heads: &Hash) {
+        if let Some(blind) = self.blind.take() {
+            self.message.begin(heads);
+            self.message.bytes().extend_from_slice(&blind);
+        } else {
+            self.message.bytes().extend_from_slice(heads);
+        }
+    }
+
     fn bytes(&mut self) -> &mut Vec<u8> {
-        Self::bytes(self)
+        self.message.bytes()
     }
 
     fn long(&mut self, bytes: &[u8]) {
-        Self::long(self, bytes);
+        self.message.long(bytes);
     }
 }
 

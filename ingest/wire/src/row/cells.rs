@@ -136,6 +136,22 @@ impl<'a> Cells<'a> {
         }
     }
 
+    /// The value of one row in as few bytes as it needs.
+    pub(super) fn write_short(&self, tag: u8, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Numbers(numbers) if tag == b'b' => out.push(u8::from(numbers[row] != 0)),
+            Self::Numbers(numbers) => write_varint(zigzag(numbers[row]), out),
+            Self::Doubles(bits) => out.extend_from_slice(&bits[row].to_be_bytes()),
+            Self::Bytes { .. } => {
+                let bytes = self.bytes(row..row + 1);
+                if tag == b's' {
+                    write_varint(bytes.len() as u64, out);
+                }
+                out.extend_from_slice(bytes);
+            }
+        }
+    }
+
     /// What has one width of rows that stand together: numbers, doubles, lengths of bytes.
     pub(super) fn write_fixed(&self, rows: Range<usize>, out: &mut Vec<u8>) {
         let count = rows.len();
@@ -180,6 +196,20 @@ impl<'a> Cells<'a> {
             Self::Bytes { .. } => self.bytes(one..one + 1).cmp(self.bytes(other..other + 1)),
         }
     }
+}
+
+/// Seven bits a byte, the lowest first, the highest bit of each but the last set: a varint of Protocol Buffers.
+pub(super) fn write_varint(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Small numbers for those of a small amount, whatever their sign: a `sint64` of Protocol Buffers.
+const fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
 }
 
 fn bits(value: f64) -> u64 {

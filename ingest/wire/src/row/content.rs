@@ -3,6 +3,7 @@
 //! `docs/FORMAT.md`, "Sealed files", fixes each byte. What a subject has is the same whatever columns the file has besides, and
 //! where its readers cut it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -11,14 +12,14 @@ use arrow_buffer::bit_chunk_iterator::UnalignedBitChunk;
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use sha2::{Digest, Sha256};
 
-use super::cells::Cells;
+use super::cells::{Cells, write_varint};
 use super::{RECEIVED_DATE, RowError, tag};
 use crate::merkle::Hash;
 
 /// Most rows of a block: who has more has several, so that nobody needs all of them in memory.
 pub const BLOCK_ROWS: usize = 8_192;
 /// Bytes that are not worth a copy.
-const LONG: usize = 512;
+const LONG: usize = 8_192;
 /// The column that says whose rows they are, which a leaf says otherwise.
 const SUBJECT: &str = "subject";
 
@@ -35,6 +36,9 @@ pub struct Content<'a> {
 
 /// Where the content of leaves goes.
 pub trait Sink {
+    /// A block begins, with the hash of its heads.
+    fn begin(&mut self, heads: &Hash);
+
     /// What is short is appended to this.
     fn bytes(&mut self) -> &mut Vec<u8>;
 
@@ -43,6 +47,10 @@ pub trait Sink {
 }
 
 impl Sink for Vec<u8> {
+    fn begin(&mut self, heads: &Hash) {
+        self.extend_from_slice(heads);
+    }
+
     fn bytes(&mut self) -> &mut Vec<u8> {
         self
     }
@@ -56,7 +64,12 @@ impl Sink for Vec<u8> {
 #[derive(Debug)]
 enum Part<'a> {
     /// The same bytes in every block: columns with one value.
-    Same(Vec<u8>),
+    Same {
+        /// In a block of several rows.
+        block: Vec<u8>,
+        /// In a block of one.
+        alone: Vec<u8>,
+    },
     /// A column that says more.
     Column(Column<'a>),
 }
@@ -100,7 +113,7 @@ impl<'a> Content<'a> {
             match values {
                 None => {
                     content.heads.push(name, b'd', None);
-                    content.push_same(|out| out.extend_from_slice(&i64::from(received_date).to_be_bytes()));
+                    content.push_same(b'd', &Cells::Numbers(Cow::Owned(vec![i64::from(received_date)])));
                 }
                 Some(values) if values.null_count() == values.len() => {}
                 Some(values) => content.push(name, values)?,
@@ -113,15 +126,29 @@ impl<'a> Content<'a> {
     pub fn write_block(&mut self, rows: Range<usize>, sink: &mut impl Sink) {
         self.counts.clear();
         self.counts.extend(self.sparse.iter().map(|nulls| count(nulls, &rows)));
-        sink.bytes().extend_from_slice(&(rows.len() as u64).to_be_bytes());
-        sink.bytes().extend_from_slice(&self.heads.hash(&self.counts));
+        sink.begin(&self.heads.hash(&self.counts));
+        write_varint(rows.len() as u64, sink.bytes());
+        if rows.len() == 1 {
+            return self.write_alone(rows.start, sink.bytes());
+        }
         for part in &self.parts {
             match part {
-                Part::Same(bytes) => sink.bytes().extend_from_slice(bytes),
+                Part::Same { block, .. } => sink.bytes().extend_from_slice(block),
                 Part::Column(column) => {
                     let there = column.sparse.map(|place| (self.sparse[place], self.counts[place]));
                     column.write(rows.clone(), there, sink);
                 }
+            }
+        }
+    }
+
+    /// Writes what the only row of a block says: most leaves of a large fleet are one.
+    fn write_alone(&self, row: usize, out: &mut Vec<u8>) {
+        for part in &self.parts {
+            match part {
+                Part::Same { alone, .. } => out.extend_from_slice(alone),
+                Part::Column(column) if column.sparse.is_some_and(|place| self.counts[place] == 0) => {}
+                Part::Column(column) => column.cells.write_short(column.tag, row, out),
             }
         }
     }
@@ -135,7 +162,7 @@ impl<'a> Content<'a> {
         });
         self.heads.push(name, tag, sparse);
         if sparse.is_none() && cells.are_same(0..values.len()) {
-            self.push_same(|out| cells.write_one(tag, 0, out));
+            self.push_same(tag, &cells);
         } else {
             self.parts.push(Part::Column(Column { tag, cells, sparse }));
         }
@@ -143,13 +170,14 @@ impl<'a> Content<'a> {
     }
 
     /// A column that says the same in every row.
-    fn push_same(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.parts.last(), Some(Part::Same(_))) {
-            self.parts.push(Part::Same(Vec::new()));
+    fn push_same(&mut self, tag: u8, cells: &Cells<'_>) {
+        if !matches!(self.parts.last(), Some(Part::Same { .. })) {
+            self.parts.push(Part::Same { block: Vec::new(), alone: Vec::new() });
         }
-        if let Some(Part::Same(bytes)) = self.parts.last_mut() {
-            bytes.push(b'=');
-            write(bytes);
+        if let Some(Part::Same { block, alone }) = self.parts.last_mut() {
+            block.push(b'=');
+            cells.write_one(tag, 0, block);
+            cells.write_short(tag, 0, alone);
         }
     }
 }
