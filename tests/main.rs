@@ -65,6 +65,7 @@ mod tls;
 mod tokens;
 mod trace;
 mod unit;
+mod vectors;
 mod verify;
 mod witnesses;
 mod world;

@@ -40,14 +40,17 @@ pub fn prove(data: &Path, table: (&str, &str), path: &str, root: &Hash, subject:
         return Ok(proof);
     }
     // It is not there, or not whole: a crash, a full disk, somebody's hand.
-    let mut all = Vec::new();
-    let found = recompute::leaves(&table.folder.join(path), |entry, hash| all.push((entry, hash)))?;
+    let (mut entries, mut hashes) = (Vec::new(), Vec::new());
+    let found = recompute::leaves(&table.folder.join(path), |entry, hash| {
+        entries.push(entry);
+        hashes.push(hash);
+    })?;
     if found.root != *root {
         let what = format!("{} is not the file that was sealed", table.file_name(path));
         let why = format!("its root is {} and was {}", hex::encode(&found.root), hex::encode(root));
         return Err(Error::new(Kind::Data, what, why, CHANGED));
     }
-    let tree = Tree::new(found.about.salt, all);
+    let tree = Tree::new(found.about.salt, entries, hashes);
     fail::fail_point!("sealed::before_leaves");
     // The proof does not need it on the disk.
     let _ = tree.write(&leaves);

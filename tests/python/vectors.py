@@ -1,6 +1,6 @@
 """Computes the vectors of docs/FORMAT.md (identity to rows, the log) anew, with nothing of ours: hashlib, hmac and `cryptography`.
 
-`python tests/python/vectors.py` prints them as JSON; `ingest/wire/tests/vectors.rs` holds the Rust code to the same.
+`python tests/python/vectors.py` prints them as JSON. `tests/vectors.rs` holds the page to them, `ingest/wire/tests/vectors.rs` the Rust code to the page.
 """
 
 import base64
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 SEED = bytes([7]) * 32
 FLEET = "acme-fleet"
 # A subject that the sealed file below has nothing of.
-ABSENT = 5
+ABSENT = 9
 
 
 def sha(data):
@@ -211,17 +211,30 @@ def column(name, tag, cells):
     return head + (b"".join(there) if tag == b"f" else numbers(there))
 
 
+def varint(number):
+    return bytes([number]) if number < 128 else bytes([number % 128 + 128]) + varint(number // 128)
+
+
+def alone(tag, cell):
+    """The cell of a row that has no other beside it."""
+    if tag in b"itd":
+        return varint(2 * cell if cell >= 0 else -2 * cell - 1)
+    return varint(len(cell) - 4) + cell[4:] if tag == b"s" else cell
+
+
 def leaf_content(rows, tags, received_date):
-    all_rows = [{**cells, "received_date": received_date} for cells in rows]
-    names = sorted(tags)
-    return struct.pack(">Q", len(rows)) + b"".join(
-        column(name, tags[name], [cells.get(name) for cells in all_rows]) for name in names
-    )
+    """Heads, and the rest."""
+    rows = [{**cells, "received_date": received_date} for cells in rows]
+    names = sorted({name for cells in rows for name in cells})
+    head = lambda name: struct.pack(">I", len(name)) + name.encode() + tags[name]
+    columns = lambda name: column(name, tags[name], [cells.get(name) for cells in rows])[len(head(name)) :]
+    written = [alone(tags[name], rows[0][name]) if len(rows) == 1 else columns(name) for name in names]
+    return sha(b"".join(map(head, names))), varint(len(rows)) + b"".join(written)
 
 
 def sealed():
     """A file of five rows, of three subjects."""
-    salt, secret = bytes([9]) * 32, bytes([10]) * 32
+    salt, secret = bytes([9]) * 16, bytes([10]) * 16
     tags = {"event": b"s", "time": b"t", "batch": b"i", "decision": b"i", "charging": b"b", "load": b"f", "words": b"l"}
     tags["received_date"] = b"d"
     opened, closed = text("phone.app.opened"), text("phone.app.closed")
@@ -239,21 +252,23 @@ def sealed():
     leaves = []
     for subject, its in rows.items():
         name = f"{subject:032x}".encode()
-        blind = hmac.new(secret, name, hashlib.sha256).digest()
-        said = leaf_content(its, tags, 20_779)
-        salted = sha(salt + name)
-        entry = salted + hmac.new(blind, said, hashlib.sha256).digest()
-        leaves.append({"subject": subject, "content": said, "blind": blind, "entry": entry, "hash": sha(b"\0" + entry)})
-    leaves.sort(key=lambda leaf: leaf["entry"])
+        blind, salted = sha(secret + name), sha(salt + name)[:16]
+        heads, rest = leaf_content(its, tags, 20_779)
+        commitment = sha(heads + heads + blind + rest)
+        leaf = {"salted": salted, "commitment": commitment, "hash": sha(b"\0" + salted + commitment)}
+        leaves.append({"subject": subject, "content": heads + rest, "blind": blind, **leaf})
+    leaves.sort(key=lambda leaf: leaf["salted"])
+    assert [leaf["subject"] for leaf in leaves] == [3, 2, 1]
     hashes = [leaf["hash"] for leaf in leaves]
     root = sha(b"candor/file/v1\n" + salt + struct.pack(">Q", 3) + root_of(hashes))
 
-    # Of the subject of the middle leaf, and of one that would stand between it and the last.
+    # Of the subject of the first leaf, and of one that would stand between it and the next.
     head = struct.pack(">Q", 3) + salt
-    present = b"\1" + head + struct.pack(">Q", 1) + leaves[1]["entry"][32:] + hashes[0] + hashes[2]
-    missing = sha(salt + f"{ABSENT:032x}".encode())
-    assert leaves[1]["entry"][:32] < missing < leaves[2]["entry"][:32]
-    absent = b"\2" + head + struct.pack(">Q", 2) + leaves[1]["entry"] + leaves[2]["entry"] + hashes[0]
+    present = b"\1" + head + struct.pack(">Q", 0) + leaves[0]["commitment"] + hashes[1] + hashes[2]
+    missing = sha(salt + f"{ABSENT:032x}".encode())[:16]
+    assert leaves[0]["salted"] < missing < leaves[1]["salted"]
+    entries = [leaf["salted"] + leaf["commitment"] for leaf in leaves]
+    absent = b"\2" + head + struct.pack(">Q", 1) + entries[0] + entries[1] + hashes[2]
     return {
         "leaves": [
             {name: value.hex() if isinstance(value, bytes) else value for name, value in leaf.items()} for leaf in leaves
@@ -271,6 +286,7 @@ def receipt(batch, subject, rows_hash):
             "batch": batch,
             "body": body,
             "catalogue": "0a" * 32,
+            "checkpoint": "candor/acme-fleet\n5\n80lPsBfLlYZZBQoXH7jRdiO9vmIEJ+tNwFLD1Pd3FxE=\n",
             "consent": 1,
             "fleet": FLEET,
             "policy": "0b" * 32,

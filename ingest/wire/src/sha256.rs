@@ -103,7 +103,7 @@ fn block_of(tag: &Hash) -> [u8; BLOCK] {
 /// Hash of a message that begins with a tag, twice.
 pub(crate) fn of_tagged(tag: &Hash, parts: &[&[u8]]) -> Hash {
     let hash = Sha256::new_with_prefix(block_of(tag));
-    parts.iter().fold(hash, |hash, part| hash.chain_update(part)).finalize().into()
+    parts.iter().fold(hash, Sha256::chain_update).finalize().into()
 }
 
 /// Hash of two parts; of up to 55 bytes, one block.

@@ -35,8 +35,8 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new(salt: Salt, leaves: Vec<(Entry, Hash)>) -> Self {
-        let (entries, hashes): (Vec<Entry>, Vec<Hash>) = leaves.into_iter().unzip();
+    /// Of entries, and the hash of each.
+    pub(crate) fn new(salt: Salt, entries: Vec<Entry>, hashes: Vec<Hash>) -> Self {
         let mut levels = vec![hashes];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
             levels.push(merkle::above(level));

@@ -218,8 +218,12 @@ fn write_rows(
 ) -> Result<(File, Tree), ParquetError> {
     let (mut file, factory) = writer.into_serialized_writer()?;
     let columns: Vec<_> = schema.fields().iter().map(|field| rows.column(field)).collect();
-    let mut leaves = Vec::with_capacity(rows.subjects());
-    let sealer = Sealer::new(keys.salt, keys.secret, keys.received_date, |entry, hash| leaves.push((entry, hash)));
+    let mut entries = Vec::with_capacity(rows.subjects());
+    let mut hashes = Vec::with_capacity(rows.subjects());
+    let sealer = Sealer::new(keys.salt, keys.secret, keys.received_date, |entry, hash| {
+        entries.push(entry);
+        hashes.push(hash);
+    });
     let mut sealer = sealer.with_salted(rows.salted());
     for (number, group_rows) in ranges(0..rows.len(), ROW_GROUP_ROWS).enumerate() {
         let mut writers = factory.create_column_writers(number)?;
@@ -236,7 +240,7 @@ fn write_rows(
         group.close()?;
     }
     sealer.finish().map_err(external)?;
-    let tree = Tree::new(keys.salt, leaves);
+    let tree = Tree::new(keys.salt, entries, hashes);
     file.append_key_value_metadata(KeyValue::new(metadata::ROOT.to_owned(), hex::encode(&tree.root())));
     Ok((file.into_inner()?, tree))
 }

@@ -118,9 +118,9 @@ pub(super) fn ranges(all: Range<usize>, most: usize) -> impl Iterator<Item = Ran
 fn intern<'a>(columns: &[&'a StringArray]) -> (Vec<u32>, Vec<&'a str>) {
     let rows = columns.iter().copied().map(Array::len).sum();
     let mut names: Vec<&str> = Vec::new();
-    // Hash and number of each: names are looked at again only where their hashes are the same. There is room for as many as
-    // can be, so that nothing is moved; what nobody writes to takes no memory.
-    let mut numbers: HashTable<(u64, u32)> = HashTable::with_capacity(rows);
+    // The high half of the hash, and the number, of each: names are looked at again only where it is the same. There is room for as
+    // many as can be, so that nothing is moved; what nobody writes to takes no memory.
+    let mut numbers: HashTable<(u32, u32)> = HashTable::with_capacity(rows);
     let hasher = foldhash::fast::RandomState::default();
     let mut of_row: Vec<u32> = Vec::with_capacity(rows);
     for name in columns.iter().flat_map(|column| (0..column.len()).map(|row| column.value(row))) {
@@ -129,13 +129,14 @@ fn intern<'a>(columns: &[&'a StringArray]) -> (Vec<u32>, Vec<&'a str>) {
             Some(last) if names[*last as usize] == name => *last,
             _ => {
                 let hash = hasher.hash_one(name);
-                let same = |(other, number): &(u64, u32)| *other == hash && names[*number as usize] == name;
-                match numbers.entry(hash, same, |(hash, _)| *hash) {
+                let high = (hash >> 32) as u32;
+                let same = |(other, number): &(u32, u32)| *other == high && names[*number as usize] == name;
+                match numbers.entry(hash, same, |(_, number)| hasher.hash_one(names[*number as usize])) {
                     Entry::Occupied(known) => known.get().1,
                     Entry::Vacant(new) => {
                         let number = names.len() as u32;
                         names.push(name);
-                        new.insert((hash, number));
+                        new.insert((high, number));
                         number
                     }
                 }
