@@ -100,10 +100,13 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 24] = [
+const STORE: [(&str, &str, FigureOf); 25] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
+    ("candor_store_pending_statements", "Statements in segments that are not in the ledger yet", |f| {
+        f.pending_statements
+    }),
     ("candor_store_flush_lag_seconds", "How long the oldest of them have waited", |f| f.flush_lag_seconds),
     ("candor_store_segments", "Segments on disk", |f| f.segments),
     ("candor_store_set_aside", "Damaged segments set aside, ever", |f| f.set_aside),

@@ -27,6 +27,7 @@ pub mod nonces;
 mod query;
 mod queue;
 mod receipts;
+mod recent;
 pub mod recount;
 mod repeats;
 #[cfg(test)]

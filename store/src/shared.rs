@@ -4,11 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use candor_policy::subject::LedgerId;
 use candor_wire::identity::SubjectKey;
 use candor_wire::log::checkpoint::SignedCheckpoint;
-use candor_wire::statement::Statement;
-use hashbrown::HashMap;
 use tokio::sync::{oneshot, watch};
 
 use crate::batches::Batches;
@@ -21,6 +18,7 @@ use crate::log::Log;
 use crate::nonces::Nonces;
 use crate::queue::{Job, Queue};
 use crate::receipts::RecentReceipts;
+use crate::recent::RecentStatements;
 use crate::repeats::Repeats;
 use crate::settings::Settings;
 use crate::store::FlushReport;
@@ -175,38 +173,6 @@ impl Shared {
     /// Why nothing can be appended, if that is so.
     pub(crate) fn refusing(&self) -> Option<Error> {
         lock(&self.refusing).clone()
-    }
-}
-
-/// Statements that are durable in a segment and not in the ledger yet.
-#[derive(Debug, Default)]
-pub(crate) struct RecentStatements {
-    by_subject: Mutex<BySubject>,
-}
-
-/// Subject → its statements with their lsn, oldest first.
-type BySubject = HashMap<LedgerId, Vec<(u64, Statement)>, foldhash::fast::FixedState>;
-
-impl RecentStatements {
-    pub(crate) fn push(&self, subject: LedgerId, lsn: u64, statement: Statement) {
-        // Nearly all have one: the room for four that a list begins with would be most of what an import takes.
-        let mut by_subject = lock(&self.by_subject);
-        by_subject.entry(subject).or_insert_with(|| Vec::with_capacity(1)).push((lsn, statement));
-    }
-
-    /// The subject's statements, oldest first. Read them before the ledger: they leave here after they are there.
-    pub(crate) fn of(&self, subject: &LedgerId) -> Vec<Statement> {
-        let by_subject = lock(&self.by_subject);
-        let statements = by_subject.get(subject).map(Vec::as_slice).unwrap_or_default();
-        statements.iter().map(|(_, statement)| statement.clone()).collect()
-    }
-
-    /// Forgets what the ledger has.
-    pub(crate) fn forget_up_to(&self, lsn: u64) {
-        lock(&self.by_subject).retain(|_, statements| {
-            statements.retain(|(at, _)| *at > lsn);
-            !statements.is_empty()
-        });
     }
 }
 

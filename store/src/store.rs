@@ -286,6 +286,14 @@ impl Store {
         }
     }
 
+    /// Waits until the ledger is not far behind with statements: whoever brings many of them asks first.
+    ///
+    /// # Errors
+    /// `Retry` if it does not get on.
+    pub async fn room_for_statements(&self) -> Result<(), Error> {
+        self.shared.recent.room().await
+    }
+
     /// Records a consent statement; returns the full statement after its fdatasync, when it is in force.
     ///
     /// # Errors

@@ -47,6 +47,9 @@ pub(crate) async fn record(call: Call<'_>) -> Result<Response, Refusal> {
         check(request, service.plan.policy())
             .map_err(|why| Refusal::malformed(format!("statement {}: {why}; nothing was recorded", at + 1)))?;
     }
+    if many {
+        service.store.room_for_statements().await?;
+    }
     let mut records = Vec::with_capacity(requests.len());
     for run in in_runs(requests) {
         // One fdatasync serves a run; two statements of one subject never share one, so that their order holds.

@@ -14,6 +14,8 @@ pub struct Figures {
     pub syncs: u64,
     /// Rows in segments that are not in tables yet.
     pub pending_rows: u64,
+    /// Statements in segments that are not in the ledger yet.
+    pub pending_statements: u64,
     /// How long the oldest of them have waited, in seconds.
     pub flush_lag_seconds: u64,
     /// Segments on disk.
@@ -73,6 +75,7 @@ impl Store {
             frames: gauges.frames.load(Ordering::Relaxed),
             syncs: gauges.syncs.load(Ordering::Relaxed),
             pending_rows,
+            pending_statements: self.shared.recent.count() as u64,
             flush_lag_seconds: since.map_or(0, |since| since.elapsed().as_secs()),
             segments: self.shared.closed.len() as u64 + u64::from(open.is_some()),
             set_aside: gauges.set_aside.load(Ordering::Relaxed),

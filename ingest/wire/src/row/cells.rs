@@ -12,6 +12,9 @@ use arrow_schema::{DataType, TimeUnit};
 
 use super::{NAN, RowError, write_list};
 
+/// Numbers that are compared at a time.
+const LANES: usize = 4;
+
 /// Number of a row, and the value that its encoding has.
 pub(super) type CellOfRow<'a> = (usize, &'a [u8]);
 
@@ -20,8 +23,8 @@ pub(super) type CellOfRow<'a> = (usize, &'a [u8]);
 pub(super) enum Cells<'a> {
     /// Booleans, integers, times, dates.
     Numbers(Cow<'a, [i64]>),
-    /// Their bits.
-    Doubles(Vec<u64>),
+    /// As they are: all that looks at them takes their bits, with one NaN.
+    Doubles(Cow<'a, [f64]>),
     /// Texts, and lists in their encoding.
     Bytes { offsets: Cow<'a, [i32]>, bytes: Cow<'a, [u8]> },
 }
@@ -37,9 +40,7 @@ impl<'a> Cells<'a> {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Self::Numbers(Cow::Borrowed(values.as_primitive::<TimestampMicrosecondType>().values()))
             }
-            DataType::Float64 => {
-                Self::Doubles(values.as_primitive::<Float64Type>().values().iter().copied().map(bits).collect())
-            }
+            DataType::Float64 => Self::Doubles(Cow::Borrowed(values.as_primitive::<Float64Type>().values())),
             DataType::Utf8 => Self::texts(values.as_string()),
             DataType::List(_) => Self::lists(values.as_list())?,
             _ => return Err(RowError::Type),
@@ -66,7 +67,7 @@ impl<'a> Cells<'a> {
             numbers[*row] = if let [boolean] = value { u64::from(*boolean) } else { number(value)? };
         }
         if tag == b'f' {
-            return Ok(Self::Doubles(numbers));
+            return Ok(Self::Doubles(numbers.into_iter().map(f64::from_bits).collect()));
         }
         Ok(Self::Numbers(numbers.into_iter().map(u64::cast_signed).collect()))
     }
@@ -94,7 +95,7 @@ impl<'a> Cells<'a> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Numbers(numbers) => numbers.len(),
-            Self::Doubles(bits) => bits.len(),
+            Self::Doubles(doubles) => doubles.len(),
             Self::Bytes { offsets, .. } => offsets.len().saturating_sub(1),
         }
     }
@@ -102,8 +103,8 @@ impl<'a> Cells<'a> {
     /// Whether all of these rows say the same, if none is null.
     pub(super) fn are_same(&self, rows: Range<usize>) -> bool {
         match self {
-            Self::Numbers(numbers) => all_equal(&numbers[rows]),
-            Self::Doubles(bits) => all_equal(&bits[rows]),
+            Self::Numbers(numbers) => all_equal(&numbers[rows], |number| *number),
+            Self::Doubles(doubles) => all_equal(&doubles[rows], |double| bits(*double)),
             Self::Bytes { .. } if rows.len() < 2 => true,
             Self::Bytes { offsets, bytes } => {
                 let offsets = &offsets[rows.start..=rows.end];
@@ -125,7 +126,7 @@ impl<'a> Cells<'a> {
         match self {
             Self::Numbers(numbers) if tag == b'b' => out.push(u8::from(numbers[row] != 0)),
             Self::Numbers(numbers) => out.extend_from_slice(&numbers[row].to_be_bytes()),
-            Self::Doubles(bits) => out.extend_from_slice(&bits[row].to_be_bytes()),
+            Self::Doubles(doubles) => out.extend_from_slice(&bits(doubles[row]).to_be_bytes()),
             Self::Bytes { .. } => {
                 let bytes = self.bytes(row..row + 1);
                 if tag == b's' {
@@ -141,7 +142,7 @@ impl<'a> Cells<'a> {
         match self {
             Self::Numbers(numbers) if tag == b'b' => out.push(u8::from(numbers[row] != 0)),
             Self::Numbers(numbers) => write_varint(zigzag(numbers[row]), out),
-            Self::Doubles(bits) => out.extend_from_slice(&bits[row].to_be_bytes()),
+            Self::Doubles(doubles) => out.extend_from_slice(&bits(doubles[row]).to_be_bytes()),
             Self::Bytes { .. } => {
                 let bytes = self.bytes(row..row + 1);
                 if tag == b's' {
@@ -156,8 +157,8 @@ impl<'a> Cells<'a> {
     pub(super) fn write_fixed(&self, rows: Range<usize>, out: &mut Vec<u8>) {
         let count = rows.len();
         match self {
-            Self::Numbers(numbers) => pack(count, || numbers[rows.clone()].iter().copied(), out),
-            Self::Doubles(bits) => write::<8>(count, bits[rows].iter().copied(), out),
+            Self::Numbers(numbers) => pack_slice(&numbers[rows], out),
+            Self::Doubles(doubles) => write::<8>(count, doubles[rows].iter().copied().map(bits), out),
             Self::Bytes { offsets, .. } => {
                 let ends = &offsets[rows.start..=rows.end];
                 pack_lengths(count, || ends.iter().zip(&ends[1..]).map(|(start, end)| (end - start) as u32), out);
@@ -180,7 +181,7 @@ impl<'a> Cells<'a> {
     {
         match self {
             Self::Numbers(numbers) => pack(count, || rows().map(|row| numbers[row]), out),
-            Self::Doubles(bits) => write::<8>(count, rows().map(|row| bits[row]), out),
+            Self::Doubles(doubles) => write::<8>(count, rows().map(|row| bits(doubles[row])), out),
             Self::Bytes { offsets, .. } => {
                 pack_lengths(count, || rows().map(|row| (offsets[row + 1] - offsets[row]) as u32), out);
                 rows().for_each(|row| out.extend_from_slice(self.bytes(row..row + 1)));
@@ -192,7 +193,7 @@ impl<'a> Cells<'a> {
     pub(super) fn compare(&self, one: usize, other: usize) -> Ordering {
         match self {
             Self::Numbers(numbers) => numbers[one].cmp(&numbers[other]),
-            Self::Doubles(bits) => bits[one].cmp(&bits[other]),
+            Self::Doubles(doubles) => bits(doubles[one]).cmp(&bits(doubles[other])),
             Self::Bytes { .. } => self.bytes(one..one + 1).cmp(self.bytes(other..other + 1)),
         }
     }
@@ -212,14 +213,16 @@ const fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)).cast_unsigned()
 }
 
-fn bits(value: f64) -> u64 {
+/// Bits of a double; every NaN has the same.
+pub(super) fn bits(value: f64) -> u64 {
     if value.is_nan() { NAN } else { value.to_bits() }
 }
 
-fn all_equal<T: PartialEq>(values: &[T]) -> bool {
+fn all_equal<T, V: PartialEq>(values: &[T], of: impl Fn(&T) -> V) -> bool {
     let [first, .., last] = values else { return true };
+    let (first, last) = (of(first), of(last));
     // By blocks, which are compared without a branch for each value.
-    first == last && values.chunks(64).all(|block| block.iter().filter(|value| *value != first).count() == 0)
+    first == last && values.chunks(64).all(|block| block.iter().filter(|value| of(value) != first).count() == 0)
 }
 
 /// Numbers as the smallest of them, and what each is more than that, in as many bytes as the largest needs.
@@ -227,6 +230,23 @@ fn pack<I: Iterator<Item = i64>>(count: usize, numbers: impl Fn() -> I, out: &mu
     let (low, high) = numbers().fold((i64::MAX, i64::MIN), |(low, high), number| (low.min(number), high.max(number)));
     out.extend_from_slice(&low.to_be_bytes());
     write_more(count, high.wrapping_sub(low) as u64, numbers().map(|number| number.wrapping_sub(low) as u64), out);
+}
+
+/// The same of numbers that stand together.
+fn pack_slice(numbers: &[i64], out: &mut Vec<u8>) {
+    let (mut low, mut high) = ([i64::MAX; LANES], [i64::MIN; LANES]);
+    let (lanes, rest) = numbers.as_chunks::<LANES>();
+    // None waits for the one before it.
+    for lane in lanes {
+        for (number, (low, high)) in lane.iter().zip(low.iter_mut().zip(&mut high)) {
+            (*low, *high) = ((*low).min(*number), (*high).max(*number));
+        }
+    }
+    let low = low.iter().chain(rest).fold(i64::MAX, |low, number| low.min(*number));
+    let high = high.iter().chain(rest).fold(i64::MIN, |high, number| high.max(*number));
+    out.extend_from_slice(&low.to_be_bytes());
+    let more = numbers.iter().map(|number| number.wrapping_sub(low) as u64);
+    write_more(numbers.len(), high.wrapping_sub(low) as u64, more, out);
 }
 
 /// The same of numbers of 32 bits, of which a machine compares several at a time.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 
-use super::cells::{CellOfRow, Cells};
+use super::cells::{CellOfRow, Cells, bits};
 use super::{RowError, cells_of, tag};
 
 /// Rows that a checker is given may name many columns: most cells of the tables that they make, for each of their bytes.
@@ -121,9 +121,9 @@ impl<'a> Column<'a> {
                 let low = numbers.iter().copied().min()?;
                 numbers.iter().map(|number| number.wrapping_sub(low) as u64).collect()
             }
-            Cells::Doubles(bits) => {
-                let low = bits.iter().copied().min()?;
-                bits.iter().map(|bits| bits - low).collect()
+            Cells::Doubles(doubles) => {
+                let low = doubles.iter().copied().map(bits).min()?;
+                doubles.iter().map(|double| bits(*double) - low).collect()
             }
             Cells::Bytes { .. } => return None,
         };
