@@ -342,6 +342,9 @@ impl std::fmt::Debug for ClearedTable {
     }
 }
 
+/// Distinct subjects that there is room for from the start.
+const ROOM: usize = 896;
+
 /// Collects the distinct subjects of a batch.
 struct SubjectIds<'a> {
     keys: &'a Keys,
@@ -353,7 +356,9 @@ struct SubjectIds<'a> {
 impl<'a> SubjectIds<'a> {
     /// The distinct subjects, and for each group the one of each row.
     fn of_groups(groups: &'a [RawGroup], keys: &'a Keys) -> (Vec<LedgerId>, Vec<Vec<u32>>) {
-        let mut subjects = Self { keys, ids: Vec::new(), index: HashMap::default(), last: None };
+        let rows: usize = groups.iter().map(|raw| raw.subject.array().len()).sum();
+        let index = HashMap::with_capacity_and_hasher(rows.min(ROOM), foldhash::quality::RandomState::default());
+        let mut subjects = Self { keys, ids: Vec::new(), index, last: None };
         let of_rows = groups.iter().map(|raw| subjects.of_rows(raw)).collect();
         (subjects.ids, of_rows)
     }

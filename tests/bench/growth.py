@@ -322,8 +322,9 @@ def send_turn(tools, options, fleet):
         turn[f"{key}_p99"] = told["ack_ms_p99"]
         fleet["sent"] += told["events"]
         turn[f"{key}_floor"] = floor(tools, options.floor_events, many)
+    turn["all_sealed"] = floor(tools, options.floor_events, count, seals=True)
     fleet["turns"].append(turn)
-    note("{}: {few:.2f} s/M, floor {few_floor:.2f}; all of them {all:.2f}, floor {all_floor:.2f}".format(count, **turn))
+    note("{}: {few:.2f} s/M, floor {few_floor:.2f}; all of them {all:.2f}, floor {all_floor:.2f}, sealed {all_sealed:.2f}".format(count, **turn))
 
 
 def totals_of(tools, fleet, first):
@@ -334,10 +335,12 @@ def totals_of(tools, fleet, first):
     row = dict(fleet["row"], statement_ratio=fleet["row"]["statement_us"] / first["row"]["statement_us"])
     row.update((key, median(turn[key] for turn in turns)) for key in turns[0])
     ratios = {"few_ratio": [own["few"] / one["few"] for own, one in pairs], "all_ratio": [own["all"] / one["all"] for own, one in pairs],
-              "floor_ratio": [own["all_floor"] / one["all_floor"] for own, one in pairs]}
+              "floor_ratio": [own["all_floor"] / one["all_floor"] for own, one in pairs],
+              "sealed_ratio": [own["all_sealed"] / one["all_sealed"] for own, one in pairs]}
     row.update((key, median(values)) for key, values in ratios.items())
     row.update((f"{key}_range", f"{min(values):.2f}–{max(values):.2f}") for key, values in ratios.items())
     row["all_to_floor"] = row["all_ratio"] / row["floor_ratio"]
+    row["all_to_sealed"] = row["all_ratio"] / row["sealed_ratio"]
     return row
 
 
@@ -370,11 +373,13 @@ def print_subjects(rows):
     print()
     table([("subjects", "{subjects}"), ("events of 1,000: CPU s/M", "{few:.2f}"), ("floor s/M", "{few_floor:.2f}"), ("ratio", "{few_ratio:.2f} ({few_ratio_range})"),
            ("ack p99 ms", "{few_p99:.1f}"), ("events of all: CPU s/M", "{all:.2f}"), ("ratio", "{all_ratio:.2f} ({all_ratio_range})"),
-           ("floor of the same s/M", "{all_floor:.2f}"), ("its ratio", "{floor_ratio:.2f} ({floor_ratio_range})"), ("ack p99 ms", "{all_p99:.1f}")], rows)
+           ("floor of the same s/M", "{all_floor:.2f}"), ("its ratio", "{floor_ratio:.2f} ({floor_ratio_range})"),
+           ("floor that seals s/M", "{all_sealed:.2f}"), ("its ratio", "{sealed_ratio:.2f} ({sealed_ratio_range})"), ("ack p99 ms", "{all_p99:.1f}")], rows)
     print()
     flat("cost per event of 1,000 subjects, others in the ledger", rows, "few_ratio")
     flat("cost per event of all subjects", rows, "all_ratio")
-    flat("cost per event of all subjects, over the floor of the same job", rows, "all_to_floor")
+    flat("cost per event of all subjects, over a floor that does not seal", rows, "all_to_floor")
+    flat("cost per event of all subjects, over the floor of the same job, which seals its files", rows, "all_to_sealed")
 
 
 PRINT = {"events": print_events, "restart": print_restart, "rules": print_rules, "subjects": print_subjects}

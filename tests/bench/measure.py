@@ -147,10 +147,10 @@ def send(tools, service, events, subjects, protocol="protobuf", connections=4, r
     return dict(told, busy=(usage.ru_utime + usage.ru_stime) / told["seconds"])
 
 
-def floor(tools, events, subjects, purposes=1, decoder="structs"):
+def floor(tools, events, subjects, purposes=1, decoder="structs", seals=False):
     """CPU seconds of the floor per million events."""
     with Folder() as folder:
-        process = subprocess.Popen([tools.floor, folder, str(events), str(subjects), str(purposes), decoder],
+        process = subprocess.Popen([tools.floor, folder, str(events), str(subjects), str(purposes), decoder, *["sealed"] * seals],
                                    preexec_fn=lambda: os.sched_setaffinity(0, {CORES[0]}))
         usage = reap(process)
         if process.returncode != 0:

@@ -6,6 +6,9 @@ use arrow_array::StringArray;
 use arrow_array::builder::StringBuilder;
 use hashbrown::HashMap;
 
+/// Distinct values that there is room for from the start: a request of a fleet has a few hundred, and a table that grows hashes them anew.
+const ROOM: usize = 896;
+
 /// The texts that `make` gives, asked once for each distinct value; null where there is no value or no text.
 /// `width` is how many bytes a text has, more or less.
 pub(super) fn texts<V: Hash + Eq + Copy, T: AsRef<str>>(
@@ -14,7 +17,9 @@ pub(super) fn texts<V: Hash + Eq + Copy, T: AsRef<str>>(
     mut make: impl FnMut(V) -> Option<T>,
 ) -> StringArray {
     let mut results: Vec<Option<T>> = Vec::new();
-    let mut numbers: HashMap<V, usize, foldhash::quality::RandomState> = HashMap::default();
+    let room = values.len().min(ROOM);
+    let mut numbers: HashMap<V, usize, _> =
+        HashMap::with_capacity_and_hasher(room, foldhash::quality::RandomState::default());
     let mut last: Option<(V, usize)> = None;
     let mut out = StringBuilder::with_capacity(values.len(), values.len() * width);
     for value in values {

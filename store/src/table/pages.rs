@@ -25,7 +25,7 @@ use zstd::zstd_safe::get_frame_content_size;
 
 /// Bytes at the end of a file that are read at once: its footer, its page index, and the last columns of a small one.
 const END: u64 = 64 << 10;
-/// Most bytes of a page that is unpacked. Ours have some 32 KiB, or one value that is longer.
+/// Most bytes of a page that is unpacked. Ours have some 16 KiB, or one value that is longer.
 const MOST_PAGE: usize = 64 << 20;
 
 /// Bytes of a page whose memory is kept for others.

@@ -19,10 +19,10 @@ const SAMPLE: usize = 8_192;
 
 /// Bytes of a page, before compression: whoever looks for one subject reads a page of each column. Columns that take little room
 /// keep the rows that the library gives a page: more pages would cost more than they are.
-const PAGE_BYTES: usize = 32 << 10;
+const PAGE_BYTES: usize = 16 << 10;
 /// The same of numbers without a dictionary: whoever wants one reads all that stand before it in its page.
 const NUMBERS_PAGE_BYTES: usize = 8 << 10;
-/// Values after which the writer looks whether a page is full: texts of 32 bytes fill half of one.
+/// Values after which the writer looks whether a page is full: texts of 32 bytes fill one.
 const VALUES_AT_A_TIME: usize = 512;
 
 /// No statistics but on columns that say nothing of a person; one bloom filter, on the subject.

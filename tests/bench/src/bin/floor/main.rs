@@ -1,12 +1,14 @@
 //! The floor: what the job costs on one core with nothing that it does not need.
 //!
 //! Decode, digest of the body, Arrow columns, operators, segment with fdatasync a request, then sort and Parquet. The decoder is
-//! prost's structs, as in any service that is not written for speed (`structs`), or a walk of the bytes (`walk`).
-//! `floor FOLDER EVENTS SUBJECTS PURPOSES [structs|walk]`
+//! prost's structs, as in any service that is not written for speed (`structs`), or a walk of the bytes (`walk`). Files are sealed if
+//! that is wanted: it is what a job needs whose rows can be proved.
+//! `floor FOLDER EVENTS SUBJECTS PURPOSES [structs|walk] [sealed]`
 
 mod columns;
 mod file;
 mod sample;
+mod seal;
 
 use std::fs::File;
 use std::io::Write;
@@ -29,6 +31,7 @@ fn main() {
     let number = |i: usize| args[i].parse::<usize>().unwrap();
     let (events, subjects, purposes) = (number(2), number(3), number(4));
     let walks = args.get(5).is_some_and(|decoder| decoder == "walk");
+    let is_sealed = args.get(6).is_some_and(|sealed| sealed == "sealed");
     std::fs::create_dir_all(folder).unwrap();
     let mut segment = File::create(folder.join("segment")).unwrap();
     let mut requests = Requests::new(Protocol::Protobuf, subjects, 0);
@@ -55,7 +58,7 @@ fn main() {
         segment.sync_data().unwrap();
         if (request + 1) % (FILE_ROWS / RECORDS) == 0 || (request + 1) * RECORDS >= events {
             for held in &mut held {
-                file::write(&folder.join(format!("{files}.parquet")), &std::mem::take(held));
+                file::write(&folder.join(format!("{files}.parquet")), &std::mem::take(held), is_sealed);
                 files += 1;
             }
         }
