@@ -288,8 +288,23 @@ fn general(what: &str) -> ParquetError {
 #[cfg(test)]
 pub(crate) mod testing {
     use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+    use ring::rand::{SecureRandom, SystemRandom};
 
     use super::*;
+
+    /// Random numbers below what is asked for, from a seed that is printed.
+    pub(crate) fn draws() -> impl FnMut(usize) -> usize {
+        let mut seed = [0; 8];
+        SystemRandom::new().fill(&mut seed).unwrap();
+        let mut state = u64::from_le_bytes(seed) | 1;
+        println!("seed {state}");
+        move |below| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 20) as usize % below
+        }
+    }
 
     /// A file of which nobody asks more than its pages.
     pub(crate) fn pages_of(file: File) -> Pages {
@@ -307,9 +322,8 @@ mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::basic::ZstdLevel;
     use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
-    use ring::rand::{SecureRandom, SystemRandom};
 
-    use super::testing::pages_of;
+    use super::testing::{draws, pages_of};
     use super::*;
     use crate::segment::testing::lists;
 
@@ -366,16 +380,7 @@ mod tests {
 
     #[test]
     fn rows_are_those_that_the_library_reads() {
-        let mut seed = [0; 8];
-        SystemRandom::new().fill(&mut seed).unwrap();
-        let mut state = u64::from_le_bytes(seed) | 1;
-        println!("seed {state}");
-        let mut draw = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 20) as usize % below
-        };
+        let mut draw = draws();
         let unpacked = WriterProperties::builder().set_compression(Compression::UNCOMPRESSED);
         for properties in
             [zstd(), zstd().set_dictionary_enabled(false), zstd().set_offset_index_disabled(true), unpacked]

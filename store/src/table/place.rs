@@ -100,10 +100,9 @@ mod tests {
     use arrow_array::{ArrayRef, Int64Array, StringArray};
     use parquet::arrow::ArrowWriter;
     use parquet::file::properties::WriterProperties;
-    use ring::rand::{SecureRandom, SystemRandom};
 
     use super::*;
-    use crate::table::pages::testing::pages_of;
+    use crate::table::pages::testing::{draws, pages_of};
 
     /// A file of subjects with so many rows each, in order, in small row groups and pages; its subjects with where their rows begin.
     fn file(salt: &Salt, counts: &[usize]) -> (Pages, Vec<(String, Range<usize>)>) {
@@ -141,16 +140,7 @@ mod tests {
 
     #[test]
     fn rows_are_found_wherever_they_are() {
-        let mut seed = [0; 8];
-        SystemRandom::new().fill(&mut seed).unwrap();
-        let mut state = u64::from_le_bytes(seed) | 1;
-        println!("seed {state}");
-        let mut draw = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from((state >> 20) % below).unwrap()
-        };
+        let mut draw = draws();
         let evenly: Vec<usize> = (0..8_000).map(|_| 1).collect();
         let differently: Vec<usize> = (0..1_500).map(|_| 1 + draw(8)).collect();
         // One that fills row groups among many that hardly have any.
