@@ -11,6 +11,7 @@ import duckdb
 import duckdb_extension_delta
 import polars
 import pyarrow.compute
+import pyarrow.fs
 
 root = pathlib.Path(sys.argv[1])
 duck = duckdb.connect()
@@ -20,7 +21,9 @@ duck.execute(f"LOAD '{extension}'")
 counts = {}
 for log in sorted(root.glob("*/*/_delta_log")):
     table = str(log.parent)
-    rows = deltalake.DeltaTable(table).to_pyarrow_table()
+    # Arrow's own file system, since deltalake's calls Python from threads that may outlive the read: see read_versions.py.
+    files = pyarrow.fs.SubTreeFileSystem(table, pyarrow.fs.LocalFileSystem())
+    rows = deltalake.DeltaTable(table).to_pyarrow_table(filesystem=files)
     subject = rows["subject"][0].as_py()
     frame = polars.read_delta(table)
     scan = f"delta_scan('{table}')"
