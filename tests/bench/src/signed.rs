@@ -6,22 +6,25 @@ use std::net::TcpStream;
 use candor_policy::consent::ConsentState;
 use candor_wire::identity::{Seed, SubjectKey};
 use candor_wire::receipt::SignedReceipt;
-use candor_wire::signature::{self, RequestHead};
+use candor_wire::signature::{self, LONGEST_WINDOW, RequestHead};
 use candor_wire::statement::{Notice, SignedStatement};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// How long a signature holds, in seconds.
-const WINDOW: i64 = 60;
+/// How long a signature holds, in seconds: the most that is taken, since all requests are made before the first is sent.
+const WINDOW: i64 = LONGEST_WINDOW;
 const MEDIA_TYPE: &str = "application/x-protobuf";
 
 /// One connection and what each request on it carries.
 pub trait Sender: Send {
-    /// Sends a body at a time (s since 1970) and waits until it is stored.
+    /// The next request, as it goes over the wire, made at a time (s since 1970).
+    fn prepare(&mut self, body: &[u8], now: i64) -> Vec<u8>;
+
+    /// Sends a request and waits until its events are stored.
     ///
     /// # Panics
     /// If the service says anything else: what is measured would not be the job.
-    fn send(&mut self, body: &[u8], now: i64);
+    fn send(&mut self, request: &[u8]);
 
     /// Receipts that were kept, each checked.
     ///
@@ -54,10 +57,13 @@ impl Plain {
 }
 
 impl Sender for Plain {
-    fn send(&mut self, body: &[u8], _: i64) {
+    fn prepare(&mut self, body: &[u8], _: i64) -> Vec<u8> {
         let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))]);
-        let answer = self.0.post("/v1/logs", &headers, body);
-        assert_eq!(answer.status, 200);
+        self.0.request("/v1/logs", &headers, body)
+    }
+
+    fn send(&mut self, request: &[u8]) {
+        assert_eq!(self.0.send(request).status, 200);
     }
 
     fn check(&self) -> usize {
@@ -80,11 +86,12 @@ impl Device {
         let body = serde_json::to_vec(&statement(&self.key, &self.fleet, purposes)).unwrap();
         let headers =
             HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        let answer = self.signed("/v1/consent", headers, &body, now);
+        let request = self.signed("/v1/consent", headers, &body, now);
+        let answer = self.connection.send(&request);
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
 
-    fn signed(&mut self, path: &str, mut headers: HeaderMap, body: &[u8], now: i64) -> Answer {
+    fn signed(&mut self, path: &str, mut headers: HeaderMap, body: &[u8], now: i64) -> Vec<u8> {
         headers.insert("candor-fleet", HeaderValue::from_str(&self.fleet).unwrap());
         let mut nonce = [0; 16];
         SystemRandom::new().fill(&mut nonce).unwrap();
@@ -98,17 +105,21 @@ impl Device {
         ] {
             headers.extend(value.map(|value| (HeaderName::from_static(name), value)));
         }
-        self.connection.post(path, &headers, body)
+        self.connection.request(path, &headers, body)
     }
 }
 
 impl Sender for Device {
-    fn send(&mut self, body: &[u8], now: i64) {
+    fn prepare(&mut self, body: &[u8], now: i64) -> Vec<u8> {
         self.number += 1;
         let mut headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))]);
         headers.insert("candor-consent", HeaderValue::from(self.consent));
         headers.insert("candor-batch", HeaderValue::from(self.number));
-        let answer = self.signed("/v1/logs", headers, body, now);
+        self.signed("/v1/logs", headers, body, now)
+    }
+
+    fn send(&mut self, request: &[u8]) {
+        let answer = self.connection.send(request);
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         self.receipts.push(answer.receipt.expect("what is stored has a receipt"));
     }
@@ -167,15 +178,18 @@ impl Connection {
         Self { stream, answers, address: address.to_owned(), token: token.to_owned() }
     }
 
-    fn post(&mut self, path: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
+    fn request(&self, path: &str, headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
         let (address, token) = (&self.address, &self.token);
         let mut head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n");
         for (name, value) in headers {
             head += &format!("{name}: {}\r\n", value.to_str().unwrap());
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
-        self.stream.write_all(head.as_bytes()).unwrap();
-        self.stream.write_all(body).unwrap();
+        [head.as_bytes(), body].concat()
+    }
+
+    fn send(&mut self, request: &[u8]) -> Answer {
+        self.stream.write_all(request).unwrap();
         self.answer()
     }
 
