@@ -59,6 +59,7 @@ pub(crate) async fn take_in(service: &Arc<Service>, source: &Arc<Source>, incomi
     let received_at = service.clock.now();
     let certified = incoming.signed.as_ref().map(|signed| signed.subject);
     let evidence = Evidence { source: Arc::clone(&source.name), received_at, gpc: incoming.gpc, certified };
+    let announced = incoming.signed.is_some().then(|| service.store.announce_batch());
     let (worker, sender) = (Arc::clone(service), Arc::clone(source));
     let step = service.workers.run(move || prepare(&worker, &sender, incoming, evidence)).await??;
     // The lease is held to the end: the cleared rows take its place in memory.
@@ -73,12 +74,17 @@ pub(crate) async fn take_in(service: &Arc<Service>, source: &Arc<Source>, incomi
             Appended::Stored { reply, counts } => (reply, counts, None),
             Appended::Repeat(reply) => return Ok(repeated(service, source, (reply, None))),
         },
-        Identity::Number(batch) => match service.store.append_signed(*cleared, *batch, reply).await? {
-            SignedAppended::Stored { reply, counts, receipt } => (reply, counts, Some(receipt)),
-            SignedAppended::Repeat { reply, receipt } => return Ok(repeated(service, source, (reply, Some(receipt)))),
-            SignedAppended::TooFar => return Err(too_far()),
-            SignedAppended::Erased => return Err(crate::signer::closed()),
-        },
+        Identity::Number(batch) => {
+            let announced = announced.unwrap_or_else(|| service.store.announce_batch());
+            match service.store.append_signed(*cleared, *batch, reply, announced).await? {
+                SignedAppended::Stored { reply, counts, receipt } => (reply, counts, Some(receipt)),
+                SignedAppended::Repeat { reply, receipt } => {
+                    return Ok(repeated(service, source, (reply, Some(receipt))));
+                }
+                SignedAppended::TooFar => return Err(too_far()),
+                SignedAppended::Erased => return Err(crate::signer::closed()),
+            }
+        }
     };
     service.metrics.stored(&source.name, &counts, undeclared);
     Ok(Done { reply, rows: counts.iter().map(|count| count.stored).sum(), repeat: false, receipt })

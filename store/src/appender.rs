@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use candor_policy::consent::SubjectConsent;
 use candor_policy::subject::LedgerId;
-use candor_wire::receipt::{Receipt, SignedReceipt};
+use candor_wire::merkle;
+use candor_wire::receipt::Receipt;
 use candor_wire::statement::Statement;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
@@ -19,8 +20,9 @@ use crate::batches::Place;
 use crate::closed::ClosedSegment;
 use crate::consent::{Changes, SubjectKey, Verdict, erased, is_erased, key_of, subject_of};
 use crate::error::{Error, Kind};
+use crate::gathering::{Gathered, Gathering};
 use crate::queue::{BatchAnswer, BatchJob, Job, Numbered, Order, StatementAnswer, StatementJob, Taken};
-use crate::receipts::{self, Told};
+use crate::receipts::Told;
 use crate::repeats::Claim;
 use crate::reply::Reply;
 use crate::segment::FOLDER;
@@ -40,6 +42,7 @@ pub(crate) struct Appender {
     next_lsn: u64,
     changes: Changes,
     group: Group,
+    gathering: Gathering,
 }
 
 /// What has been written since the last sync.
@@ -91,7 +94,15 @@ impl Appender {
     /// An appender whose first frame gets `next_lsn`, always in a segment of its own.
     pub(crate) fn new(shared: Arc<Shared>, next_lsn: u64) -> Self {
         let wal = shared.settings.data.join(FOLDER);
-        Self { shared, wal, segment: None, next_lsn, changes: Changes::default(), group: Group::default() }
+        Self {
+            shared,
+            wal,
+            segment: None,
+            next_lsn,
+            changes: Changes::default(),
+            group: Group::default(),
+            gathering: Gathering::default(),
+        }
     }
 
     /// Works until the queue is closed and empty.
@@ -104,6 +115,7 @@ impl Appender {
             }
             self.keep_house();
         }
+        self.gathering.sign(&self.shared);
         self.close_segment();
     }
 
@@ -156,7 +168,9 @@ impl Appender {
             },
             Order::Numbered(mut numbered) => match self.write_numbered(encoded, &mut numbered) {
                 Ok((lsn, json)) => {
-                    let Numbered { subject, draft: receipt, .. } = *numbered;
+                    let Numbered { subject, draft: receipt, announced, .. } = *numbered;
+                    // It is not on its way any more.
+                    drop(announced);
                     self.group.numbered.push(WrittenNumbered { lsn, subject, receipt, json, reply, answer });
                 }
                 Err(error) => drop(answer.send(BatchAnswer::Refused(error))),
@@ -270,7 +284,7 @@ impl Appender {
             batch.claim.keep(batch.reply);
             let _ = batch.answer.send(BatchAnswer::Durable(None));
         }
-        self.hand_out_receipts(group.numbered);
+        self.gather_receipts(group.numbered);
         for answer in group.seen {
             let _ = answer.send(BatchAnswer::Seen);
         }
@@ -296,14 +310,12 @@ impl Appender {
         }
     }
 
-    /// One signature for all that one sync made durable.
-    fn hand_out_receipts(&self, written: Vec<WrittenNumbered>) {
-        let Some(key) = self.shared.receipt_key().filter(|_| !written.is_empty()) else { return };
-        let proofs = receipts::sign(&key, written.iter().map(|one| one.json.as_str()));
-        for (one, proof) in written.into_iter().zip(proofs) {
-            let WrittenNumbered { lsn, subject, receipt, json, reply, answer } = one;
+    /// What is durable is known from here on; its receipt may wait for others before it is signed.
+    fn gather_receipts(&mut self, written: Vec<WrittenNumbered>) {
+        for WrittenNumbered { lsn, subject, receipt, json, reply, answer } in written {
+            let leaf = merkle::leaf_hash(json.as_bytes());
             self.shared.receipts.push((subject, receipt.batch), lsn, Told::new(json, reply));
-            let _ = answer.send(BatchAnswer::Durable(Some(Box::new(SignedReceipt { receipt, proof }))));
+            self.gathering.push(Gathered { receipt, leaf, answer });
         }
     }
 
@@ -327,8 +339,11 @@ impl Appender {
         });
     }
 
-    /// Closes a segment that is full enough or old enough, and looks after a full disk.
+    /// Signs receipts that waited for long enough, closes a segment that is full enough or old enough, and looks after a full disk.
     fn keep_house(&mut self) {
+        if self.gathering.is_due(&self.shared.announcements) {
+            self.gathering.sign(&self.shared);
+        }
         let settings = &self.shared.settings;
         let age = Duration::from_secs(settings.flush_seconds);
         let due =
@@ -342,7 +357,12 @@ impl Appender {
         }
     }
 
+    /// How long the queue may stay empty before there is something else to do.
     fn patience(&self) -> Option<Duration> {
+        self.patience_of_segment().into_iter().chain(self.gathering.patience()).min()
+    }
+
+    fn patience_of_segment(&self) -> Option<Duration> {
         if self.shared.refusing().is_some() {
             return Some(RETRY);
         }

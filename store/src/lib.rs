@@ -16,6 +16,7 @@ pub mod error;
 pub mod expire;
 pub mod flush;
 mod flusher;
+pub mod gathering;
 mod held;
 pub mod keys;
 mod kinds;

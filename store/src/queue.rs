@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::consent::{Concerned, SubjectKey};
 use crate::error::{Error, Kind};
+use crate::gathering::Announced;
 use crate::repeats::Claim;
 use crate::reply::Reply;
 use crate::segment::codec::Encoded;
@@ -56,6 +57,8 @@ pub(crate) struct Numbered {
     pub(crate) subject: LedgerId,
     pub(crate) key: SubjectKey,
     pub(crate) draft: Receipt,
+    /// Kept until it is appended, or is not.
+    pub(crate) announced: Announced,
 }
 
 /// What became of a request.

@@ -14,6 +14,7 @@ use crate::closed::ClosedSegments;
 use crate::consent::{ConsentMap, Purposes};
 use crate::erase::tombstones::{TombstoneId, TombstoneKey, Tombstones};
 use crate::error::{EXIT_AFTER_IO_ERROR, Error};
+use crate::gathering::Announcements;
 use crate::log::Log;
 use crate::nonces::Nonces;
 use crate::queue::{Job, Queue};
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) recent: RecentStatements,
     pub(crate) batches: Batches,
     pub(crate) receipts: RecentReceipts,
+    /// Numbered batches that are on their way to the queue.
+    pub(crate) announcements: Announcements,
     /// Signs receipts; without it no numbered batch is taken.
     receipt_key: RwLock<Option<Arc<SubjectKey>>>,
     /// The newest checkpoint of the log, which receipts name.
@@ -89,6 +92,7 @@ impl Shared {
             recent: RecentStatements::default(),
             batches: Batches::new(),
             receipts: RecentReceipts::default(),
+            announcements: Announcements::default(),
             receipt_key: RwLock::default(),
             checkpoint: None,
             nonces: Nonces::default(),

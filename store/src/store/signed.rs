@@ -15,6 +15,7 @@ use super::{Offered, Store};
 use crate::batches::Place;
 use crate::consent::key_of;
 use crate::error::{Error, Kind};
+use crate::gathering::Announced;
 use crate::nonces::{NonceUse, User};
 use crate::queue::{Numbered, Order};
 use crate::receipts;
@@ -25,7 +26,8 @@ use crate::signed::{BatchNumbers, ConsentAt, Recorded, SignedAppended, SignedBat
 
 impl Store {
     /// Makes a numbered batch durable, once for its number, and gives its receipt. A number that was taken before gets the
-    /// receipt of then, whatever comes with it: there is no horizon. Otherwise as [`Store::append`].
+    /// receipt of then, whatever comes with it: there is no horizon. Receipts of others wait a moment for one that was announced.
+    /// Otherwise as [`Store::append`].
     ///
     /// # Errors
     /// As [`Store::append`]; `Data` where the key ring has no key for receipts.
@@ -34,14 +36,17 @@ impl Store {
         mut cleared: Cleared,
         batch: SignedBatch,
         reply: Reply,
+        announced: Announced,
     ) -> Result<SignedAppended, Error> {
         let batch = Arc::new(batch);
         self.key_of_receipts()?;
         let identity = Identity::Numbered(Arc::clone(&batch));
+        let mut announced = Some(announced);
         loop {
             let Ready { cleared: whole, encoded, draft } = encode(cleared, &identity, &reply).await?;
             let draft = draft.ok_or_else(Error::closed)?;
-            let numbered = Numbered { subject: batch.subject, key: key_of(&batch.subject), draft };
+            let announced = announced.take().unwrap_or_else(|| self.announce_batch());
+            let numbered = Numbered { subject: batch.subject, key: key_of(&batch.subject), draft, announced };
             match self.offer(whole, encoded, Order::Numbered(Box::new(numbered)), &reply).await? {
                 Offered::Durable { counts, receipt } => {
                     let receipt = receipt.ok_or_else(Error::closed)?;
@@ -57,6 +62,11 @@ impl Store {
                 Offered::Again { cleared: fewer, .. } => cleared = *fewer,
             }
         }
+    }
+
+    /// Says that a numbered batch is about to be decoded and cleared: receipts that are durable meanwhile may share its signature.
+    pub fn announce_batch(&self) -> Announced {
+        self.shared.announcements.announce()
     }
 
     /// What a durable batch was told, with its receipt signed anew.

@@ -87,6 +87,16 @@ impl Device {
         number: u64,
         consent: &ConsentSnapshot,
     ) -> SignedAppended {
+        self.sends_announced(world, store, number, (consent, store.announce_batch())).await
+    }
+
+    async fn sends_announced(
+        &self,
+        world: &World,
+        store: &Store,
+        number: u64,
+        (consent, announced): (&ConsentSnapshot, Announced),
+    ) -> SignedAppended {
         let evidence = Evidence {
             source: Arc::from("agents"),
             received_at: 1_767_225_600_000_000,
@@ -95,7 +105,7 @@ impl Device {
         };
         let received = fixture::received(&["nobody"], ROWS, number as i64 * 10);
         let cleared = world.plan.clear(received.admit(evidence, &store.keys()), consent, &store.keys());
-        store.append_signed(cleared, self.batch(number), told(number)).await.unwrap()
+        store.append_signed(cleared, self.batch(number), told(number), announced).await.unwrap()
     }
 }
 
@@ -127,6 +137,44 @@ async fn held_hash(world: &World, device: &Device, purpose: &str, batch: u64) ->
         streams.entry(stream).or_default().push(row);
     }
     (!rows.is_empty()).then(|| hex::encode(&row::hash_of(streams).unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_wait_a_moment_for_a_batch_that_was_announced_and_share_its_signature() {
+    let world = World::new();
+    let store = world.open().await;
+    let mut device = Device::new(7);
+    device.says(&store, Given).await;
+    let consent = store.consent(&[device.subject()]);
+
+    // Nobody is on the way: a group of its own.
+    assert_eq!(stored(device.sends(&world, &store, 1).await).proof.size, 1);
+
+    // The second was announced before the first is durable. A thread that is held up for longer than they wait parts them.
+    let together = async |number: u64| {
+        let announced = store.announce_batch();
+        let second = async {
+            tokio::task::yield_now().await;
+            device.sends_announced(&world, &store, number + 1, (&consent, announced)).await
+        };
+        let (first, second) = tokio::join!(device.sends(&world, &store, number), second);
+        let (first, second) = (stored(first), stored(second));
+        first.verify(&first.proof.key).unwrap();
+        second.verify(&first.proof.key).unwrap();
+        (first.proof.size, second.proof.size)
+    };
+    let mut groups = Vec::new();
+    for number in (2..42).step_by(2) {
+        groups.push(together(number).await);
+    }
+    assert!(groups.contains(&(2, 2)), "{groups:?}");
+
+    // One that was announced and does not come holds nobody up for long.
+    let announced = store.announce_batch();
+    let first = tokio::time::timeout(std::time::Duration::from_secs(5), device.sends(&world, &store, 42)).await;
+    assert_eq!(stored(first.expect("is signed without it")).proof.size, 1);
+    drop(announced);
+    store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
