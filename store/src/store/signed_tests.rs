@@ -150,11 +150,11 @@ async fn receipts_wait_a_moment_for_a_batch_that_was_announced_and_share_its_sig
     // Nobody is on the way: a group of its own.
     assert_eq!(stored(device.sends(&world, &store, 1).await).proof.size, 1);
 
-    // The second was announced before the first is durable. A thread that is held up for longer than they wait parts them.
+    // The second was announced before, and comes when the first is durable. A thread that is held up for longer than they wait parts them.
     let together = async |number: u64| {
         let announced = store.announce_batch();
         let second = async {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             device.sends_announced(&world, &store, number + 1, (&consent, announced)).await
         };
         let (first, second) = tokio::join!(device.sends(&world, &store, number), second);
