@@ -27,6 +27,7 @@ mod gossip;
 mod grpc;
 mod hostile;
 mod http;
+mod imports;
 mod input;
 mod keys;
 mod layers;

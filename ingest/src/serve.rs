@@ -164,6 +164,7 @@ async fn apply(service: &Service, consents: Vec<ConsentRequest>) -> Result<(), E
     let mut applied = 0;
     for mut run in consent::in_runs(consents) {
         run.retain(is_new);
+        // Whatever they say: who is in the file waits for the start anyway, and until then nothing of theirs is taken.
         service.store.room_for_statements().await?;
         let recorded =
             join_all(run.into_iter().map(|request| service.store.record_consent(request, FLEET_FOLDER))).await;

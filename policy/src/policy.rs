@@ -130,6 +130,16 @@ impl LegalBasis {
     pub const fn needs_notice(self) -> bool {
         !matches!(self, Self::Notice | Self::Consent | Self::SeparateConsent)
     }
+
+    /// Whether it permits what a subject in this state sends.
+    #[must_use]
+    pub fn holds(self, consent: ConsentState) -> bool {
+        match self {
+            Self::Consent | Self::SeparateConsent => consent == ConsentState::Given,
+            Self::Notice | Self::PublicInterest | Self::LegitimateInterests => !consent.is_objection(),
+            Self::Contract | Self::LegalObligation | Self::VitalInterests => true,
+        }
+    }
 }
 
 /// One rule: its id, and the line where it stands.
@@ -185,14 +195,7 @@ impl Policy {
         if gpc && self.gpc.opts_out.get(at).copied().unwrap_or(true) {
             return Some(Reason::OptedOut);
         }
-        let permitted = match basis {
-            LegalBasis::Consent | LegalBasis::SeparateConsent => consent == ConsentState::Given,
-            LegalBasis::Notice | LegalBasis::PublicInterest | LegalBasis::LegitimateInterests => {
-                !consent.is_objection()
-            }
-            LegalBasis::Contract | LegalBasis::LegalObligation | LegalBasis::VitalInterests => true,
-        };
-        (!permitted).then_some(Reason::NoConsent)
+        (!basis.holds(consent)).then_some(Reason::NoConsent)
     }
 }
 

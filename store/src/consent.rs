@@ -7,12 +7,14 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use candor_policy::consent::{ConsentSnapshot, ConsentState, MAX_PURPOSES, SubjectConsent};
 use candor_policy::hex;
 use candor_policy::plan::Plan;
+use candor_policy::policy::LegalBasis;
 use candor_policy::subject::LedgerId;
-use candor_wire::statement::Statement;
+use candor_wire::statement::{ConsentRequest, Statement};
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 
 use crate::erase::tombstones::Tombstones;
+use crate::table::layout::day_of_text;
 
 /// The first half of a ledger id: an HMAC, so that half of it is still as good as unique, and spread evenly.
 pub(crate) type SubjectKey = [u8; 16];
@@ -163,25 +165,33 @@ pub(crate) fn subject_of(statement: &Statement) -> Option<LedgerId> {
     hex::decode(&statement.ledger_id)?.try_into().ok().map(LedgerId::from_bytes)
 }
 
-/// What the states in memory need of the policy: numbers of purposes, and the ages that they ask for.
+/// What the states in memory need of the policy: numbers of purposes, what they rest on, and the ages that they ask for.
 #[derive(Debug)]
 pub(crate) struct Purposes {
     names: Vec<String>,
     /// Highest `min_age` of each, over all jurisdictions.
     min_age: Vec<u8>,
+    /// The bases of each, over all jurisdictions.
+    bases: Vec<Vec<LegalBasis>>,
 }
 
 impl Purposes {
     pub(crate) fn of_plan(plan: &Plan) -> Self {
         let purposes = &plan.policy().purposes;
-        Self::new(
-            purposes.iter().map(|purpose| (purpose.name.clone(), purpose.min_age.iter().copied().max().unwrap_or(0))),
-        )
+        Self::new(purposes.iter().map(|purpose| {
+            let min_age = purpose.min_age.iter().copied().max().unwrap_or(0);
+            (purpose.name.clone(), min_age, purpose.basis.iter().copied().flatten().collect())
+        }))
     }
 
-    pub(crate) fn new(purposes: impl IntoIterator<Item = (String, u8)>) -> Self {
-        let (names, min_age) = purposes.into_iter().take(MAX_PURPOSES).unzip();
-        Self { names, min_age }
+    pub(crate) fn new(purposes: impl IntoIterator<Item = (String, u8, Vec<LegalBasis>)>) -> Self {
+        let mut all = Self { names: Vec::new(), min_age: Vec::new(), bases: Vec::new() };
+        for (name, min_age, bases) in purposes.into_iter().take(MAX_PURPOSES) {
+            all.names.push(name);
+            all.min_age.push(min_age);
+            all.bases.push(bases);
+        }
+        all
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -198,6 +208,22 @@ impl Purposes {
         statement.consent(&self.names).unwrap_or_else(|_| {
             let nothing = SubjectConsent::new(statement.sequence, None, 0);
             (0..self.names.len()).fold(nothing, |state, purpose| state.with(purpose, ConsentState::Refused))
+        })
+    }
+
+    /// Whether a request permits less, somewhere, than what is in force on `day`. Who never gave anything has nothing to take back where
+    /// consent is asked for, and something where silence permits. A day that is still to come takes back nothing yet.
+    pub(crate) fn takes_back(&self, in_force: &SubjectConsent, request: &ConsentRequest, day: i32) -> bool {
+        let is_over = request.expires.as_deref().and_then(day_of_text).is_some_and(|end| end <= day);
+        let is_younger = request.age_from.is_some_and(|age| in_force.age_from().is_some_and(|before| age < before));
+        let too_young = |min_age: u8| is_younger && request.age_from.is_some_and(|age| age < min_age);
+        self.names.iter().zip(&self.min_age).zip(&self.bases).enumerate().any(|(number, ((name, min_age), bases))| {
+            let before = in_force.state(number, day);
+            let after = match request.purposes.get(name).copied().unwrap_or(before) {
+                ConsentState::Given if is_over => ConsentState::Expired,
+                other => other,
+            };
+            too_young(*min_age) || bases.iter().any(|basis| basis.holds(before) && !basis.holds(after))
         })
     }
 
@@ -317,7 +343,8 @@ mod tests {
     use ConsentState::{Given, Refused, Unknown, Withdrawn};
 
     fn purposes() -> Purposes {
-        Purposes::new([("a".to_owned(), 0), ("b".to_owned(), 16)])
+        let (asked, told) = (vec![LegalBasis::Consent], vec![LegalBasis::Consent, LegalBasis::Notice]);
+        Purposes::new([("a".to_owned(), 0, asked), ("b".to_owned(), 16, told)])
     }
 
     fn state(a: ConsentState, b: ConsentState, age: Option<u8>) -> SubjectConsent {
@@ -337,6 +364,30 @@ mod tests {
         // Given with a date that has passed is not given.
         let expired = SubjectConsent::new(2, None, 1).with(0, Given).with(1, Unknown);
         assert_eq!(purposes().narrowed(&state(Given, Unknown, None), &expired, 5), 0b01);
+    }
+
+    #[test]
+    fn taken_back_is_what_was_permitted_and_is_not_any_more() {
+        let takes_back = |in_force: SubjectConsent, purposes: &str, more: &str| {
+            let notice = r#"{"version":"1","language":"de"}"#;
+            let text = format!(r#"{{"subject":"s","purposes":{{{purposes}}},"notice":{notice}{more}}}"#);
+            self::purposes().takes_back(&in_force, &serde_json::from_str(&text).unwrap(), 20_819)
+        };
+        let (nobody, both) = (SubjectConsent::default(), state(Given, Given, Some(18)));
+        for state in ["refused", "withdrawn", "expired", "invalidated"] {
+            assert!(takes_back(both, &format!(r#""a":"{state}""#), ""), "{state}");
+            assert!(!takes_back(nobody, &format!(r#""a":"{state}""#), ""), "nothing was given: {state}");
+        }
+        // Where notice is enough, no is the first thing that counts; said again it takes back nothing.
+        assert!(takes_back(nobody, r#""b":"refused""#, ""));
+        assert!(!takes_back(nobody, r#""b":"expired""#, ""));
+        assert!(!takes_back(state(Unknown, Refused, None), r#""a":"given","b":"withdrawn""#, ""));
+        assert!(!takes_back(nobody, r#""a":"given","b":"given""#, ""));
+        assert!(!takes_back(both, r#""a":"given","b":"given""#, r#","age_from":18"#));
+        // An age that is too low, and a day that has come, for what is not named as well. Day 20,819 is 2027-01-01.
+        assert!(takes_back(both, "", r#","age_from":15"#) && !takes_back(both, "", r#","age_from":17"#));
+        assert!(takes_back(both, r#""a":"given""#, r#","expires":"2027-01-01""#));
+        assert!(!takes_back(both, r#""a":"given""#, r#","expires":"2027-01-02""#));
     }
 
     #[test]

@@ -74,6 +74,11 @@ impl RecentStatements {
         *self.count.borrow()
     }
 
+    /// Whether an import need not wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.count() < self.most
+    }
+
     /// Waits until an import may go on. Nobody else does: a withdrawal waits for nothing.
     ///
     /// # Errors

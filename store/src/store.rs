@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use candor_policy::batch::Cleared;
 use candor_policy::catalogue::Signal;
-use candor_policy::consent::{ConsentSnapshot, SubjectConsent};
+use candor_policy::consent::{ConsentSnapshot, ConsentState, SubjectConsent};
 use candor_policy::counts::Count;
 use candor_policy::keys::Keys;
 use candor_policy::plan::Plan;
@@ -292,6 +292,35 @@ impl Store {
     /// `Retry` if it does not get on.
     pub async fn room_for_statements(&self) -> Result<(), Error> {
         self.shared.recent.room().await
+    }
+
+    /// The same for statements of one request. Their order must hold, so that all go on at once where one of them must not wait: whoever
+    /// takes something back waits for nothing, nor does who gives nothing.
+    ///
+    /// What goes on so is held in memory without a bound, since a bound would be a withdrawal refused. Nobody can fill it with more than
+    /// he can do anyway: who may state for assigned subjects may take back and erase what all of them gave, and the appender's syncs set
+    /// the pace as they do for statements one by one, which have never waited.
+    ///
+    /// # Errors
+    /// `Retry` if it does not get on.
+    pub async fn room_for(&self, requests: &[ConsentRequest]) -> Result<(), Error> {
+        if self.shared.recent.has_room() || self.must_not_wait(requests) {
+            return Ok(());
+        }
+        self.shared.recent.room().await
+    }
+
+    fn must_not_wait(&self, requests: &[ConsentRequest]) -> bool {
+        let (keys, day) = (self.keys(), self.shared.day());
+        // What names no purpose may bring an age, which can permit more.
+        let gives = |request: &ConsentRequest| {
+            request.purposes.is_empty() || request.purposes.values().any(|state| *state == ConsentState::Given)
+        };
+        let takes_back = |request: &ConsentRequest| {
+            let in_force = self.shared.consent.of_subject(&keys.ledger_id(&request.subject));
+            self.shared.purposes.takes_back(&in_force, request, day)
+        };
+        !requests.iter().any(gives) || requests.iter().any(takes_back)
     }
 
     /// Records a consent statement; returns the full statement after its fdatasync, when it is in force.

@@ -20,7 +20,8 @@ use crate::signer::Signer;
 
 /// Most statements of one request.
 pub(crate) const MOST: usize = 1_000;
-/// Statements that wait for one fdatasync together.
+/// Statements that wait for one fdatasync together. As many are no import: they cost the appender what one of them does, and whoever
+/// sends one by one waits for nothing either.
 const AT_ONCE: usize = 64;
 /// Most bytes of the value that names a subject.
 const MOST_SUBJECT_BYTES: usize = 1_024;
@@ -47,8 +48,8 @@ pub(crate) async fn record(call: Call<'_>) -> Result<Response, Refusal> {
         check(request, service.plan.policy())
             .map_err(|why| Refusal::malformed(format!("statement {}: {why}; nothing was recorded", at + 1)))?;
     }
-    if many {
-        service.store.room_for_statements().await?;
+    if requests.len() > AT_ONCE {
+        service.store.room_for(&requests).await?;
     }
     let mut records = Vec::with_capacity(requests.len());
     for run in in_runs(requests) {

@@ -14,6 +14,7 @@ use crate::segment::{read_all, testing};
 use crate::settings::Settings;
 use crate::store::BatchDigest;
 use candor_policy::consent::ConsentState;
+use candor_policy::policy::LegalBasis;
 
 #[derive(Debug, Default)]
 struct TestClock(AtomicI64);
@@ -39,7 +40,7 @@ impl World {
         let mut settings =
             Settings { data: folder.path().to_path_buf(), segment_bytes: 1 << 20, ..Settings::default() };
         change(&mut settings);
-        let purposes = Purposes::new([("p".to_owned(), 0)]);
+        let purposes = Purposes::new([("p".to_owned(), 0, vec![LegalBasis::Consent])]);
         let shared = Arc::new(Shared::new(settings, Arc::new(TestClock::default()), purposes));
         let appender = Appender::new(Arc::clone(&shared), 1);
         let thread = Some(std::thread::spawn(move || appender.run()));
