@@ -5,6 +5,7 @@ use candor_policy::consent::ConsentState;
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_store::erase::{Erasure, Progress};
+use candor_store::error::Kind as StoreKind;
 use candor_wire::erasure::{ErasureRequest, MOST_REQUEST_BYTES, Scope, SignedCertificate};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,6 +22,8 @@ pub(crate) const PATH: &str = "/v1/subject/erasure";
 pub(crate) const RUN: &str = "/v1/erasures";
 
 const DAY: i64 = 86_400_000_000;
+/// Erasures that an answer names.
+const MOST_NAMED: usize = 100;
 
 /// What `GET /v1/subject/erasure` answers.
 #[derive(Serialize, JsonSchema)]
@@ -66,6 +69,21 @@ pub(crate) struct Passed {
     files: u64,
     /// Rows that are gone.
     rows: u64,
+    /// How many are still open. A request that came while the pass ran is one of them, and is done by the next one.
+    open: u64,
+    /// Those of them with the nearest deadlines, 100 at most.
+    waiting: Vec<Waiting>,
+    /// What keeps them open, if something does; the service's log names it, and it is tried again.
+    why: Option<String>,
+}
+
+/// An erasure that is still open.
+#[derive(Serialize, JsonSchema)]
+struct Waiting {
+    /// 32 hex digits, as its request was answered.
+    id: String,
+    /// Until when it has to be done, µs UTC.
+    deadline: i64,
 }
 
 /// `POST /v1/subject/erasure`: what it covers for good is refused from the answer on, what is there goes with the next pass.
@@ -124,11 +142,24 @@ pub(crate) async fn show(call: Call<'_>) -> Result<Response, Refusal> {
     }))
 }
 
-/// `POST /v1/erasures`: every erasure that is open is done when it answers.
+/// `POST /v1/erasures`: every erasure that is open is done when it answers, but for those that it names.
 pub(crate) async fn run(call: Call<'_>) -> Result<Response, Refusal> {
     let passed = call.service.store.erase_now().await?;
     call.note.rows = passed.rows;
-    Ok(json(&Passed { erasures: passed.erasures, files: passed.files, rows: passed.rows }))
+    let (open, why) = (passed.open.len() as u64, passed.why.as_ref().map(|error| kept_by(error.kind()).to_owned()));
+    let waiting = passed.open.into_iter().take(MOST_NAMED).map(|one| Waiting { id: one.id, deadline: one.deadline });
+    let waiting = waiting.collect();
+    Ok(json(&Passed { erasures: passed.erasures, files: passed.files, rows: passed.rows, open, waiting, why }))
+}
+
+/// In words of ours: the store's own may name paths, and go to the operator's log.
+const fn kept_by(kind: StoreKind) -> &'static str {
+    match kind {
+        StoreKind::Retry => "a disk is full, or other work on their files has to end first",
+        StoreKind::Request | StoreKind::Data | StoreKind::Stop => {
+            "something that they need cannot be read or written: mend what the log names, such as a file to restore from a backup"
+        }
+    }
 }
 
 fn scope_of(body: &[u8], now: i64) -> Result<Scope, Refusal> {

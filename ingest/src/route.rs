@@ -273,7 +273,7 @@ pub static ROUTES: [Route; 39] = [
         errors: Errors::Json,
         deadline: Deadline::Work,
         about: About {
-            summary: "Do every erasure that is open, now",
+            summary: "Do every erasure that is open, now, and say what stays open and why",
             request: None,
             answer: Content::Json(of::<erasure::Passed>),
         },

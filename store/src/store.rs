@@ -379,10 +379,10 @@ impl Store {
         self.desk.of(subject).await
     }
 
-    /// Does every erasure that is open, now.
+    /// Does every erasure that is open, now, and says what stays open and why: that is tried again.
     ///
     /// # Errors
-    /// As tables, ledger and log give them: what was not done is tried again.
+    /// If none could be done, as tables, ledger and log give it.
     pub async fn erase_now(&self) -> Result<Passed, Error> {
         self.desk.run_now().await
     }

@@ -18,7 +18,7 @@ use candor_wire::signature;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
 use crate::command::agent::asking;
@@ -129,6 +129,9 @@ struct Passed {
     erasures: u64,
     files: u64,
     rows: u64,
+    open: u64,
+    waiting: Vec<Value>,
+    why: Option<String>,
 }
 
 async fn pass(settings: &Settings) -> Result<Exit, Failure> {
@@ -140,8 +143,17 @@ async fn pass(settings: &Settings) -> Result<Exit, Failure> {
     let mut report =
         Report::new("erasure.run").number("erasures", "erasures").number("files", "files").number("rows", "rows");
     report.row(vec![json!(done.erasures), json!(done.files), json!(done.rows)]);
+    report.fact("open", done.open);
+    report.fact("waiting", done.waiting);
+    report.fact("why", done.why.clone());
+    // Whoever asked meanwhile waits for the next pass, and nothing is wrong with that.
+    let exit = if done.why.is_some() { Exit::Failed } else { Exit::Done };
+    if done.open > 0 {
+        let why = printable(done.why.as_deref().unwrap_or("they were asked for meanwhile"));
+        report.note(format!("{} still open: {why}", counted(done.open as usize, "erasure")));
+    }
     report.print(&settings.answer)?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 enum Who {
@@ -191,8 +203,12 @@ async fn in_folder(value: &str, scope: Option<Scope>, settings: &Settings) -> Re
     let subject = store.keys().ledger_id(value);
     let outcome = async {
         if let Some(scope) = scope {
-            store.request_erasure(subject, scope).await?;
-            store.erase_now().await?;
+            let asked = store.request_erasure(subject, scope).await?;
+            let passed = store.erase_now().await?;
+            // What keeps others is told to whoever asks for those.
+            if let Some(why) = passed.why.filter(|_| passed.open.iter().any(|one| one.id == asked.id)) {
+                return Err(why);
+            }
         }
         store.erasures(&subject).await
     };

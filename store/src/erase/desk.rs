@@ -11,7 +11,7 @@ use candor_wire::identity::SubjectKey;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
-use super::pass::{self, Passed, scope_of, unsound};
+use super::pass::{self, Passed, Waiting, scope_of, unsound};
 use super::plan;
 use super::tombstones::{Line, Tombstone, TombstoneFile, TombstoneKey};
 use super::{Erasure, Progress, restored};
@@ -29,7 +29,7 @@ use crate::table::layout;
 use crate::view::blocking;
 
 const DAY: i64 = 86_400_000_000;
-/// After a pass that failed.
+/// After a pass that left something.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// The desk of a running store.
@@ -126,10 +126,10 @@ impl Desk {
         kept.iter().map(|kept| self.told(subject, kept)).collect()
     }
 
-    /// Does what is open, now.
+    /// Does what is open, now, and says what stays open and why: that is tried again.
     ///
     /// # Errors
-    /// As tables, ledger and log give them; what was not done is tried again.
+    /// If none could be done, as tables, ledger and log give it.
     pub(crate) async fn run_now(self: &Arc<Self>) -> Result<Passed, Error> {
         let _one = self.passing.lock().await;
         let restored = restored::tables(&self.ledger).await?;
@@ -140,19 +140,22 @@ impl Desk {
         let desk = Arc::clone(self);
         let passed = on_flusher(&self.shared, move |flusher| {
             let came_back = restored.map_or(Ok(()), |job| restored::run(flusher, &desk, &job));
-            match came_back {
-                Err(error) if error.kind() == Kind::Stop => Err(error),
+            let waits = match came_back {
+                Err(error) if error.kind() == Kind::Stop => return Err(error),
                 // It may have to wait for what the pass does.
-                Err(error) => pass::run(flusher, &desk, &drained).and(Err(error)),
-                Ok(()) => pass::run(flusher, &desk, &drained),
-            }
+                other => other.err(),
+            };
+            let passed = pass::run(flusher, &desk, &drained)?;
+            Ok(Passed { why: passed.why.clone().or(waits), ..passed })
         })
         .await;
         self.count().await?;
-        match waits {
-            Some(error) => passed.and(Err(error)),
-            None => passed,
-        }
+        let passed = passed?;
+        let mut open = self.ledger.open_erasures().await?;
+        open.sort_by_key(|kept| kept.deadline);
+        let waiting = |kept: Kept| Waiting { id: hex::encode(&kept.id), deadline: kept.deadline };
+        let (open, why) = (open.into_iter().map(waiting).collect(), passed.why.clone().or(waits));
+        Passed { open, why, ..passed }.unless_for_nothing()
     }
 
     /// Rounds for as long as the store is open.
@@ -160,11 +163,13 @@ impl Desk {
         let every = Duration::from_secs(self.settings.every_minutes.max(1) * 60);
         loop {
             let pause = match self.run_now().await {
-                Ok(passed) if passed.erasures > 0 => {
-                    tracing::info!(erasures = passed.erasures, files = passed.files, rows = passed.rows, "erased");
-                    every
+                Ok(passed) => {
+                    if passed.erasures > 0 {
+                        tracing::info!(erasures = passed.erasures, files = passed.files, rows = passed.rows, "erased");
+                    }
+                    // Why, the pass has said.
+                    if passed.why.is_some() { PAUSE } else { every }
                 }
-                Ok(_) => every,
                 Err(error) if error.kind() == Kind::Stop => return error.end_process_if_of_disk(),
                 Err(error) => {
                     tracing::error!(%error, "erasures wait, and are tried again");

@@ -10,8 +10,8 @@ pub(crate) mod tombstones;
 use candor_wire::erasure::{Scope, SignedCertificate};
 
 pub(crate) use desk::Desk;
-pub use pass::Passed;
 pub(crate) use pass::{PASS, planned_by};
+pub use pass::{Passed, Waiting};
 
 /// An erasure, as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ const CERTIFICATES_NAMED: usize = 800;
 const SUCCESSORS_NAMED: usize = 3_000;
 
 /// What a pass did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Passed {
     /// Erasures that are done.
     pub erasures: u64,
@@ -41,39 +41,78 @@ pub struct Passed {
     pub files: u64,
     /// Rows that are gone.
     pub rows: u64,
+    /// What is still open, the nearest deadline first.
+    pub open: Vec<Waiting>,
+    /// Why something waits: the first reason. Who asked while the pass ran waits without one.
+    pub why: Option<Error>,
+}
+
+/// An erasure that is still open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// 32 hex digits.
+    pub id: String,
+    /// Until when it has to be done, µs UTC.
+    pub deadline: i64,
+}
+
+impl Passed {
+    /// The same, unless none could be done. Files do not count: a job that goes on tells again of those that went before.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn unless_for_nothing(mut self) -> Result<Self, Error> {
+        match self.why.take_if(|_| self.erasures == 0) {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
 }
 
 /// Does the erasures of `drained`: those for whose subjects everything that was acknowledged is in tables. Only on the flusher's
-/// thread. Whatever else is open by now waits.
+/// thread. Whatever else is open by now waits. What keeps one keeps no other: the next pass goes on with those that it keeps.
 ///
 /// # Errors
-/// Why some of them wait, if some do: the next pass goes on with them. What keeps one keeps no other.
+/// If nothing can be trusted any more; if what is done cannot be ended.
 pub(super) fn run(flusher: &Flusher, desk: &Desk, drained: &HashSet<[u8; 16]>) -> Result<Passed, Error> {
-    let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
     let (mut done, mut waits) = (Passed::default(), None);
+    let outcome = all(flusher, desk, drained, (&mut done, &mut waits));
+    keep_going(outcome, &mut waits)?;
+    flusher.desk().runtime.block_on(flusher.desk().ledger.finish_erasures())?;
+    fail::fail_point!("erase::after_clean", |_| std::process::abort());
+    Ok(Passed { why: waits, ..done })
+}
+
+fn all(
+    flusher: &Flusher,
+    desk: &Desk,
+    drained: &HashSet<[u8; 16]>,
+    (done, waits): (&mut Passed, &mut Option<Error>),
+) -> Result<(), Error> {
+    let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
     // Whose rows such a job has in its hands is seen by the files that it names.
     keep_going(flusher.desk().resume(), &mut None)?;
     let mut in_passes = HashSet::new();
     for job in runtime.block_on(ledger.jobs())?.into_iter().filter(|job| job.kind == PASS) {
         let pass = parse(&job)?;
-        keep_going(finish(flusher, desk, job.id, &pass, &mut done), &mut waits)?;
+        keep_going(finish(flusher, desk, job.id, &pass, done), waits)?;
         in_passes.extend(pass.erasures);
     }
     let mut open = runtime.block_on(ledger.open_erasures())?;
     open.retain(|kept| drained.contains(&kept.id) && !in_passes.contains(&hex::encode(&kept.id)));
     if !open.is_empty() {
         let (pass, why) = planned(flusher, desk, &open)?;
-        waits = waits.or(why);
+        if let Some(why) = why {
+            waits.get_or_insert(why);
+        }
         if !pass.erasures.is_empty() {
             let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
             let id = runtime.block_on(ledger.begin_job(PASS, &what, PLANNED))?;
             fail::fail_point!("erase::after_plan", |_| std::process::abort());
-            keep_going(finish(flusher, desk, id, &pass, &mut done), &mut waits)?;
+            keep_going(finish(flusher, desk, id, &pass, done), waits)?;
         }
     }
-    runtime.block_on(ledger.finish_erasures())?;
-    fail::fail_point!("erase::after_clean", |_| std::process::abort());
-    waits.map_or(Ok(done), Err)
+    Ok(())
 }
 
 fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<(Pass, Option<Error>), Error> {
