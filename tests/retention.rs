@@ -189,5 +189,12 @@ fn a_file_that_cannot_be_read_keeps_no_other_from_its_end() {
     assert_eq!(files("analytics"), analytics);
     let again = expire(&service);
     assert_eq!((again["unreadable"].as_u64(), &again["expired"]), (Some(2), &json!([])), "{again}");
+    assert_eq!(service.metric("candor_store_unreadable_files"), 2);
+    // An erasure that waits for the same file makes them no more.
+    let asked = [("candor-subject", "phone-1"), ("content-type", "application/json")];
+    let erasure = service.officer().send("POST", "/v1/subject/erasure", &asked, br#"{"scope":"all"}"#).unwrap();
+    erasure.expect_status(200);
+    let _ = service.officer().send("POST", "/v1/erasures", &[], &[]).unwrap();
+    assert_eq!(service.metric("candor_store_unreadable_files"), 2);
     assert!(service.stop().success());
 }

@@ -100,7 +100,7 @@ pub(crate) struct Metrics {
 }
 
 /// Name, help and source of each figure of the store.
-const STORE: [(&str, &str, FigureOf); 25] = [
+const STORE: [(&str, &str, FigureOf); 26] = [
     ("candor_store_frames", "Frames acknowledged since the start", |f| f.frames),
     ("candor_store_syncs", "fdatasync calls that acknowledged them", |f| f.syncs),
     ("candor_store_pending_rows", "Rows in segments that are not in tables yet", |f| f.pending_rows),
@@ -124,6 +124,11 @@ const STORE: [(&str, &str, FigureOf); 25] = [
     ("candor_store_unsealed_files", "Live files without an entry in the log, because they cannot be read", |f| {
         f.unsealed_files
     }),
+    (
+        "candor_store_unreadable_files",
+        "Files that retention or erasure could not read in its last pass, and left",
+        |f| f.unreadable_files,
+    ),
     ("candor_log_size", "Entries in the log", |f| f.log_size),
     ("candor_store_compacted_files", "Files that became part of larger ones since the start", |f| f.compacted_files),
     ("candor_store_expired_files", "Files that retention removed or emptied of a field since the start", |f| {

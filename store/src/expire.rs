@@ -18,6 +18,7 @@ use crate::rewrite::{self, Desk, Fate, FileInfo, Rewrite, TableRewrite, describe
 use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
+use crate::unreadable::Files;
 
 /// Days that the clock may be ahead of the day believed last: a service may have been off for so long. What is further
 /// ahead is doubted.
@@ -67,7 +68,8 @@ pub struct Expired {
 }
 
 /// Plans a pass and, if that is not all, does it. `clock` is the clock's day, `alive` how many whole days the store was
-/// open since the last pass. `by` stands for the documents in force, to see what they would do.
+/// open since the last pass. `by` stands for the documents in force, to see what they would do. `left` gets the files that
+/// cannot be read, also those that only the rewriting meets, which ends with an error.
 ///
 /// # Errors
 /// As the tables' writers give them; what went before stays gone.
@@ -76,6 +78,7 @@ pub(crate) fn expire(
     options: ExpireOptions,
     (clock, alive): (i32, i32),
     by: Option<&Plan>,
+    left: &mut Files,
 ) -> Result<ExpireReport, Error> {
     let kept = desk.runtime.block_on(desk.ledger.believed_day())?;
     let believed = kept.map_or_else(|| newest_date(desk), |day| Ok(Some(day)))?;
@@ -87,27 +90,28 @@ pub(crate) fn expire(
     if let Some(by) = by {
         (documents.policy, documents.catalogue) = (Some(by.policy().clone()), Some(by.catalogue().clone()));
     }
-    let (mut expired, mut unreadable) = (Vec::new(), 0);
+    let mut expired = Vec::new();
     let mut job = Rewrite { kind: rewrite::Kind::Expire, tables: Vec::new() };
     let taken = desk.files_of_jobs()?;
     for table in layout::list(desk.data)? {
         let mut files = match Delta::shared()?.read(&table) {
             Ok(snapshot) => snapshot.map_or_else(Vec::new, |snapshot| snapshot.files),
             Err(error) => {
-                unreadable += left_as_it_is(error)?;
+                left_as_it_is(&table, "", error, left)?;
                 continue;
             }
         };
         files.retain(|file| !taken.contains(&(table.purpose.clone(), table.stream.clone(), file.path.clone())));
-        let plan = of_table(&table, files, belief.day, |info| {
-            desk.runtime.block_on(documents.terms(desk.ledger, &table, info))
-        })?;
+        let terms = |info: &FileInfo| desk.runtime.block_on(documents.terms(desk.ledger, &table, info));
+        let plan = of_table(&table, files, (belief.day, left), terms)?;
         expired.extend(plan.expired);
-        unreadable += plan.unreadable;
         job.tables.extend(plan.tables);
     }
+    let unreadable = left.len() as u64;
     if !options.dry_run {
-        desk.rewrite(&job)?.whole()?;
+        let rewritten = desk.rewrite(&job)?;
+        left.extend(rewritten.unreadable());
+        rewritten.whole()?;
     }
     let day = layout::date_text(belief.day).unwrap_or_default();
     Ok(ExpireReport { dry_run: options.dry_run, day, doubt: belief.doubt, unreadable, expired })
@@ -158,7 +162,6 @@ pub(crate) fn believe(believed: Option<i32>, clock: i32, alive: i32) -> Belief {
 struct OfTable {
     tables: Vec<TableRewrite>,
     expired: Vec<Expired>,
-    unreadable: u64,
 }
 
 /// What documents say of the rows of a file.
@@ -173,7 +176,7 @@ struct Terms {
 fn of_table(
     table: &TablePath,
     files: Vec<LiveFile>,
-    today: i32,
+    (today, left): (i32, &mut Files),
     mut terms: impl FnMut(&FileInfo) -> Result<Terms, Error>,
 ) -> Result<OfTable, Error> {
     let (mut gone, mut emptied) = (Vec::new(), BTreeMap::<Vec<String>, Vec<FileInfo>>::new());
@@ -182,7 +185,7 @@ fn of_table(
         let info = match describe(table, &file) {
             Ok(info) => info,
             Err(error) => {
-                plan.unreadable += left_as_it_is(error)?;
+                left_as_it_is(table, &file.path, error, left)?;
                 continue;
             }
         };
@@ -198,7 +201,7 @@ fn of_table(
                 plan.expired.extend(ended.iter().map(|(_, field)| expired(table, &info, Some(field))));
                 emptied.entry(ended.into_iter().map(|(column, _)| column).collect()).or_default().push(info);
             }
-            Err(error) => plan.unreadable += left_as_it_is(error)?,
+            Err(error) => left_as_it_is(table, &file.path, error, left)?,
         }
     }
     if !gone.is_empty() {
@@ -211,12 +214,13 @@ fn of_table(
 }
 
 /// One file, or table, that nothing is known of: it keeps no other from its end.
-fn left_as_it_is(error: Error) -> Result<u64, Error> {
+fn left_as_it_is(table: &TablePath, path: &str, error: Error, left: &mut Files) -> Result<(), Error> {
     if error.kind() == Kind::Stop {
         return Err(error);
     }
     tracing::error!(%error, "retention leaves a file as it is");
-    Ok(1)
+    left.insert((table.name(), path.to_owned()));
+    Ok(())
 }
 
 /// Columns of a file, with their fields, that have values which are kept no longer.
@@ -378,7 +382,7 @@ mod tests {
         let table = TablePath::new(data.path(), PURPOSE, STREAM).unwrap();
         let plan = |today: i32| {
             let files = Delta::shared().unwrap().read(&table).unwrap().unwrap().files;
-            of_table(&table, files, today, |file| {
+            of_table(&table, files, (today, &mut Files::new()), |file| {
                 let fields = vec![("word".to_owned(), "word".to_owned(), LAST + 2)];
                 Ok(Terms { ends: Some(file.received_date + 30), fields })
             })

@@ -47,5 +47,6 @@ mod storage;
 pub mod store;
 mod table;
 mod turn;
+mod unreadable;
 pub mod view;
 pub mod work;

@@ -24,6 +24,7 @@ use crate::repeats::Repeats;
 use crate::settings::Settings;
 use crate::store::FlushReport;
 use crate::turn::Turn;
+use crate::unreadable::Unreadable;
 
 /// The parts; each guards itself.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ pub(crate) struct Gauges {
     pub(crate) flush_failures: AtomicU64,
     /// Live files without an entry in the log, because they cannot be read.
     pub(crate) unsealed: Arc<AtomicU64>,
+    pub(crate) unreadable: Unreadable,
     pub(crate) compacted_files: AtomicU64,
     pub(crate) expired_files: AtomicU64,
     pub(crate) expired_rows: AtomicU64,

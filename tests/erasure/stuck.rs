@@ -118,7 +118,8 @@ fn a_file_that_cannot_be_read_keeps_nobody_else_waiting() {
             assert!(answer.status >= 500, "nothing could be done: {}", answer.text());
         }
         assert!(service.log().contains("marketing/phone.app"), "{}", service.log());
-        assert_eq!(service.metric("candor_erasures_open"), 1, "{}", service.log());
+        let figures = ["candor_erasures_open", "candor_store_unreadable_files"].map(|name| service.metric(name));
+        assert_eq!(figures, [1, 1], "{}", service.log());
         assert_eq!(certificate(&world, &status(&service, FIRST)).certificate.rows, 3);
     }
     // Whoever comes later is not kept by it either, nor is what waits forgotten by a start.
@@ -133,6 +134,7 @@ fn a_file_that_cannot_be_read_keeps_nobody_else_waiting() {
     let file = std::fs::File::options().write(true).open(&newest[ROTTEN]).unwrap();
     file.write_all_at(&sound, at).unwrap();
     assert_eq!(run(&service)["erasures"], 1);
+    assert_eq!(service.metric("candor_store_unreadable_files"), 0);
     let signed = certificate(&world, &status(&service, "phone-in-the-way"));
     assert_eq!(signed.certificate.rows, FILES * 3, "{:?}", signed.certificate);
     assert_eq!(PURPOSES.map(|purpose| rows_of(&world, purpose)), [0; 3]);

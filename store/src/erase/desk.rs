@@ -26,6 +26,7 @@ use crate::rewrite::on_flusher;
 use crate::settings::ErasureSettings;
 use crate::shared::{Shared, lock};
 use crate::table::layout;
+use crate::unreadable::Files;
 use crate::view::blocking;
 
 const DAY: i64 = 86_400_000_000;
@@ -134,6 +135,7 @@ impl Desk {
         let _one = self.passing.lock().await;
         let restored = restored::tables(&self.ledger).await?;
         if restored.is_none() && self.ledger.erasure_account().await?.0.is_empty() {
+            self.shared.gauges.unreadable.of_erasure(Files::new());
             return Ok(Passed::default());
         }
         let (drained, waits) = self.drain().await?;

@@ -9,7 +9,7 @@ use candor_wire::erasure::{Certificate, CertificateKind, ErasedFile, Place, Plac
 use candor_wire::log::entry::{Entry, Erased, Sha256Hex};
 
 use super::desk::Desk;
-use super::plan::{self, Held, Pass, Wanted};
+use super::plan::{self, Held, Pass, Waits, Wanted};
 use crate::consent::key_of;
 use crate::error::{Error, Kind};
 use crate::flusher::Flusher;
@@ -75,47 +75,48 @@ impl Passed {
 /// # Errors
 /// If nothing can be trusted any more; if what is done cannot be ended.
 pub(super) fn run(flusher: &Flusher, desk: &Desk, drained: &HashSet<[u8; 16]>) -> Result<Passed, Error> {
-    let (mut done, mut waits) = (Passed::default(), None);
+    let (mut done, mut waits) = (Passed::default(), Waits::default());
     let outcome = all(flusher, desk, drained, (&mut done, &mut waits));
-    keep_going(outcome, &mut waits)?;
+    waits.keep_going(outcome)?;
+    flusher.shared().gauges.unreadable.of_erasure(waits.unreadable);
     flusher.desk().runtime.block_on(flusher.desk().ledger.finish_erasures())?;
     fail::fail_point!("erase::after_clean", |_| std::process::abort());
-    Ok(Passed { why: waits, ..done })
+    Ok(Passed { why: waits.why, ..done })
 }
 
 fn all(
     flusher: &Flusher,
     desk: &Desk,
     drained: &HashSet<[u8; 16]>,
-    (done, waits): (&mut Passed, &mut Option<Error>),
+    (done, waits): (&mut Passed, &mut Waits),
 ) -> Result<(), Error> {
     let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
     // Whose rows such a job has in its hands is seen by the files that it names.
-    keep_going(flusher.desk().resume(), &mut None)?;
+    Waits::default().keep_going(flusher.desk().resume())?;
     let mut in_passes = HashSet::new();
     for job in runtime.block_on(ledger.jobs())?.into_iter().filter(|job| job.kind == PASS) {
         let pass = parse(&job)?;
-        keep_going(finish(flusher, desk, job.id, &pass, done), waits)?;
+        let outcome = finish(flusher, desk, job.id, &pass, (done, waits));
+        waits.keep_going(outcome)?;
         in_passes.extend(pass.erasures);
     }
     let mut open = runtime.block_on(ledger.open_erasures())?;
     open.retain(|kept| drained.contains(&kept.id) && !in_passes.contains(&hex::encode(&kept.id)));
     if !open.is_empty() {
         let (pass, why) = planned(flusher, desk, &open)?;
-        if let Some(why) = why {
-            waits.get_or_insert(why);
-        }
+        waits.and(why);
         if !pass.erasures.is_empty() {
             let what = serde_json::to_string(&pass).map_err(|why| unreadable(&why))?;
             let id = runtime.block_on(ledger.begin_job(PASS, &what, PLANNED))?;
             fail::fail_point!("erase::after_plan", |_| std::process::abort());
-            keep_going(finish(flusher, desk, id, &pass, done), waits)?;
+            let outcome = finish(flusher, desk, id, &pass, (done, waits));
+            waits.keep_going(outcome)?;
         }
     }
     Ok(())
 }
 
-fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<(Pass, Option<Error>), Error> {
+fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<(Pass, Waits), Error> {
     let mut wanted = Vec::with_capacity(open.len());
     for kept in open {
         let subjects = kept.subject.map_or_else(Vec::new, |subject| plan::ids_of(&lock(&desk.ring), &subject));
@@ -124,10 +125,17 @@ fn planned(flusher: &Flusher, desk: &Desk, open: &[Kept]) -> Result<(Pass, Optio
     plan::plan(&flusher.shared().settings.data, &desk.log, wanted, &flusher.desk().files_of_jobs()?)
 }
 
-fn finish(flusher: &Flusher, desk: &Desk, job: i64, pass: &Pass, done: &mut Passed) -> Result<(), Error> {
+fn finish(
+    flusher: &Flusher,
+    desk: &Desk,
+    job: i64,
+    pass: &Pass,
+    (done, waits): (&mut Passed, &mut Waits),
+) -> Result<(), Error> {
     let (ledger, runtime) = (flusher.desk().ledger, flusher.desk().runtime);
     let rewritten = flusher.desk().rewrite_for(Some(job), &pass.rewrite)?;
     done.files += rewritten.files_removed();
+    waits.unreadable.extend(rewritten.unreadable());
     fail::fail_point!("erase::after_rewrite", |_| std::process::abort());
     let open: Vec<Kept> = runtime.block_on(ledger.open_erasures())?;
     let of_pass = without_waiting(pass, &open, rewritten.left.as_ref());
@@ -168,19 +176,6 @@ fn without_waiting<'a>(pass: &Pass, open: &'a [Kept], left: Option<&Left>) -> Ve
     let subjects: HashSet<LedgerId> =
         of_pass.iter().filter(|(at, _)| waiting.contains(at)).filter_map(|(_, kept)| kept.subject).collect();
     of_pass.into_iter().filter(|(_, kept)| kept.subject.is_none_or(|subject| !subjects.contains(&subject))).collect()
-}
-
-/// Keeps the first reason for which something waits, and goes on unless nothing can be trusted any more.
-fn keep_going(outcome: Result<(), Error>, waits: &mut Option<Error>) -> Result<(), Error> {
-    match outcome {
-        Err(error) if error.kind() == Kind::Stop => Err(error),
-        Err(error) => {
-            tracing::error!(%error, "some work on tables waits, and is tried again");
-            waits.get_or_insert(error);
-            Ok(())
-        }
-        Ok(()) => Ok(()),
-    }
 }
 
 /// Takes subjects of whom nothing may stay out of the ledger, and out of memory.

@@ -18,6 +18,7 @@ use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
 use crate::table::lookup;
+use crate::unreadable::Files;
 
 /// An erasure that a pass takes in.
 pub(super) struct Wanted {
@@ -26,6 +27,35 @@ pub(super) struct Wanted {
     pub(super) scope: Scope,
     /// Ids that tables may know the subject by.
     pub(super) subjects: Vec<SubjectId>,
+}
+
+/// What keeps erasures waiting.
+#[derive(Default)]
+pub(super) struct Waits {
+    /// The first reason.
+    pub(super) why: Option<Error>,
+    /// Files that cannot be read.
+    pub(super) unreadable: Files,
+}
+
+impl Waits {
+    pub(super) fn and(&mut self, more: Self) {
+        self.why = self.why.take().or(more.why);
+        self.unreadable.extend(more.unreadable);
+    }
+
+    /// Keeps the first reason for which something waits, and goes on unless nothing can be trusted any more.
+    pub(super) fn keep_going(&mut self, outcome: Result<(), Error>) -> Result<(), Error> {
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::Stop => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "some work on tables waits, and is tried again");
+                self.why.get_or_insert(error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
 }
 
 /// A pass over the tables, as the ledger keeps it. It names no subject: what it has of them is in the rewrite alone, and goes with it.
@@ -63,25 +93,21 @@ pub(super) fn ids_of(ring: &KeyRing, subject: &LedgerId) -> Vec<SubjectId> {
 }
 
 /// Looks for rows of erasures in all tables. Not in the pass is an erasure that reaches a file which cannot be read, or which another
-/// job has to see first (`taken`): nobody could say what it held. Why, comes second.
+/// job has to see first (`taken`): nobody could say what it held. Why and for which files, comes second.
 ///
 /// # Errors
 /// If a table cannot be read.
-pub(super) fn plan(
-    data: &Path,
-    log: &Log,
-    mut wanted: Vec<Wanted>,
-    taken: &Spared,
-) -> Result<(Pass, Option<Error>), Error> {
-    let mut waits = None;
+pub(super) fn plan(data: &Path, log: &Log, mut wanted: Vec<Wanted>, taken: &Spared) -> Result<(Pass, Waits), Error> {
+    let mut waits = Waits::default();
     loop {
-        let mut found = Found { log, taken, held: Vec::new(), tables: Vec::new(), waiting: BTreeSet::new(), why: None };
+        let (waiting, of_found) = (BTreeSet::new(), Waits::default());
+        let mut found = Found { log, taken, held: Vec::new(), tables: Vec::new(), waiting, waits: of_found };
         for table in layout::list(data)? {
             if let Some(snapshot) = Delta::shared()?.read(&table)? {
                 found.table(&table, &snapshot.files, &wanted)?;
             }
         }
-        waits = waits.or(found.why);
+        waits.and(found.waits);
         if found.waiting.is_empty() {
             let rewrite = Rewrite { kind: Kind::Erase, tables: found.tables };
             let erasures = wanted.into_iter().map(|one| one.id).collect();
@@ -98,9 +124,9 @@ struct Found<'a> {
     taken: &'a Spared,
     held: Vec<Held>,
     tables: Vec<TableRewrite>,
-    /// Places of erasures that have to wait, and the first reason.
+    /// Places of erasures that have to wait, and for what.
     waiting: BTreeSet<usize>,
-    why: Option<Error>,
+    waits: Waits,
 }
 
 /// What a file holds, and what it is.
@@ -133,7 +159,7 @@ impl Found<'_> {
                 Err((error, _)) if error.kind() == ErrorKind::Stop => return Err(error),
                 Err((error, in_it)) => {
                     let in_it = in_it.iter().map(String::as_str).filter_map(|name| covering(name, day));
-                    self.wait(error, in_it);
+                    self.wait((table, file), error, in_it);
                     continue;
                 }
             };
@@ -174,10 +200,14 @@ impl Found<'_> {
         Ok(Some((hits, hash, info)))
     }
 
-    fn wait(&mut self, error: Error, erasures: impl Iterator<Item = usize>) {
+    fn wait(&mut self, (table, file): (&TablePath, &LiveFile), error: Error, erasures: impl Iterator<Item = usize>) {
         tracing::error!(%error, "erasures wait for a file");
         self.waiting.extend(erasures);
-        self.why.get_or_insert(error);
+        // What another job has to see first is counted by whoever cannot read it there.
+        if error.kind() == ErrorKind::Data {
+            self.waits.unreadable.insert((table.name(), file.path.clone()));
+        }
+        self.waits.why.get_or_insert(error);
     }
 
     /// SHA-256 of a file: as the log has it, or by reading.

@@ -66,6 +66,12 @@ impl Rewritten {
         }
     }
 
+    /// The files that could not be read. Those of a table that could not be written are none of them.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let left = self.left.iter().filter(|left| left.error.kind() == error::Kind::Data && !left.is_begun);
+        left.flat_map(|left| left.files.iter().cloned())
+    }
+
     /// Whether the same job has to go on.
     fn is_begun(&self) -> bool {
         self.left.as_ref().is_some_and(|left| left.is_begun)

@@ -56,6 +56,8 @@ pub struct Figures {
     pub clock_doubted: u64,
     /// Live files that have no entry in the log because they cannot be read.
     pub unsealed_files: u64,
+    /// Files that retention or erasure left as they are in its last pass, because they cannot be read.
+    pub unreadable_files: u64,
     /// Entries in the log.
     pub log_size: u64,
 }
@@ -91,6 +93,7 @@ impl Store {
             erasures_done: erasures.done,
             erasures_overdue: erasures.open.iter().filter(|deadline| **deadline < now).count() as u64,
             unsealed_files: gauges.unsealed.load(Ordering::Relaxed),
+            unreadable_files: gauges.unreadable.count(),
             log_size: self.log.size(),
             compacted_files: gauges.compacted_files.load(Ordering::Relaxed),
             expired_files: gauges.expired_files.load(Ordering::Relaxed),

@@ -20,6 +20,7 @@ use crate::sealing::Sealer;
 use crate::settings::Settings;
 use crate::shared::{Gauges, Shared};
 use crate::table::layout::day_of;
+use crate::unreadable::Files;
 use crate::view::blocking;
 
 impl Store {
@@ -63,7 +64,7 @@ pub async fn expire_folder(
     options: ExpireOptions,
 ) -> Result<ExpireReport, Error> {
     let today = day_of(clock.now());
-    alone(settings, move |desk| expire::expire(desk, options, (today, 0), None)).await
+    alone(settings, move |desk| expire::expire(desk, options, (today, 0), None, &mut Files::new())).await
 }
 
 /// What [`expire_folder`] would do if these documents were in force: nothing is removed.
@@ -77,13 +78,19 @@ pub async fn plan_expiry(
     by: Arc<Plan>,
 ) -> Result<ExpireReport, Error> {
     let (today, options) = (day_of(clock.now()), ExpireOptions { dry_run: true, ..options });
-    alone(settings, move |desk| expire::expire(desk, options, (today, 0), Some(&by))).await
+    alone(settings, move |desk| expire::expire(desk, options, (today, 0), Some(&by), &mut Files::new())).await
 }
 
 /// On the thread that writes tables; `alive` as [`expire::expire`] takes it.
 pub(crate) async fn expire(shared: &Arc<Shared>, options: ExpireOptions, alive: i32) -> Result<ExpireReport, Error> {
     let report = rewrite::on_flusher(shared, move |flusher| {
-        expire::expire(&flusher.desk(), options, (flusher.shared().day(), alive), None)
+        let mut left = Files::new();
+        let outcome = expire::expire(&flusher.desk(), options, (flusher.shared().day(), alive), None, &mut left);
+        // A pass that was broken off before it met any has not looked at all of them.
+        if !options.dry_run && (outcome.is_ok() || !left.is_empty()) {
+            flusher.shared().gauges.unreadable.of_retention(left);
+        }
+        outcome
     })
     .await?;
     if let Some(doubt) = &report.doubt {

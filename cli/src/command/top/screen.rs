@@ -56,11 +56,12 @@ pub(super) fn text(url: &str, figures: &Figures) -> String {
     );
     let _ = writeln!(
         out,
-        "store       {} frames/s in {} syncs/s, failed flushes {}, segments set aside {}, subjects {}",
+        "store       {} frames/s in {} syncs/s, failed flushes {}, segments set aside {}, files unreadable {}, subjects {}",
         per_second(store.frames),
         per_second(store.syncs),
         store.flush_failures,
         store.set_aside,
+        store.unreadable_files,
         store.subjects,
     );
     let _ = writeln!(
@@ -141,6 +142,7 @@ fn store(figures: &Figures) -> Value {
         "pending_rows": store.pending_rows,
         "segments": store.segments,
         "set_aside": store.set_aside,
+        "unreadable_files": store.unreadable_files,
         "flush_failures": store.flush_failures,
         "subjects": store.subjects,
         "syncs_per_second": store.syncs.per_second,
