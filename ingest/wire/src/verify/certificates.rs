@@ -148,3 +148,6 @@ fn said(certificate: &Certificate) -> String {
     }
     said
 }
+
+#[cfg(test)]
+mod tests;
