@@ -1,6 +1,5 @@
 //! Sealed files on a disk: what was written is what is found, whatever happens to what lies beside, and to the file itself.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -276,31 +275,4 @@ proptest! {
         prop_assert_eq!(recompute(&path).unwrap_err().kind(), Kind::Data);
         prop_assert_eq!(Opened::new(&path, &Unpacker::new().unwrap()).err().unwrap().kind(), Kind::Data);
     }
-}
-
-/// `cargo test --release --workspace -- --ignored proofs_are_fast --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn proofs_are_fast() {
-    let file = File::new(10_000);
-    let root = about(&file.parquet()).unwrap().root;
-    let folder = tempfile::tempdir().unwrap();
-    let trees: Vec<PathBuf> = (0..1_000).map(|n| folder.path().join(n.to_string())).collect();
-    for tree in &trees {
-        std::fs::hard_link(file.leaves(), tree).or_else(|_| std::fs::copy(file.leaves(), tree).map(|_| ())).unwrap();
-    }
-    let mut times = BTreeMap::new();
-    for (what, subject) in [("present", 17), ("absent", 17_000)] {
-        let start = std::time::Instant::now();
-        for tree in &trees {
-            let stored = tree::Stored::open(tree, &root).unwrap();
-            let proof = FileProof::of(&stored, &name(subject)).unwrap();
-            assert!(proof.leads_to(&root, &name(subject)));
-        }
-        times.insert(what, start.elapsed());
-    }
-    let start = std::time::Instant::now();
-    let rows = recompute(&file.parquet()).unwrap().rows;
-    let took = start.elapsed();
-    println!("1,000 proofs: {times:?}; recomputed {} rows a second", (rows as f64 / took.as_secs_f64()) as u64);
 }
