@@ -38,6 +38,7 @@ mod log;
 mod log_rules;
 mod lossy;
 mod malformed;
+mod misfit;
 mod numbers;
 mod openapi;
 mod operations;

@@ -4,8 +4,10 @@ use std::fs::{File, Metadata, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use candor_policy::plan::Plan;
 use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::note::{Note, VerifierKey};
 use rustix::fs::{Access, StatVfs, access, statvfs};
@@ -13,9 +15,10 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::fit;
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
-use crate::log::LogFiles;
+use crate::log::{self, LogFiles};
 use crate::segment::recover::count_set_aside;
 use crate::segment::{self, FOLDER};
 use crate::settings::Settings;
@@ -113,6 +116,27 @@ pub async fn data_folder(settings: &Settings, clock: &dyn Clock) -> Vec<Finding>
     findings.extend(tables(data).await);
     findings.extend(witnesses(settings));
     findings
+}
+
+/// Whether what a fleet would store fits into a data folder: its columns, and the name of its log.
+pub async fn fleet_in_folder(settings: &Settings, plan: &Arc<Plan>) -> Option<Finding> {
+    const CHECK: &str = "fleet and data";
+    let data = &settings.data;
+    if !data.join("ledger.db").exists() {
+        return None;
+    }
+    let fits: Result<(), Error> = async {
+        log::check_origin(data, &settings.log.origin(&plan.catalogue().name))?;
+        let ledger = Ledger::open_read_only(&data.join("ledger.db")).await?;
+        let released = ledger.released_lsn().await?;
+        ledger.close().await?;
+        fit::look(data, plan, released).await
+    }
+    .await;
+    Some(match fits {
+        Ok(()) => Finding::ok(CHECK, "no column changes its type, and the log has the fleet's name"),
+        Err(error) => Finding::error(CHECK, &error),
+    })
 }
 
 /// Who is asked to cosign, and who did.

@@ -14,6 +14,7 @@ mod epochs;
 pub mod erase;
 pub mod error;
 pub mod expire;
+mod fit;
 pub mod flush;
 mod flusher;
 pub mod gathering;

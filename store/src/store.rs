@@ -25,6 +25,7 @@ use crate::consent::{Purposes, is_erased, key_of};
 use crate::epochs::Epochs;
 use crate::erase::{Desk, Erasure, Passed, restored};
 use crate::error::{Error, Kind};
+use crate::fit;
 use crate::flusher::Flusher;
 use crate::keys::KeyRing;
 use crate::ledger::Ledger;
@@ -157,8 +158,10 @@ impl Store {
         let named = plan.named_keys();
         let ring = KeyRing::of_service(&settings, &named, clock.now())?;
         let ledger = Ledger::open(&data.join("ledger.db")).await?;
+        let log = open_log(&settings, &ring, &plan)?;
+        fit::at_start(&data, &ledger, &log, &plan).await?;
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
-        let log = open_log(&settings, &ring, &plan, clock.now())?;
+        log::start::log_start(&log, &ring.told(clock.now()), &plan, clock.now())?;
         let tombstones = restored::look(&data, &ledger).await?;
         let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
@@ -541,11 +544,9 @@ impl Drop for Store {
 }
 
 /// Opens the log, and tells it of keys and documents that are new.
-fn open_log(settings: &Settings, ring: &KeyRing, plan: &Plan, now: i64) -> Result<Arc<Log>, Error> {
+fn open_log(settings: &Settings, ring: &KeyRing, plan: &Plan) -> Result<Arc<Log>, Error> {
     let origin = settings.log.origin(&plan.catalogue().name);
-    let log = Log::open(&settings.data, ring.log_signers(&origin)?, &origin)?;
-    log::start::log_start(&log, &ring.told(now), plan, now)?;
-    Ok(Arc::new(log))
+    Log::open(&settings.data, ring.log_signers(&origin)?, &origin).map(Arc::new)
 }
 
 /// Starts a thread that the store cannot do without: if it panics, the process ends rather than take what nobody stores.

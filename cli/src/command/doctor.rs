@@ -5,8 +5,9 @@ use std::path::Path;
 
 use candor_agent::client::Client;
 use candor_ingest::doctor;
+use candor_ingest::fleet::Fleet;
 use candor_store::clock::SystemClock;
-use candor_store::doctor::{Finding, Outcome, data_folder};
+use candor_store::doctor::{Finding, Outcome, data_folder, fleet_in_folder};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
@@ -22,6 +23,10 @@ pub(crate) async fn run(settings: &Settings) -> Result<Exit, Failure> {
     };
     findings.push(doctor::settings(&settings.service));
     findings.extend(data_folder(&settings.store, &SystemClock).await);
+    // One that cannot be loaded was told above.
+    if let Some(fleet) = settings.fleet.as_deref().and_then(|folder| Fleet::load(folder).ok()) {
+        findings.extend(fleet_in_folder(&settings.store, &fleet.plan).await);
+    }
     findings.push(doctor::open_files(&settings.service));
     findings.push(service(settings).await);
     drop(progress);

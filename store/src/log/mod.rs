@@ -69,6 +69,7 @@ impl Log {
         let disk = LogFiles::of(data);
         let keys = verifiers(&signers);
         let Some(bytes) = disk.checkpoint()? else { return Self::begin(disk, signers, origin) };
+        refuse_another(&bytes, origin)?;
         let opened = SignedCheckpoint::open(&bytes, &keys, &[]);
         let checkpoint = opened.map_err(|error| refused(error, "the log's checkpoint cannot be used"))?;
         let writer = replay::replay(&disk, &checkpoint.checkpoint)?;
@@ -82,10 +83,7 @@ impl Log {
     pub fn reopen(data: &Path, ring: &KeyRing) -> Result<Self, Error> {
         let bytes = LogFiles::of(data).checkpoint()?;
         let bytes = bytes.ok_or_else(|| refused("no service began one", "the log cannot be used"))?;
-        let note = Note::parse(&bytes).map_err(|error| refused(error, "the log's checkpoint cannot be used"))?;
-        let origin = Checkpoint::parse(note.text())
-            .map_err(|error| refused(error, "the log's checkpoint cannot be used"))?
-            .origin;
+        let origin = origin_of(&bytes)?;
         Self::open(data, ring.log_signers(&origin)?, &origin)
     }
 
@@ -376,6 +374,32 @@ fn bundles(tail: &mut Vec<u8>, size: u64, entries: &[Vec<u8>]) -> Vec<(Tile, Vec
 fn no_such_entry(number: u64) -> Error {
     let why = format!("there is no entry {number}");
     Error::new(Kind::Request, "the log has no such entry", why, "ask for entries below its size")
+}
+
+/// Whether the log of a data folder, if it has one, is of this name.
+///
+/// # Errors
+/// `Data` if it is another's, or cannot be read.
+pub(crate) fn check_origin(data: &Path, origin: &str) -> Result<(), Error> {
+    LogFiles::of(data).checkpoint()?.map_or(Ok(()), |bytes| refuse_another(&bytes, origin))
+}
+
+fn refuse_another(checkpoint: &[u8], origin: &str) -> Result<(), Error> {
+    let written = origin_of(checkpoint)?;
+    if written == origin { Ok(()) } else { Err(another_origin(&written, origin)) }
+}
+
+/// The name that a checkpoint has, which anybody may have written: its signature is looked at after.
+fn origin_of(checkpoint: &[u8]) -> Result<String, Error> {
+    let unusable = |why: &dyn std::fmt::Display| refused(why, "the log's checkpoint cannot be used");
+    let note = Note::parse(checkpoint).map_err(|why| unusable(&why))?;
+    Checkpoint::parse(note.text()).map(|checkpoint| checkpoint.origin).map_err(|why| unusable(&why))
+}
+
+fn another_origin(written: &str, wanted: &str) -> Error {
+    let why = format!("it is the log of {written:?}, and this fleet's is {wanted:?}");
+    let mend = "give the catalogue its old name (`catalogue = ...`), or set store.log.origin to the name that the log has: it is for good";
+    Error::new(Kind::Data, "the log of the data folder is another one's", why, mend)
 }
 
 fn refused(why: impl std::fmt::Display, what: &str) -> Error {

@@ -65,6 +65,14 @@ impl Delta {
         Ok(Some(TableSnapshot { schema: schema_of(table, &snapshot)?, lsn: self.lsn(table, &snapshot)?, files }))
     }
 
+    /// The columns of a table, `received_date` among them; none if it was never created.
+    ///
+    /// # Errors
+    /// As [`Delta::read`].
+    pub(crate) fn schema(&self, table: &TablePath) -> Result<Option<SchemaRef>, Error> {
+        self.snapshot(table)?.map(|snapshot| schema_of(table, &snapshot)).transpose()
+    }
+
     /// Up to which lsn the table holds every row; 0 if it was never created.
     ///
     /// # Errors
