@@ -266,8 +266,8 @@ fn an_operator_asks_for_an_assigned_subject() {
     ] {
         assert!(matches!(erasure(&world, &service, wrong).status.code(), Some(1 | 2)), "{wrong:?}");
     }
-    let unknown = erasure(&world, &service, &["status", "phone-9"]);
-    assert!(!unknown.status.success(), "{}", text(&unknown.stdout));
+    let nothing = json_of(&erasure(&world, &service, &["status", "phone-9"]), 0);
+    assert_eq!(nothing["rows"], json!([]), "an operator's question has an answer: {nothing}");
     // In the folder itself, once no service has it: at once.
     let (data, fleet) = (world.data(), world.fleet());
     let beside = ["--json", "--data", data.to_str().unwrap(), "--fleet", fleet.to_str().unwrap()];
@@ -279,6 +279,70 @@ fn an_operator_asks_for_an_assigned_subject() {
     assert_eq!((column(&done, "state"), all_rows(&world)), (vec![&json!("done")], 0), "{done}");
     assert_eq!(column(&json_of(&alone(&["status", "phone-2"]), 0), "id"), column(&done, "id"));
     world.verify("after every erasure");
+}
+
+/// What is asked for by purpose is that and nothing else: a misspelt name erases nothing, and who is asked for whether events still come
+/// is told.
+#[test]
+fn what_is_asked_for_by_purpose_is_said_as_it_is() {
+    let world = World::new();
+    world.edit("policy.toml", |text| {
+        text.replacen("basis       = { EU = \"consent\", US-CA", "basis       = { EU = \"contract\", US-CA", 1)
+    });
+    let service = world.serve();
+    service.consent(&["phone-1", "phone-2"], "given");
+    let send = |device: &str, from: u64| {
+        let events: Vec<Event> = (from..from + 4).map(|number| Event::numbered(device, number)).collect();
+        service.device().logs(&encode(&events)).unwrap().expect_status(200);
+    };
+    send("phone-1", 0);
+    send("phone-2", 0);
+    let before = rows_of(&world, "analytics");
+
+    let misspelt =
+        erasure(&world, &service, &["request", "phone-1", "--purpose", "analytics", "--purpose", "analitics"]);
+    assert_eq!(misspelt.status.code(), Some(2), "{}", text(&misspelt.stdout));
+    assert!(text(&misspelt.stderr).contains("analytics, diagnostics, marketing"), "{}", text(&misspelt.stderr));
+    assert!(!text(&misspelt.stderr).contains("analitics"), "{}", text(&misspelt.stderr));
+    send("phone-1", 4);
+    assert_eq!(rows_of(&world, "analytics"), before + 4, "nothing was withdrawn either");
+    let missing = erasure(&world, &service, &["request", "phone-1"]);
+    for flag in ["--all", "--purpose", "--from", "--to"] {
+        assert!(text(&missing.stderr).contains(flag), "{flag}: {}", text(&missing.stderr));
+    }
+
+    let asked = json_of(&erasure(&world, &service, &["request", "phone-1", "--purpose", "analytics"]), 0);
+    assert_eq!(column(&asked, "still_taken"), [&json!([])], "{asked}");
+    let asked = json_of(&erasure(&world, &service, &["request", "phone-1", "--purpose", "diagnostics"]), 0);
+    assert_eq!(column(&asked, "still_taken"), [&json!(["diagnostics"])], "{asked}");
+    for (scope, said) in [
+        (&["--purpose", "analytics"][..], "these purposes are withdrawn"),
+        (&["--purpose", "diagnostics"], "no consent is asked for them: diagnostics"),
+        (&["--to", "2020-01-01"], "what comes now is stored as before"),
+    ] {
+        let more = ["--url", &url(&service), "--token-file", &officer(&world)];
+        let told = world.candor(&[&["erasure", "request", "phone-1"], scope, &more[..]].concat());
+        assert!(text(&told.stdout).contains(said), "{said}: {}", text(&told.stdout));
+    }
+    json_of(&erasure(&world, &service, &["run"]), 0);
+    send("phone-1", 8);
+    assert_eq!(rows_of(&world, "analytics"), before / 2);
+    assert!(service.stop().success());
+
+    // A purpose is withdrawn where no service has the folder, too.
+    let (data, fleet) = (world.data(), world.fleet());
+    let beside = ["--data", data.to_str().unwrap(), "--fleet", fleet.to_str().unwrap(), "--json"];
+    let alone = |purpose: &str| {
+        world.candor(&[&["erasure", "request", "phone-2", "--purpose", purpose][..], &beside[..]].concat())
+    };
+    assert_eq!(alone("analitics").status.code(), Some(2));
+    json_of(&alone("analytics"), 0);
+    let service = world.serve();
+    let events: Vec<Event> = (8..12).map(|number| Event::numbered("phone-2", number)).collect();
+    service.device().logs(&encode(&events)).unwrap().expect_status(200);
+    assert_eq!(rows_of(&world, "analytics"), 0, "it was withdrawn");
+    assert!(service.stop().success());
+    world.verify("after erasures by purpose");
 }
 
 const DAYS: i64 = 86_400_000_000;

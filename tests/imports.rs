@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::otlp::{Event, encode};
+use crate::skip::skipped;
 use crate::world::{Service, Start, World, figure};
 
 /// Statements in memory from which on an import waits, and most of one request.
@@ -24,34 +25,41 @@ fn an_import_waits_for_the_ledger_and_what_is_taken_back_does_not() {
     let service = world.start(&Start { environment: &environment, ..Start::default() }).unwrap();
     state(&service, &[statement("stays", "given"), statement("goes", "given")]);
     assert_eq!([stored(&service, "stays"), stored(&service, "goes")], [1, 1]);
-    std::thread::scope(|scope| {
+    let was_in_time = std::thread::scope(|scope| {
+        let began = Instant::now();
         let flush = scope.spawn(|| service.flush());
         fill(&service);
+        // With half of the time left, what follows has thirty times what it takes.
+        let was_in_time = began.elapsed() < HELD_UP / 2;
         let pending = service.metric("candor_store_pending_statements");
-        assert!(pending >= PENDING as u64, "{pending}");
         let import = scope.spawn(|| state(&service, &many("late", "given", MOST)));
         std::thread::sleep(Duration::from_secs(1));
-        assert!(!import.is_finished(), "it was to wait");
+        let waited = !import.is_finished();
 
         let asked = Instant::now();
         // One that takes something back is enough, wherever it is: order holds.
         let mut mixed = many("beside", "given", MOST - 1);
         mixed.push(statement("goes", "withdrawn"));
         state(&service, &mixed);
-        assert_eq!([stored(&service, "stays"), stored(&service, "goes")], [1, 0]);
+        let now = [stored(&service, "stays"), stored(&service, "goes")];
         // So is it that nothing is given, or that they are few.
         state(&service, &many("never", "refused", MOST));
         state(&service, &many("few", "given", FEW));
         let took = asked.elapsed();
-        assert!(
-            !flush.is_finished() && !import.is_finished(),
-            "it waited, or the machine was too slow for this test: {took:?}"
-        );
-        figure(&format!("statements that do not wait: {took:?} for {}", 2 * MOST + FEW));
-
+        let still_waits = !import.is_finished() && !flush.is_finished();
         flush.join().unwrap();
         import.join().unwrap();
+        assert_eq!(now, [1, 0], "what was taken back is in force");
+        if was_in_time {
+            assert!(pending >= PENDING as u64, "{pending}");
+            assert!(waited && still_waits, "the import was to wait, and nobody else: {took:?}");
+            figure(&format!("statements that do not wait: {took:?} for {}", 2 * MOST + FEW));
+        }
+        was_in_time
     });
+    if !was_in_time {
+        skipped("this machine takes too long for 66,000 statements while the ledger is held up");
+    }
     assert_eq!(["late-0", "beside-0", "few-0"].map(|device| stored(&service, device)), [1; 3]);
     assert_eq!(["goes", "never-0"].map(|device| stored(&service, device)), [0; 2]);
     assert!(service.stop().success());

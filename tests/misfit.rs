@@ -34,7 +34,8 @@ fn a_log_keeps_its_name() {
     assert!(service.stop().success());
     let rename = |from: &str, to: &str| world.edit("catalogue.toml", |text| text.replacen(from, to, 1));
     rename("catalogue = \"acme-fleet\"", "catalogue = \"acme-fleet-2\"");
-    let words = ["it is the log of \"candor/acme-fleet\", and this fleet's is \"candor/acme-fleet-2\"", "store.log.origin"];
+    let words =
+        ["it is the log of \"candor/acme-fleet\", and this fleet's is \"candor/acme-fleet-2\"", "store.log.origin"];
     refused(&world, &words);
     rename("catalogue = \"acme-fleet-2\"", "catalogue = \"acme-fleet\"");
     goes_on(&world);

@@ -39,6 +39,9 @@ pub struct Erasure {
     /// The log's entry that has the certificate's digest.
     #[serde(default)]
     pub entry: Option<u64>,
+    /// Where it was asked for: purposes of it whose events are taken all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still_taken: Vec<String>,
 }
 
 /// `GET /v1/subject/erasure`.

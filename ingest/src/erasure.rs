@@ -1,21 +1,18 @@
 //! Erasure, for the subject itself or for an operator who names one: asking for it, how far it is, and the certificate.
 
 use axum::response::Response;
-use candor_policy::consent::ConsentState;
 use candor_policy::hex;
-use candor_policy::subject::LedgerId;
 use candor_store::erase::{Erasure, Progress};
 use candor_store::error::Kind as StoreKind;
+use candor_store::store::withdraw::still_taken;
 use candor_wire::erasure::{ErasureRequest, MOST_REQUEST_BYTES, Scope, SignedCertificate};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::body::Sent;
 use crate::error::{Kind, Refusal};
-use crate::protocol::glean::withdrawal;
 use crate::published::json;
 use crate::route::Call;
-use crate::service::Service;
 use crate::subject::{is_known, named, unknown};
 
 pub(crate) const PATH: &str = "/v1/subject/erasure";
@@ -58,6 +55,9 @@ pub(crate) struct Status {
     certificate: Option<SignedCertificate>,
     /// The log's entry that has the certificate's digest; null before.
     entry: Option<u64>,
+    /// Where it is asked for: purposes of it whose events are taken all the same, since a law or a contract and no consent permits them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    still_taken: Vec<String>,
 }
 
 /// What `POST /v1/erasures` did.
@@ -97,12 +97,14 @@ pub(crate) async fn request(call: Call<'_>) -> Result<Response, Refusal> {
     }
     let plain = sent.decompress(MOST_REQUEST_BYTES)?;
     let scope = scope_of(&plain.bytes, service.clock.now())?;
+    service.store.check_scope(&scope)?;
+    let still_taken = still_taken(service.plan.policy(), &scope);
     let subject = if let Some(signer) = call.signer {
         if !is_known(service, signer) && service.store.erasures(&signer.ledger).await?.is_empty() {
             return Err(unknown());
         }
         if let Scope::Purposes(names) = &scope
-            && names.iter().any(|name| may_be_stored(service, &signer.ledger, name))
+            && names.iter().any(|name| service.store.may_be_stored(&signer.ledger, name))
         {
             let mend =
                 "withdraw these purposes first, by a statement: what is erased would come back with the next events";
@@ -112,15 +114,16 @@ pub(crate) async fn request(call: Call<'_>) -> Result<Response, Refusal> {
     } else {
         let value = named(call.headers)?;
         let subject = service.store.keys().ledger_id(value);
+        let source = &call.source()?.name;
         if let Scope::Purposes(names) = &scope
-            && !service.store.is_erased(&subject)
+            && service.store.withdraw(value, names, (service.plan.policy(), source)).await?
         {
-            withdraw(service, &call.source()?.name, (value, &subject), names).await?;
+            service.metrics.consented(source);
         }
         subject
     };
     let erasure = service.store.request_erasure(subject, scope).await?;
-    Ok(json(&status(erasure)))
+    Ok(json(&Status { still_taken, ..status(erasure) }))
 }
 
 /// `GET /v1/subject/erasure`.
@@ -131,7 +134,8 @@ pub(crate) async fn show(call: Call<'_>) -> Result<Response, Refusal> {
         None => service.store.keys().ledger_id(named(call.headers)?),
     };
     let erasures = service.store.erasures(&subject).await?;
-    if erasures.is_empty() && !call.signer.is_some_and(|signer| is_known(service, signer)) {
+    // An operator may know of rows that no statement goes with: that none of them was asked to go is an answer.
+    if erasures.is_empty() && call.signer.is_some_and(|signer| !is_known(service, signer)) {
         return Err(unknown());
     }
     Ok(json(&Erasures {
@@ -184,32 +188,6 @@ fn scope_of(body: &[u8], now: i64) -> Result<Scope, Refusal> {
     Ok(scope)
 }
 
-/// Whether events of a purpose may still be stored of a subject: it was neither refused nor withdrawn.
-fn may_be_stored(service: &Service, subject: &LedgerId, name: &str) -> bool {
-    let number = service.plan.policy().purposes.iter().position(|purpose| purpose.name == name);
-    let day = i32::try_from(service.clock.now().div_euclid(DAY)).unwrap_or(i32::MAX);
-    let consent = service.store.consent(&[*subject]).of(0);
-    let says_no = |number| matches!(consent.state(number, day), ConsentState::Refused | ConsentState::Withdrawn);
-    // Of a purpose that the policy does not have any more nothing is stored.
-    number.is_some_and(|number| !consent.closed() && !says_no(number))
-}
-
-/// Records that an assigned subject withdraws purposes, as the operator's request asserts.
-async fn withdraw(
-    service: &Service,
-    source: &str,
-    (value, subject): (&str, &LedgerId),
-    names: &[String],
-) -> Result<(), Refusal> {
-    let open: Vec<String> = names.iter().filter(|name| may_be_stored(service, subject, name)).cloned().collect();
-    if !open.is_empty() {
-        let request = withdrawal(value.to_owned(), open, service.plan.policy());
-        service.store.record_consent(request, source).await?;
-        service.metrics.consented(source);
-    }
-    Ok(())
-}
-
 fn status(erasure: Erasure) -> Status {
     Status {
         id: erasure.id,
@@ -223,6 +201,7 @@ fn status(erasure: Erasure) -> Status {
         done_at: erasure.done_at,
         certificate: erasure.certificate,
         entry: erasure.entry,
+        still_taken: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The store of a running service: append, consent, flush. One process at a time holds it.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -41,6 +42,7 @@ use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
 use crate::shared::{Gauges, Shared};
+use crate::table::layout;
 
 mod backup;
 mod encode;
@@ -53,6 +55,7 @@ mod signed;
 #[cfg(test)]
 mod tests;
 pub mod upkeep;
+pub mod withdraw;
 
 pub use figures::Figures;
 
@@ -369,9 +372,29 @@ impl Store {
     /// Takes an erasure in. From when this returns, what it covers for good is refused; the rest is done by a later pass.
     ///
     /// # Errors
-    /// `Request` for a scope that cannot be; if something cannot be written.
+    /// As [`Store::check_scope`]; if something cannot be written.
     pub async fn request_erasure(&self, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
+        self.check_scope(&scope)?;
         self.desk.request(subject, scope).await
+    }
+
+    /// Whether a scope can be erased: a certificate for a purpose that nothing was ever stored for would be about a misspelt name.
+    ///
+    /// # Errors
+    /// `Request` for a scope that cannot be, or a purpose that neither policy nor tables have.
+    pub fn check_scope(&self, scope: &Scope) -> Result<(), Error> {
+        let mend = "send {\"scope\":\"all\"}, purposes in order, or days of receipt as YYYY-MM-DD";
+        let refused =
+            |why: &dyn std::fmt::Display| Error::new(Kind::Request, "nothing can be erased by this request", why, mend);
+        scope.check().map_err(|why| refused(&why))?;
+        let Scope::Purposes(names) = scope else { return Ok(()) };
+        let mut known: BTreeSet<String> = self.shared.purposes.names().iter().cloned().collect();
+        known.extend(layout::list(&self.shared.settings.data)?.into_iter().map(|table| table.purpose));
+        if names.iter().all(|name| known.contains(name)) {
+            return Ok(());
+        }
+        let known: Vec<String> = known.into_iter().collect();
+        Err(refused(&format_args!("nothing is or was stored for one of the purposes: there are {}", known.join(", "))))
     }
 
     /// The erasures of a subject, oldest first.

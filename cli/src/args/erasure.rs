@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::{FleetArg, Flush, ServiceArg};
 
@@ -42,6 +42,7 @@ pub(crate) struct ErasureOf {
 
 /// `candor erasure request`
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("scope").args(["all", "purpose", "from", "to"]).required(true).multiple(true)))]
 #[command(after_help = "\
 Examples:
   candor erasure request --all --identity candor-state/identity.toml --url http://127.0.0.1:4318
@@ -49,6 +50,8 @@ Examples:
       --url http://127.0.0.1:4318 --token-file seeds/fleet/tokens/backend.token
   candor erasure request demo-phone-01 --from 2026-01-01 --to 2026-01-31 --data /tmp/candor --fleet seeds/fleet
 
+With --purpose it is withdrawn too, and nothing is stored for it from then on, but where a law or a
+contract and no consent permits it: that is said. With days of receipt what comes later is stored as before.
 With --all nothing is stored of the subject ever again: that cannot be undone. The holder of an
 identity needs no token: with --identity a service is asked for one epoch after the other, each over
 a connection of its own. On the device itself use `candor agent erase`, which stops it from sending too;
@@ -58,7 +61,7 @@ pub(crate) struct ErasureRequest {
     #[command(flatten)]
     pub(crate) of: ErasureOf,
     /// Everything, for good
-    #[arg(long, required_unless_present_any = ["purpose", "from", "to"], conflicts_with_all = ["purpose", "from", "to"])]
+    #[arg(long, conflicts_with_all = ["purpose", "from", "to"])]
     pub(crate) all: bool,
     /// What was stored for this purpose, which is withdrawn; once for each
     #[arg(long, value_name = "PURPOSE", conflicts_with_all = ["from", "to"])]

@@ -20,7 +20,7 @@ use crate::service;
 use crate::settings::Settings;
 
 /// Who vouches for statements that are recorded without a service.
-const SOURCE: &str = "command line";
+pub(super) const SOURCE: &str = "command line";
 
 /// The state of each purpose.
 pub(crate) async fn show(subject: &str, settings: &Settings) -> Result<Exit, Failure> {

@@ -1,5 +1,6 @@
 //! `candor erasure`: asking for it, and what it leaves in one's hands.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use candor_policy::subject::LedgerId;
 use candor_store::clock::SystemClock;
 use candor_store::erase::Progress as Stage;
 use candor_store::store::Store;
+use candor_store::store::withdraw::still_taken;
 use candor_wire::erasure::{ErasureRequest as Document, Scope, SignedCertificate};
 use candor_wire::signature;
 use http::header::CONTENT_TYPE;
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Erasure, ErasureOf, ErasureRequest, ErasureStatus};
 use crate::command::agent::asking;
+use crate::command::consent;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::render::{Report, counted, printable};
@@ -57,6 +60,7 @@ impl Erasure {
 
 async fn request(args: &ErasureRequest, settings: &Settings) -> Result<Exit, Failure> {
     let scope = scope(args)?;
+    let what = said_of(&scope);
     let _progress = Progress::start("asking");
     let found = match subject(&args.of, settings)? {
         Who::Holder(identity) => {
@@ -74,10 +78,29 @@ async fn request(args: &ErasureRequest, settings: &Settings) -> Result<Exit, Fai
     let mut report = report("erasure.request", &found, None);
     report.note(match found.len() {
         0 => "the service knows nothing of this subject".to_owned(),
-        _ => "asked for: what it covers for good is refused from now on".to_owned(),
+        _ => format!("asked for: {what}"),
     });
+    let still: BTreeSet<&str> =
+        found.iter().flat_map(|of| &of.erasures).flat_map(|one| &one.still_taken).map(String::as_str).collect();
+    if !still.is_empty() {
+        let names = still.into_iter().map(printable).collect::<Vec<_>>().join(", ");
+        report.note(format!(
+            "new events are stored for these all the same, since no consent is asked for them: {names}; --all ends that"
+        ));
+    }
     report.print(&settings.answer)?;
     Ok(Exit::Done)
+}
+
+/// What is said of new events.
+const fn said_of(scope: &Scope) -> &'static str {
+    match scope {
+        Scope::All => "nothing is stored of this subject from now on",
+        Scope::Purposes(_) => "these purposes are withdrawn, and what is stored for them goes with the next pass",
+        Scope::Received { .. } => {
+            "what was received on these days goes with the next pass; what comes now is stored as before"
+        }
+    }
 }
 
 async fn status(args: &ErasureStatus, settings: &Settings) -> Result<Exit, Failure> {
@@ -201,8 +224,13 @@ async fn in_folder(value: &str, scope: Option<Scope>, settings: &Settings) -> Re
     let fleet = super::serve::load(settings)?;
     let store = Store::open(settings.store.clone(), Arc::clone(&fleet.plan), Arc::new(SystemClock)).await?;
     let subject = store.keys().ledger_id(value);
+    let still = scope.as_ref().map_or_else(Vec::new, |scope| still_taken(fleet.plan.policy(), scope));
     let outcome = async {
         if let Some(scope) = scope {
+            store.check_scope(&scope)?;
+            if let Scope::Purposes(names) = &scope {
+                store.withdraw(value, names, (fleet.plan.policy(), consent::SOURCE)).await?;
+            }
             let asked = store.request_erasure(subject, scope).await?;
             let passed = store.erase_now().await?;
             // What keeps others is told to whoever asks for those.
@@ -224,6 +252,7 @@ async fn in_folder(value: &str, scope: Option<Scope>, settings: &Settings) -> Re
         done_at: one.done_at,
         certificate: one.certificate,
         entry: one.entry,
+        still_taken: still.clone(),
     });
     let subject = Some(hex::encode(subject.as_bytes()));
     Ok(vec![OfEpoch { epoch: 0, subject, erasures: erasures.collect() }])
@@ -243,7 +272,8 @@ fn report(kind: &'static str, found: &[OfEpoch], folder: Option<&Path>) -> Repor
         .number("entry", "log entry")
         .detail("certificate")
         .detail("subject")
-        .detail("file");
+        .detail("file")
+        .detail("still_taken");
     let time = |micros: i64| jiff::Timestamp::from_microsecond(micros).map(|time| time.to_string()).ok();
     for of_epoch in found {
         for one in &of_epoch.erasures {
@@ -260,6 +290,7 @@ fn report(kind: &'static str, found: &[OfEpoch], folder: Option<&Path>) -> Repor
                 json!(one.certificate),
                 json!(of_epoch.subject),
                 json!(folder.zip(one.certificate.as_ref()).map(|(folder, signed)| file(folder, signed))),
+                json!(one.still_taken),
             ]);
         }
     }

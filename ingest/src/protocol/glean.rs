@@ -9,10 +9,8 @@
 
 use axum::response::Response;
 use candor_policy::catalogue::FieldPath;
-use candor_policy::consent::ConsentState;
-use candor_policy::policy::Policy;
+use candor_store::store::withdraw::withdrawal;
 use candor_wire::glean::{self, Submission};
-use candor_wire::statement::{ConsentRequest, MAX_NOTICE_CHARS, Notice};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -94,20 +92,4 @@ async fn withdraw(service: &Service, source: &Source, sent: Sent) -> Result<(), 
 
 fn nobody() -> Refusal {
     Refusal::malformed("a deletion-request must hold the attribute that `subject` of its source in sources.toml names")
-}
-
-/// The statement that withdraws purposes. Nobody says anything of a notice: it is the one in force.
-pub(crate) fn withdrawal(subject: String, purposes: Vec<String>, policy: &Policy) -> ConsentRequest {
-    let version = policy.notice.as_deref().unwrap_or_default().chars().filter(|c| !c.is_control());
-    let version: String = version.take(MAX_NOTICE_CHARS).collect();
-    let version = if version.is_empty() { "none".to_owned() } else { version };
-    ConsentRequest {
-        subject,
-        purposes: purposes.into_iter().map(|name| (name, ConsentState::Withdrawn)).collect(),
-        // BCP 47 for a language that nobody determined.
-        notice: Notice { version, language: "und".to_owned() },
-        age_from: None,
-        expires: None,
-        granted_at: None,
-    }
 }

@@ -85,10 +85,6 @@ impl Desk {
     /// # Errors
     /// `Request` for a scope that cannot be; if something cannot be written.
     pub(crate) async fn request(self: &Arc<Self>, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
-        scope.check().map_err(|why| {
-            let mend = "send {\"scope\":\"all\"}, purposes in order, or days of receipt as YYYY-MM-DD";
-            Error::new(Kind::Request, "nothing can be erased by this request", why, mend)
-        })?;
         let desk = Arc::clone(self);
         // On a task of its own: whoever asks may go away, and what came to the ledger has to come into force.
         let taken = tokio::spawn(async move { desk.take_in(subject, &scope).await });
