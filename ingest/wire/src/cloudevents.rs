@@ -3,7 +3,8 @@
 //! An event's name is its `type`, its time its `time`; a time that is not RFC 3339 is no time. Its attributes are the context
 //! attributes, extensions included (`attributes.source`, `attributes.subject`), and the members of its data
 //! (`attributes.data.order.id`). Data that is no JSON is there, but no field takes it. What every event must have does
-//! not count as undeclared where no field takes it.
+//! not count as undeclared where no field takes it. In binary mode an extension is a header, which has no type: a field
+//! takes the integer, boolean or time that it is in canonical form ("Type System").
 //!
 //! Producers must give distinct events distinct pairs of `source` and `id`, so both make the event's id here:
 //! the length of the source in bytes, a colon, the source, the id.
@@ -23,6 +24,9 @@ const PREFIX: &str = "ce-";
 
 /// Attributes that do not count as undeclared.
 const KNOWN: [&str; 6] = ["specversion", "id", "source", "type", "time", "datacontenttype"];
+
+/// Attributes of the specification, which are text whatever they spell.
+const TEXTS: [&str; 8] = ["specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"];
 
 /// Decodes one event in the JSON format (`application/cloudevents+json`).
 ///
@@ -79,7 +83,11 @@ pub fn decode_binary(
             let name = arena.alloc_str(&name[PREFIX.len()..]);
             name.make_ascii_lowercase();
             let text = header_text(value, &arena).ok_or(unplaced("a header in percent-encoded UTF-8"))?;
-            reading.context_attribute(name, text)?;
+            if TEXTS.contains(&&*name) {
+                reading.context_attribute(name, text)?;
+            } else {
+                reading.attributes.push(name, Value::Spelled(text.into()))?;
+            }
         }
     }
     if let Some(content_type) = content_type {
