@@ -170,6 +170,13 @@ fn binary_mode_has_its_context_in_headers() {
     for other in [b"\xff\xfe".as_slice(), b"plain"] {
         assert_eq!(decode(untyped, other).unwrap(), Vec::<Row>::new(), "`note` takes no bytes");
     }
+    let texts = |kind| [untyped, &[("content-type", kind)]].concat();
+    for kind in ["text/plain", "text/csv; charset=utf-8"] {
+        assert_eq!(decode(&texts(kind), "gr\u{fc}n".as_bytes()).unwrap()[0]["note"], "gr\u{fc}n");
+        assert_eq!(decode(&texts(kind), b"\xff\xfe").unwrap(), Vec::<Row>::new(), "that is no UTF-8");
+    }
+    assert_eq!(decode(&texts("text/plain; charset=iso-8859-1"), b"plain").unwrap(), Vec::<Row>::new());
+    assert_eq!(decode(&texts("image/png"), b"plain").unwrap(), Vec::<Row>::new());
     let broken = [&headers[..], &[("ce-other", "%zz")]].concat();
     assert!(matches!(decode(&broken, body), Err(DecodeError::Expected { offset: 0, .. })));
     assert!(matches!(decode(&headers[2..], body), Err(DecodeError::Expected { offset: 0, .. })));
