@@ -362,7 +362,9 @@ fn all_of_mozillas_examples_are_accepted_stored_as_declared_and_counted() {
     assert!(service.metric("candor_undeclared_attributes_total") > 100);
     let statements = service.metric("candor_consent_statements_total");
     for (number, example) in (examples.len()..).zip(&opting_out) {
-        example.send(&mut client, number);
+        let answer = example.send(&mut client, number);
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(answer["rejected"], 0, "no event was sent: {}", answer["message"]);
     }
     let withdrawn = service.metric("candor_consent_statements_total") - statements;
     assert_eq!((withdrawn, opting_out.len()), (1, 1), "Mozilla has one example of it");

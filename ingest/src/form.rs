@@ -27,7 +27,7 @@ pub(crate) struct Events {
 
 /// What tells such a request from others.
 pub(crate) enum KnownBy {
-    /// An id of the request as a whole.
+    /// An id of the request as a whole, which is remembered though there is no record in it.
     Id(String),
     /// The ids of its events, if every row has one; its bytes otherwise, with what belongs to them of its head.
     Events { head: Vec<u8> },
@@ -66,6 +66,11 @@ impl Form {
             Self::Events(Events { protocol, known_by: KnownBy::Events { .. }, .. }) => Some(protocol),
             _ => None,
         }
+    }
+
+    /// Whether it has an id of its own.
+    pub(crate) const fn has_id(&self) -> bool {
+        matches!(self, Self::Events(Events { known_by: KnownBy::Id(_), .. }))
     }
 
     /// Reads the body.

@@ -129,12 +129,12 @@ fn prepare(service: &Service, source: &Source, incoming: Incoming, evidence: Evi
     if let Some(told) = repeat_of(service, &identity)? {
         return Ok(Step::Known(told));
     }
-    let (signal, by_events) = (form.signal(), form.known_by_events());
+    let (signal, by_events, has_id) = (form.signal(), form.known_by_events(), form.has_id());
     let Identified { received, event_ids } = form.decode(&plain.bytes, index, &limits.decode())?;
     drop(plain.bytes);
     let records = received.records();
-    // A number is used up even by nothing: the next one must not wait for it.
-    if records == 0 && matches!(identity, Identity::Digest(_)) {
+    // A number is used up even by nothing: the next one must not wait for it. An id may stand for what was done already.
+    if records == 0 && !has_id && matches!(identity, Identity::Digest(_)) {
         return Ok(Step::Empty);
     }
     let admitted = received.admit(evidence, &keys);

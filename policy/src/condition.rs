@@ -85,7 +85,7 @@ impl Dimension {
 pub enum Truth {
     /// It does not hold.
     False,
-    /// It hangs on a value that is absent.
+    /// It hangs on a value that is absent, or none that the catalogue declares.
     Undecided,
     /// It holds.
     True,

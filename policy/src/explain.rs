@@ -236,12 +236,15 @@ fn strictest(matches: &[Match<'_>]) -> Option<usize> {
     })
 }
 
+/// What an undecided condition hangs on: the cells of the plan have one place for both.
+const MISSING: &str = "a value that is absent, or none that the catalogue declares";
+
 fn why(matches: &[Match<'_>], winner: Option<&Match<'_>>, expired: bool) -> String {
     let Some((won, operator)) = winner else {
         return match matches.first() {
             None => "no rule reaches it".to_owned(),
             Some((rule, _)) => {
-                format!("`{}` hangs on a value that is absent: what is undecided lets nothing through", rule.rule)
+                format!("`{}` hangs on {MISSING}: what is undecided lets nothing through", rule.rule)
             }
         };
     };
@@ -258,7 +261,7 @@ fn why(matches: &[Match<'_>], winner: Option<&Match<'_>>, expired: bool) -> Stri
         }
     };
     if won.condition == Truth::Undecided {
-        why.push_str("; its condition hangs on a value that is absent, and counts for strictness");
+        why = format!("{why}; its condition hangs on {MISSING}, and counts for strictness");
     }
     match operator.rank() {
         Rank::Drop => why.push_str("; `drop` writes nothing"),

@@ -139,7 +139,7 @@ pub(crate) fn what_is_wrong(error: &serde_json::Error) -> &'static str {
     match error.classify() {
         Category::Syntax | Category::Eof | Category::Io => "not JSON",
         Category::Data => {
-            "not a consent statement: it has subject, purposes (name to given, refused, withdrawn, ...), notice \
+            "not a consent statement: it has subject, purposes (name, each once, to given, refused, withdrawn, ...), notice \
              (version, language) and, if wanted, age_from, expires, granted_at"
         }
     }

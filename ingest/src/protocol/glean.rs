@@ -5,12 +5,15 @@
 //! identity. The version and the Content-Type are not looked at.
 //!
 //! A ping named `deletion-request` says that the user opted out. It withdraws every purpose of the subject that it names, durably
-//! before it is answered, and then goes the way of any ping.
+//! before it is answered, and then goes the way of any ping, if the catalogue declares it. If not it is no event that was refused: it
+//! was heard, and only its UUID is remembered.
 
 use axum::response::Response;
+use candor_policy::batch::{DecodeTally, Received};
 use candor_policy::catalogue::FieldPath;
 use candor_store::store::withdraw::withdrawal;
 use candor_wire::glean::{self, Submission};
+use candor_wire::identified::Identified;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -65,7 +68,14 @@ fn form(app: String, ping: String, uuid: String) -> Form {
     let known_by = KnownBy::Id(uuid.clone());
     let decode = move |body: &[u8], keys: &_, limits: &_| {
         let submission = Submission { app: &app, ping: &ping, document_id: &uuid };
-        glean::decode_ping(submission, body, keys, limits)
+        let decoded = glean::decode_ping(submission, body, keys, limits)?;
+        if ping == DELETION_REQUEST && decoded.received.tally().undeclared_events > 0 {
+            return Ok(Identified {
+                received: Received::new(Vec::new(), DecodeTally::default()),
+                event_ids: Vec::new(),
+            });
+        }
+        Ok(decoded)
     };
     Form::Events(Events { protocol: "glean", known_by, decode: Box::new(decode) })
 }

@@ -65,6 +65,7 @@ async fn bad_statements_are_refused_whole_and_without_their_values() {
         (good.replace("{\"subject\"", "{\"granted_at\":\"secret\",\"subject\""), "RFC 3339"),
         (good.replace("{\"subject\"", "{\"age_from\":200,\"subject\""), "age_from"),
         (good.replace("{\"subject\"", "{\"secret\":1,\"subject\""), "line 1"),
+        (good.replace("\"analytics\":", "\"analytics\":\"withdrawn\",\"analytics\":"), "each once"),
         ("secret".into(), "not JSON"),
     ] {
         let answer = world.consent(&format!("[{good},{bad}]")).await;

@@ -254,8 +254,10 @@ async fn opting_out_withdraws_every_purpose_before_it_is_answered() {
     assert_eq!(world.stored("diagnostics").await, 1);
     let statements = "candor_consent_statements_total{source=\"devices\"}";
     let out = "36bb2e62-9c55-4b6e-8d5c-0d7a4f1c1a00";
-    assert_eq!(ping(&world, Method::POST, "deletion-request", out, body.clone()).await.status, StatusCode::OK);
+    assert_eq!(taken(&ping(&world, Method::POST, "deletion-request", out, body.clone()).await), (0, String::new()));
     assert_eq!(world.metric(statements).await, 1);
+    let undeclared = r#"candor_events_dropped_total{source="devices",purpose="analytics",reason="undeclared_event"}"#;
+    assert_eq!(world.metric(undeclared).await, 0, "nobody sent an event");
     let subject = world.service.store.keys().ledger_id(SUBJECT);
     let newest = world.service.store.consent_history(&subject).await.unwrap().pop().unwrap();
     assert_eq!((newest.source.as_str(), newest.notice.version.as_str()), ("devices", "2026-01"));

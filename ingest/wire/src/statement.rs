@@ -13,6 +13,7 @@ use crate::merkle::{Hash, leaf_hash};
 
 mod chain;
 mod signed;
+mod states;
 
 pub use chain::verify_chain;
 pub use signed::{Signed, SignedStatement};
@@ -56,6 +57,7 @@ pub struct ConsentRequest {
     /// Value of the attribute by which the source names its subjects. Never stored, never logged.
     pub subject: String,
     /// New state per purpose.
+    #[serde(deserialize_with = "states::once")]
     pub purposes: BTreeMap<String, ConsentState>,
     /// The notice that was shown.
     pub notice: Notice,
@@ -88,6 +90,7 @@ pub struct Statement {
     /// SHA-256 of the statement before (of its RFC 8785 JSON); all zeros for the first.
     pub previous: String,
     /// Full state of all purposes.
+    #[serde(deserialize_with = "states::once")]
     pub purposes: BTreeMap<String, ConsentState>,
     /// The notice that was shown.
     pub notice: Notice,
@@ -349,5 +352,27 @@ mod tests {
         let request: ConsentRequest = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&request).unwrap(), json);
         assert!(serde_json::from_str::<ConsentRequest>(&json.replace("subject", "subjekt")).is_err());
+    }
+
+    #[test]
+    fn a_purpose_that_comes_twice_is_no_statement() {
+        let json = |purposes: &str| {
+            format!(r#"{{"subject":"a","purposes":{{{purposes}}},"notice":{{"version":"1","language":"de"}}}}"#)
+        };
+        let read = |purposes: &str| serde_json::from_str::<ConsentRequest>(&json(purposes));
+        assert_eq!(read(r#""a":"given","b":"given""#).unwrap().purposes.len(), 2);
+        for twice in [
+            r#""opt":"withdrawn","opt":"given""#,
+            r#""opt":"given","b":"given","opt":"given""#,
+            r#""opt":"withdrawn","\u006fpt":"given""#,
+        ] {
+            let error = read(twice).unwrap_err();
+            assert!(error.is_data() && !error.to_string().contains("opt"), "{error}");
+        }
+        let statement = next(None, &request(&[("analytics", Given)], None), NOW).unwrap();
+        let stored = serde_json::to_string(&statement).unwrap();
+        assert_eq!(serde_json::from_str::<Statement>(&stored).unwrap(), statement);
+        let twice = stored.replace("\"analytics\":", "\"analytics\":\"withdrawn\",\"analytics\":");
+        assert!(twice != stored && serde_json::from_str::<Statement>(&twice).is_err());
     }
 }

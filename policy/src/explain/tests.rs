@@ -79,6 +79,35 @@ fn what_is_undecided_is_told() {
 }
 
 #[test]
+fn a_value_that_the_catalogue_does_not_declare_is_not_told_to_be_absent() {
+    let rules = "
+[[rule]]
+id = 'at-home'
+stream = 'phone.app'
+purpose = 'diagnostics'
+when = \"screen == 'home'\"
+emit.screen = { op = 'keep' }
+emit.imei = { op = 'drop' }
+";
+    let catalogue = Catalogue::parse(CATALOGUE, "catalogue.toml").unwrap();
+    let policy = Policy::parse(&format!("{POLICY}{rules}"), "policy.toml").unwrap();
+    let plan = Plan::compile(catalogue, policy).unwrap_or_else(|problems| panic!("{problems}"));
+    for fields in ["", r#""screen": "cellar""#] {
+        let told =
+            plan.explain(&sample(&format!(r#"{{"event": "phone.app.opened", "fields": {{{fields}}}, {GIVEN}}}"#)));
+        for name in ["screen", "imei"] {
+            let field = field(&told.purposes[0], name);
+            assert!(
+                field.why.contains("hangs on a value that is absent, or none that the catalogue declares"),
+                "{}",
+                field.why
+            );
+            assert!(!field.why.contains("cellar"), "{}", field.why);
+        }
+    }
+}
+
+#[test]
 fn refusals_come_in_the_order_of_clearing() {
     let reasons = |json: &str| explain(json).purposes.iter().map(|purpose| purpose.reason).collect::<Vec<_>>();
     let low = r#""event": "phone.app.opened", "fields": {"level": 5}"#;

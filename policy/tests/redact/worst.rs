@@ -50,6 +50,7 @@ fn the_worst_texts_take_linear_time() {
         "1/",
         "12.3.4.",
         "tel 1234567 ",
+        "WVWZZZ1JZ3W38675A ",
     ];
     // One detector at a time, so that none hides in the whole.
     for (name, _) in MARKERS {

@@ -11,7 +11,7 @@ use candor_policy::catalogue::FieldType;
 use candor_policy::operator::raw_type;
 
 use super::DecodeError;
-use super::value::{BadValue, KeyValues, Value, double, integer, microseconds};
+use super::value::{BadValue, KeyValues, Value, boolean, double, integer, microseconds};
 
 mod list;
 mod position;
@@ -90,7 +90,7 @@ impl Column {
     pub(super) fn put<N>(&mut self, row: usize, value: &Value<'_, N>) -> Result<(), BadValue> {
         self.fill(row);
         let fits = match (&mut self.values, value) {
-            (Values::Text(texts), Value::Text(text)) => texts.push(text.bytes()),
+            (Values::Text(texts), Value::Text(text) | Value::Spelled(text)) => texts.push(text.bytes()),
             (_, Value::Absent) => false,
             (Values::I64(integers), value) => {
                 integers.push(integer(value)?);
@@ -100,8 +100,8 @@ impl Column {
                 doubles.push(double(value)?);
                 true
             }
-            (Values::Bool(bits), Value::Bool(bit)) => {
-                bits.append(*bit);
+            (Values::Bool(bits), value) => {
+                bits.append(boolean(value)?);
                 true
             }
             (Values::Time(times), value) => {

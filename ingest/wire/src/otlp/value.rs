@@ -11,6 +11,8 @@ pub(crate) enum Value<'v, N> {
     /// No value set: as good as absent.
     Absent,
     Text(Text<'v>),
+    /// Text of a form without types, such as a header: it may spell an integer or a boolean.
+    Spelled(Text<'v>),
     Bool(bool),
     Int(i64),
     Double(f64),
@@ -46,6 +48,7 @@ impl<'v, N> Value<'v, N> {
         match self {
             Self::Absent => Value::Absent,
             Self::Text(text) => Value::Text(text),
+            Self::Spelled(text) => Value::Spelled(text),
             Self::Bool(value) => Value::Bool(value),
             Self::Int(value) => Value::Int(value),
             Self::Double(value) => Value::Double(value),
@@ -91,6 +94,18 @@ pub(super) fn integer<N>(value: &Value<'_, N>) -> Result<i64, BadValue> {
     match value {
         Value::Int(value) => Ok(*value),
         Value::Double(value) => whole(*value).ok_or(BadValue),
+        Value::Spelled(text) => spelled_integer(text.as_str()).ok_or(BadValue),
+        _ => Err(BadValue),
+    }
+}
+
+/// The boolean that a value is.
+#[inline]
+pub(super) fn boolean<N>(value: &Value<'_, N>) -> Result<bool, BadValue> {
+    match value {
+        Value::Bool(value) => Ok(*value),
+        Value::Spelled(text) if text.bytes() == b"true" => Ok(true),
+        Value::Spelled(text) if text.bytes() == b"false" => Ok(false),
         _ => Err(BadValue),
     }
 }
@@ -101,6 +116,7 @@ pub(super) fn double<N>(value: &Value<'_, N>) -> Result<f64, BadValue> {
     match value {
         Value::Double(value) => Ok(*value),
         Value::Int(value) => exact(*value).ok_or(BadValue),
+        Value::Spelled(text) => spelled_integer(text.as_str()).and_then(exact).ok_or(BadValue),
         _ => Err(BadValue),
     }
 }
@@ -111,7 +127,7 @@ pub(super) fn microseconds<N>(value: &Value<'_, N>) -> Result<i64, BadValue> {
     match value {
         Value::Int(nanoseconds) => Ok(nanoseconds.div_euclid(1_000)),
         Value::Time(nanoseconds) => Ok((nanoseconds / 1_000) as i64),
-        Value::Text(text) => rfc3339_microseconds(text.as_str()).ok_or(BadValue),
+        Value::Text(text) | Value::Spelled(text) => rfc3339_microseconds(text.as_str()).ok_or(BadValue),
         _ => Err(BadValue),
     }
 }
@@ -119,8 +135,8 @@ pub(super) fn microseconds<N>(value: &Value<'_, N>) -> Result<i64, BadValue> {
 /// What names a subject: text, or an integer in decimal. Anything else names nobody.
 pub(super) fn subject<'v, N>(value: &Value<'v, N>) -> Value<'v, ()> {
     match value {
-        Value::Text(text) if text.bytes().is_empty() => Value::Absent,
-        Value::Text(text) => Value::Text(*text),
+        Value::Text(text) | Value::Spelled(text) if text.bytes().is_empty() => Value::Absent,
+        Value::Text(text) | Value::Spelled(text) => Value::Text(*text),
         Value::Int(number) => Value::Int(*number),
         Value::Id(bytes) => Value::Id(bytes),
         _ => Value::Absent,
@@ -139,7 +155,7 @@ pub(crate) fn subject_text<N>(value: &Value<'_, N>) -> Option<String> {
 /// The jurisdiction's text; anything else is as unknown as none.
 pub(super) const fn jurisdiction<'v, N>(value: &Value<'v, N>) -> Value<'v, ()> {
     match value {
-        Value::Text(text) => Value::Text(*text),
+        Value::Text(text) | Value::Spelled(text) => Value::Text(*text),
         _ => Value::Absent,
     }
 }
@@ -149,7 +165,7 @@ pub(super) fn gpc<N>(value: &Value<'_, N>) -> Value<'static, ()> {
     match value {
         Value::Absent => Value::Absent,
         Value::Bool(true) | Value::Int(1) => Value::Bool(true),
-        Value::Text(text) => Value::Bool(matches!(text.bytes(), b"1" | b"true")),
+        Value::Text(text) | Value::Spelled(text) => Value::Bool(matches!(text.bytes(), b"1" | b"true")),
         _ => Value::Bool(false),
     }
 }
@@ -172,6 +188,13 @@ pub(crate) fn rfc3339_microseconds(text: &str) -> Option<i64> {
     }
     let time = jiff::fmt::temporal::DateTimeParser::new().parse_timestamp(bytes).ok()?;
     i64::try_from(time.as_nanosecond().div_euclid(1_000)).ok()
+}
+
+/// The integer that a text is in the canonical form of CloudEvents 1.0, that of JSON: `007` and `+7` are texts.
+fn spelled_integer(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let canonical = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    canonical.then(|| text.parse().ok()).flatten()
 }
 
 /// The integer that a double is, if it is one.
@@ -207,6 +230,27 @@ mod tests {
         assert_eq!(integer(&Scalar::text("1")), Err(BadValue));
         assert_eq!(double(&Scalar::Bool(true)), Err(BadValue));
         assert_eq!(microseconds(&Scalar::Double(1.0)), Err(BadValue));
+    }
+
+    #[test]
+    fn spelled_values_are_what_they_spell_in_canonical_form_and_text_else() {
+        let spelled = |text: &'static str| Scalar::Spelled(text.into());
+        for (text, expected) in [("0", 0), ("-0", 0), ("5", 5), ("-12", -12), ("9223372036854775807", i64::MAX)] {
+            assert_eq!(integer(&spelled(text)), Ok(expected), "{text}");
+        }
+        for text in ["", "-", "+5", "05", "-05", "5.0", "5e0", " 5", "0x5", "9223372036854775808", "five"] {
+            assert_eq!(integer(&spelled(text)), Err(BadValue), "{text}");
+        }
+        assert_eq!((double(&spelled("5")), double(&spelled("9007199254740993"))), (Ok(5.0), Err(BadValue)));
+        assert_eq!((boolean(&spelled("true")), boolean(&spelled("false"))), (Ok(true), Ok(false)));
+        for text in ["True", "1", "yes", ""] {
+            assert_eq!(boolean(&spelled(text)), Err(BadValue), "{text}");
+        }
+        assert_eq!(microseconds(&spelled("1970-01-01T00:00:01Z")), Ok(1_000_000));
+        assert_eq!(microseconds(&spelled("1")), Err(BadValue), "a unit would be a guess");
+        assert!(matches!(subject(&spelled("7")), Value::Text(text) if text.bytes() == b"7"));
+        assert!(matches!(jurisdiction(&spelled("DE")), Value::Text(_)));
+        assert!(matches!(gpc(&spelled("true")), Value::Bool(true)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use candor_policy::subject::LedgerId;
 use serde::{Deserialize, Serialize};
 
 use super::chain::NOTHING_BEFORE;
-use super::{Assertion, Notice, Statement, StatementError, check_terms};
+use super::{Assertion, Notice, Statement, StatementError, check_terms, states};
 use crate::identity::{PublicKey, SubjectKey};
 
 /// What the signed message begins with.
@@ -36,6 +36,7 @@ pub struct SignedStatement {
     /// Hash of the statement before, hex; 64 zeros for the first.
     pub previous: String,
     /// Full state of all purposes.
+    #[serde(deserialize_with = "states::once")]
     pub purposes: BTreeMap<String, ConsentState>,
     /// The notice that was shown.
     pub notice: Notice,

@@ -105,6 +105,40 @@ fn sources_and_ids_do_not_run_into_each_other() {
 }
 
 #[test]
+fn an_extension_in_a_header_is_what_it_spells_and_in_json_what_it_is() {
+    let base = [("ce-specversion", "1.0"), ("ce-id", "A-1"), ("ce-source", "/shop"), ("ce-type", "com.example.order")];
+    let binary = |extensions: &[(&str, &str)]| {
+        let headers = [&base, extensions].concat();
+        decode_binary(&headers, b"", &keys(SUBJECT), &DecodeLimits::default()).unwrap()
+    };
+    let sent = [
+        ("ce-sampledrate", "5"),
+        ("ce-urgent", "true"),
+        ("ce-due", "2026-11-22T17:21:31Z"),
+        ("ce-weight", "-3"),
+        ("ce-code", "007"),
+    ];
+    let expected = row(&[
+        ("event", "com.example.order"),
+        ("id", "5:/shopA-1"),
+        ("source", "/shop"),
+        ("sampled", "5"),
+        ("urgent", "true"),
+        ("due", "1795368091000000"),
+        ("weight", "-3"),
+        ("code", "007"),
+    ]);
+    assert_eq!(rows(&binary(&sent)), std::slice::from_ref(&expected));
+    let json = r#","sampledrate":5,"urgent":true,"due":"2026-11-22T17:21:31Z","weight":-3,"code":"007""#;
+    assert_eq!(structured(&event(json)).unwrap(), [expected]);
+    let as_text = binary(&[("ce-code", "true")]);
+    assert_eq!(rows(&as_text)[0]["code"], "true");
+    for other in [("ce-sampledrate", "05"), ("ce-sampledrate", "often"), ("ce-urgent", "TRUE"), ("ce-due", "5")] {
+        assert_eq!(binary(&[other]).received.tally().bad_values, [(2, 1)], "{other:?}");
+    }
+}
+
+#[test]
 fn binary_mode_has_its_context_in_headers() {
     let headers = [
         ("host", "h"),
@@ -113,16 +147,12 @@ fn binary_mode_has_its_context_in_headers() {
         ("ce-source", "/shop%20one"),
         ("CE-TYPE", "com.example.order"),
         ("ce-subject", "\"u-1\""),
-        ("ce-sampledrate", "10"),
         ("content-type", "application/json; charset=utf-8"),
     ];
     let decode = |headers: &[(&str, &str)], body: &[u8]| {
         decode_binary(headers, body, &keys(SUBJECT), &DecodeLimits::default()).map(|decoded| rows(&decoded))
     };
     let body = br#"{"order":{"total":2}}"#;
-    // A header is text: no integer field takes it.
-    assert_eq!(decode(&headers, body).unwrap(), Vec::<Row>::new());
-    let headers: Vec<_> = headers.into_iter().filter(|(name, _)| *name != "ce-sampledrate").collect();
     let expected = row(&[
         ("event", "com.example.order"),
         ("id", "9:/shop oneA-1"),
@@ -140,6 +170,13 @@ fn binary_mode_has_its_context_in_headers() {
     for other in [b"\xff\xfe".as_slice(), b"plain"] {
         assert_eq!(decode(untyped, other).unwrap(), Vec::<Row>::new(), "`note` takes no bytes");
     }
+    let texts = |kind| [untyped, &[("content-type", kind)]].concat();
+    for kind in ["text/plain", "text/csv; charset=utf-8"] {
+        assert_eq!(decode(&texts(kind), "gr\u{fc}n".as_bytes()).unwrap()[0]["note"], "gr\u{fc}n");
+        assert_eq!(decode(&texts(kind), b"\xff\xfe").unwrap(), Vec::<Row>::new(), "that is no UTF-8");
+    }
+    assert_eq!(decode(&texts("text/plain; charset=iso-8859-1"), b"plain").unwrap(), Vec::<Row>::new());
+    assert_eq!(decode(&texts("image/png"), b"plain").unwrap(), Vec::<Row>::new());
     let broken = [&headers[..], &[("ce-other", "%zz")]].concat();
     assert!(matches!(decode(&broken, body), Err(DecodeError::Expected { offset: 0, .. })));
     assert!(matches!(decode(&headers[2..], body), Err(DecodeError::Expected { offset: 0, .. })));

@@ -26,6 +26,10 @@ description = "An order"
 source = { type = "string", from = "attributes.source", category = "system.operations", role = "plain", description = "Source" }
 about = { type = "string", from = "attributes.subject", category = "user.unique_id", role = "identifier", description = "Subject" }
 sampled = { type = "i64", from = "attributes.sampledrate", category = "system.operations", role = "plain", description = "Extension" }
+urgent = { type = "bool", from = "attributes.urgent", category = "system.operations", role = "plain", description = "Extension" }
+due = { type = "timestamp", from = "attributes.due", category = "system.operations", role = "plain", description = "Extension" }
+weight = { type = "f64", from = "attributes.weight", category = "system.operations", role = "plain", description = "Extension" }
+code = { type = "string", from = "attributes.code", category = "system.operations", role = "plain", description = "Extension" }
 total = { type = "f64", from = "attributes.data.order.total", category = "user.financial", role = "plain", description = "Total" }
 items = { type = "list<string>", from = "attributes.data.items", category = "user.content", role = "plain", description = "Items" }
 note = { type = "string", from = "attributes.data", category = "user.content", role = "plain", description = "Data that is a string" }
@@ -132,6 +136,7 @@ fn place(column: &RawColumn, resource: &[u32], at: usize) -> usize {
 fn text(column: &dyn Array, at: usize) -> Option<String> {
     column.is_valid(at).then(|| match column.data_type() {
         DataType::Utf8 => column.as_string::<i32>().value(at).to_owned(),
+        DataType::Boolean => column.as_boolean().value(at).to_string(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(at).to_string(),
         DataType::Float64 => column.as_primitive::<Float64Type>().value(at).to_string(),
         DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(at).to_string(),
