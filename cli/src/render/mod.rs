@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use serde_json::{Map, Value};
 
-pub(crate) use people::{Text, Tone, Width, cell_text, counted, grid, printable, shorten};
+pub(crate) use candor_wire::counted::{counted, counted_and};
+pub(crate) use people::{Text, Tone, Width, cell_text, grid, printable, shorten};
 
 use crate::exit::{Exit, Failure};
 

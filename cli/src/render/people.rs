@@ -84,11 +84,6 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
-/// `1 row`, `2 rows`.
-pub(crate) fn counted(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
-}
-
 /// `text` cut to `most` characters, with an ellipsis where something is missing.
 pub(crate) fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most {

@@ -22,7 +22,7 @@ use crate::args::AuditShow;
 use crate::cells;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
-use crate::render::{Format, Report, Width, cell_text, counted, grid};
+use crate::render::{Format, Report, counted, counted_and};
 use crate::service;
 use crate::settings::Settings;
 
@@ -182,7 +182,8 @@ pub(crate) fn mismatches(totals: &[Total], tables: &[TableRows]) -> Vec<String> 
         let found = found.get(&(*purpose, *stream)).copied().unwrap_or(0);
         if *stored != found {
             wrong.push(format!(
-                "{purpose}/{stream}: the account says {stored} rows are stored, {found} are there or were removed"
+                "{purpose}/{stream}: the account says {} stored, {found} there or removed",
+                counted_and(*stored, "row", "is", "are")
             ));
         }
     }
@@ -267,8 +268,8 @@ mod tests {
     fn accounts_must_add_up_and_match_the_rows_of_all_sources() {
         let totals = [total("a", 5, 12), total("b", 1, 8)];
         assert!(mismatches(&totals, &[table(4, 2)]).is_empty());
-        assert!(mismatches(&totals, &[table(4, 1)])[0].contains("6 rows are stored, 5 are there"));
-        assert!(mismatches(&[], &[table(1, 0)])[0].contains("0 rows are stored, 1 are there"));
+        assert!(mismatches(&totals, &[table(4, 1)])[0].contains("6 rows are stored, 5 there"));
+        assert!(mismatches(&[], &[table(1, 0)])[0].contains("0 rows are stored, 1 there"));
         assert!(mismatches(&[total("a", 5, 13)], &[table(5, 0)])[0].contains("13 offered, 5 stored, 7 dropped"));
         let report = totals_report(&totals, &[]);
         let text = |format| String::from_utf8(report.render(format).unwrap()).unwrap();
