@@ -23,7 +23,7 @@ use super::log::Log;
 use crate::counted::counted;
 use crate::leaf::content_of;
 use crate::log::entry::Entry;
-use crate::row::{BLOCK_ROWS, Value, decode};
+use crate::row::{BLOCK_ROWS, Value, decode, json_of_double};
 
 const BATCH: &str = "batch";
 const CONSENT_SEQ: &str = "consent_seq";
@@ -263,12 +263,12 @@ fn lists(lists: &[Option<&[Option<Value>]>]) -> Option<ArrayRef> {
     })
 }
 
-/// A value as answers show it: times in RFC 3339, dates as `YYYY-MM-DD`, null for what JSON cannot say.
+/// A value as answers show it: times in RFC 3339, dates as `YYYY-MM-DD`, null for a time or date that no calendar has.
 fn json(value: &Value) -> Json {
     match value {
         Value::Bool(value) => (*value).into(),
         Value::Integer(value) => (*value).into(),
-        Value::Float(value) => (*value).into(),
+        Value::Float(value) => json_of_double(*value),
         Value::Text(value) => value.as_str().into(),
         Value::Time(value) => jiff::Timestamp::from_microsecond(*value).map(|time| time.to_string()).ok().into(),
         Value::Date(days) => date(*days).into(),
