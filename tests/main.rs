@@ -54,6 +54,7 @@ mod rpc;
 mod scan;
 mod sdk;
 mod sealed;
+mod shown;
 mod signals;
 mod signatures;
 mod signed;
