@@ -56,6 +56,7 @@ mod rpc;
 mod scan;
 mod sdk;
 mod sealed;
+mod shown;
 mod signals;
 mod signatures;
 mod signed;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use candor_policy::hex;
+use candor_wire::counted::{counted, counted_and};
 use candor_wire::receipt::{Receipt, SignedReceipt};
 use candor_wire::row::hash_of;
 use serde::Deserialize;
@@ -81,7 +82,7 @@ pub enum What {
     #[error("the receipt that the device holds does not hold: it was not signed by the service for this key")]
     BadReceipt,
     /// Rows are gone.
-    #[error("{found} of {stored} rows are there")]
+    #[error("{found} of {} there", counted_and(stored, "row", "is", "are"))]
     Missing {
         /// Rows in the receipt.
         stored: u64,
@@ -92,7 +93,7 @@ pub enum What {
     #[error("the rows are not those of the receipt")]
     Changed,
     /// More rows than there should be.
-    #[error("{found} rows are there, the receipt has {stored}")]
+    #[error("{} there, the receipt has {stored}", counted_and(found, "row", "is", "are"))]
     Additional {
         /// Rows in the receipt.
         stored: u64,
@@ -100,7 +101,7 @@ pub enum What {
         found: u64,
     },
     /// Rows of a batch that no receipt has.
-    #[error("{found} rows are there that no receipt has")]
+    #[error("{} there that no receipt has", counted_and(found, "row", "is", "are"))]
     NoReceipt {
         /// Rows that the service shows.
         found: u64,
@@ -115,7 +116,7 @@ pub enum What {
     #[error("the service has another receipt under this number")]
     Differs,
     /// Rows are not sealed, and should be.
-    #[error("{rows} rows are in no sealed file, and were to be in one by now")]
+    #[error("{} in no sealed file, and should be in one by now", counted_and(rows, "row", "is", "are"))]
     Unsealed {
         /// Rows that the service shows as pending.
         rows: u64,
@@ -127,7 +128,7 @@ pub enum What {
     #[error("the service's answer is under an older checkpoint of its log than a receipt has")]
     OldAnswer,
     /// A receipt saw more of the log than there is.
-    #[error("the log had {seen} entries when the receipt was made, and has {found}: some were taken back")]
+    #[error("the log had {} when the receipt was made, and has {found}: some were taken back", counted(seen, "entry"))]
     RolledBack {
         /// Entries that the receipt saw.
         seen: u64,
@@ -135,7 +136,10 @@ pub enum What {
         found: u64,
     },
     /// A receipt saw other entries.
-    #[error("the log does not extend the {seen} entries that the receipt saw: it was forked, or written anew")]
+    #[error(
+        "the log does not extend the {} that the receipt saw: it was forked, or written anew",
+        counted(seen, "entry")
+    )]
     Forked {
         /// Entries that the receipt saw.
         seen: u64,

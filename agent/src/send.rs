@@ -1,5 +1,6 @@
 //! Sending events as OTLP over HTTP, with the retries that the OTLP specification asks of clients.
 
+use candor_wire::counted::counted_and;
 use std::io::Write;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub struct Sent {
 
 /// Sending stopped: what was acknowledged before, and why it stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{cause} ({} events had been acknowledged)", sent.events)]
+#[error("{cause} ({} been acknowledged)", counted_and(sent.events, "event", "has", "have"))]
 pub struct SendError {
     /// What was acknowledged before.
     pub sent: Sent,

@@ -1,10 +1,12 @@
-//! Arrow rows as JSON: numbers and booleans stay what they are, lists are arrays, everything else is its text.
+//! Arrow rows as JSON: numbers and booleans stay what they are, lists are arrays, everything else is its text, also a double that
+//! JSON has no number for.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType};
+use candor_wire::row::json_of_double;
 use serde_json::{Map, Value, json};
 
 /// One object a row, columns in their order.
@@ -39,9 +41,13 @@ fn cell(column: &dyn Array, row: usize, text: &ArrayFormatter<'_>) -> Result<Val
     Ok(match column.data_type() {
         DataType::Boolean => json!(column.as_boolean().value(row)),
         DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
-        DataType::Float64 => json!(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Float64 => json_of_double(column.as_primitive::<Float64Type>().value(row)),
         DataType::List(_) => list(&column.as_list::<i32>().value(row))?,
         DataType::FixedSizeList(..) => list(&column.as_fixed_size_list().value(row))?,
+        other if other.is_floating() => {
+            let text = text.value(row).try_to_string()?;
+            text.parse::<f64>().map_or_else(|_| json!(text), json_of_double)
+        }
         other if other.is_integer() => {
             let text = text.value(row).try_to_string()?;
             text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number))
@@ -61,7 +67,9 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::builder::{Int64Builder, ListBuilder, TimestampMicrosecondBuilder};
-    use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, UInt64Array};
+    use arrow_array::{
+        ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, StringArray, UInt64Array,
+    };
 
     use super::*;
 
@@ -97,5 +105,17 @@ mod tests {
             json!({ "l": [1, null], "n": i64::MAX, "u": 7, "f": 0.5, "b": true, "t": "x" })
         );
         assert_eq!((&rows[1]["n"], &rows[1]["u"]), (&Value::Null, &json!("18446744073709551615")));
+    }
+
+    #[test]
+    fn a_double_that_is_no_number_is_not_nothing() {
+        let doubles = [Some(f64::NAN), Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(-0.5), None];
+        let narrow: Float32Array = doubles.iter().map(|double| double.map(|double| double as f32)).collect();
+        let listed = ListArray::from_iter_primitive::<Float64Type, _, _>([Some(doubles)]);
+        let expected = json!(["NaN", "Infinity", "-Infinity", -0.5, null]);
+        let all = |column: &dyn Array| (0..column.len()).map(|row| value(column, row).unwrap()).collect::<Value>();
+        assert_eq!(all(&Float64Array::from_iter(doubles)), expected);
+        assert_eq!(all(&narrow), expected);
+        assert_eq!(all(&listed), json!([expected]));
     }
 }

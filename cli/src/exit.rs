@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use candor_store::error::Kind;
 use serde_json::json;
 
-use crate::render::{SCHEMA_VERSION, printable};
+use crate::render::{SCHEMA_VERSION, counted_and, printable};
 
 /// How a run ended. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,8 @@ impl From<candor_agent::send::SendError> for Failure {
     fn from(error: candor_agent::send::SendError) -> Self {
         let acknowledged = error.sent.events;
         let mut failure = Self::from(error.cause);
-        failure.message = format!("{} ({acknowledged} events had been acknowledged)", failure.message);
+        failure.message =
+            format!("{} ({} been acknowledged)", failure.message, counted_and(acknowledged, "event", "has", "have"));
         failure
     }
 }

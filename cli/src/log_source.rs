@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failure};
 use crate::kept::Kept;
+use crate::render::{counted, counted_and};
 use crate::service;
 use crate::settings::Settings;
 
@@ -74,12 +75,14 @@ impl OpenLog {
             if last.size > now.size {
                 let (was, is) = (last.size, now.size);
                 return Err(failed(&format!(
-                    "it had {was} entries when it was seen last, and has {is}: some were taken back"
+                    "it had {} when it was seen last, and has {is}: some were taken back",
+                    counted(was, "entry")
                 )));
             }
             if !self.extends(&last).await? {
-                let what =
-                    format!("it does not extend the {} entries that were seen last: somebody changed them", last.size);
+                let (one, many) =
+                    ("that was seen last: somebody changed it", "that were seen last: somebody changed them");
+                let what = format!("it does not extend the {}", counted_and(last.size, "entry", one, many));
                 return Err(failed(&what));
             }
             self.before = Some(last).max_by_size(self.before.take());
@@ -204,7 +207,8 @@ fn no_entry(number: u64) -> Failure {
 fn another(path: &Path, size: u64) -> Failure {
     let path = path.display();
     let why = format!(
-        "a log of this name was seen under another key, with {size} entries that this one does not extend ({path})"
+        "a log of this name was seen under another key, with {} that this one does not extend ({path})",
+        counted(size, "entry")
     );
     Failure::new(Exit::CouldNotVerify, why).mend(
         "if it is another log, name its key with --key; if it is to be the same, ask whoever runs it for both keys",

@@ -5,8 +5,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 use candor_agent::client::{Answer, Client, Payload};
+use candor_agent::rim::Transport;
 use candor_ingest::exposition::Samples;
 use candor_store::view::View;
+use candor_wire::reason::Reason;
+use candor_wire::signature;
+use http::{HeaderValue, Request};
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -48,6 +52,22 @@ pub(crate) async fn metrics(client: &mut Client) -> Result<Samples, Failure> {
 pub(crate) async fn post(client: &mut Client, path: &str, body: String) -> Result<Value, Failure> {
     let answer = client.post(path, Payload::json(body)).await?.success()?;
     serde_json::from_slice(&answer.body).map_err(|_| candor_agent::error::Error::Answer("JSON").into())
+}
+
+/// What a service tells an operator of the subject that its source names so: the body, or none where it knows nothing of it.
+pub(crate) async fn about(subject: &str, client: &mut Client) -> Result<Option<Bytes>, Failure> {
+    let mut value = HeaderValue::from_bytes(subject.as_bytes())
+        .map_err(|_| Failure::usage("the subject fits no header").mend("ask with --data, beside the service"))?;
+    value.set_sensitive(true);
+    let request =
+        Request::get(format!("{}/v1/subject", client.base())).header(&signature::SUBJECT, value).body(Bytes::new());
+    let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
+    let response = client.exchange(request).await?;
+    let reason = response.headers().get(&signature::REASON).and_then(|reason| reason.to_str().ok());
+    if !response.status().is_success() && reason.and_then(Reason::of_name) == Some(Reason::SubjectUnknown) {
+        return Ok(None);
+    }
+    answer(response).map(Some)
 }
 
 /// The body of a success.

@@ -131,8 +131,11 @@ impl Flags {
 impl Settings {
     /// Resolves the settings of this process.
     pub(crate) fn resolve(common: &Common, flags: Flags) -> Result<Self, Failure> {
-        let named = common.output.as_deref().and_then(Format::of_file);
-        let format = if common.json { Some(Format::Json) } else { common.format.or(named) };
+        let asked = if common.json { Some(Format::Json) } else { common.format };
+        let format = match (asked, &common.output) {
+            (None, Some(file)) => Format::of_file(file)?,
+            (asked, _) => asked,
+        };
         let flags = flags.text("format", format.map(Format::name));
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));

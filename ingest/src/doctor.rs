@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use candor_store::doctor::Finding;
+use candor_wire::counted::counted;
 
 use crate::fleet::{self, Fleet};
 use crate::process;
@@ -23,11 +24,11 @@ pub fn fleet(folder: &Path) -> Vec<Finding> {
         Ok(fleet) => findings.push(Finding::ok(
             CHECK,
             format!(
-                "{}: {} streams, {} purposes, {} sources",
+                "{}: {}, {}, {}",
                 folder.display(),
-                fleet.plan.catalogue().streams.len(),
-                fleet.plan.policy().purposes.len(),
-                fleet.sources.iter().count()
+                counted(fleet.plan.catalogue().streams.len(), "stream"),
+                counted(fleet.plan.policy().purposes.len(), "purpose"),
+                counted(fleet.sources.iter().count(), "source")
             ),
         )),
         Err(problems) => {

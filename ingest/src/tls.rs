@@ -36,11 +36,14 @@ pub(crate) fn load(files: &Tls) -> Result<Arc<ServerConfig>, Error> {
     if chain.is_empty() {
         return Err(problem(certificate, "holds no certificate".into(), write));
     }
+    let pem = read(key)?;
     // What the parser says of a key could hold a piece of it.
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .map_err(|_| problem(key, "holds no private key".into(), "write the key in PEM: PKCS#8, PKCS#1 or SEC1"))?;
+    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        let why = if is_encrypted(&pem) { "holds an encrypted key" } else { "holds no private key" };
+        problem(key, why.into(), "write the key in PEM, without a passphrase: PKCS#8, PKCS#1 or SEC1")
+    })?;
     let unusable = |error: rustls::Error| {
-        let mend = "the key must be that of the first certificate, and of a kind that TLS knows (ECDSA, Ed25519, RSA)";
+        let mend = "the key must be that of the first certificate: P-256, P-384, Ed25519, or RSA from 2048 bits";
         problem(certificate, format!("and its key cannot be used: {error}"), mend)
     };
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -102,6 +105,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Whether a key is behind a passphrase: PKCS#8 says so by its label, the older forms by a header.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let says = |line: &[u8]| line == b"-----BEGIN ENCRYPTED PRIVATE KEY-----" || line == b"Proc-Type: 4,ENCRYPTED";
+    pem.split(|byte| *byte == b'\n').any(|line| says(line.trim_ascii()))
+}
+
 fn problem(file: &Path, why: String, mend: &'static str) -> Error {
     Error::Tls { file: file.to_owned(), why, mend }
 }
@@ -133,13 +142,23 @@ pub(crate) mod tests {
             let text = error.to_string();
             assert!(text.contains(name) && text.contains("mend:"), "{text}");
             assert!(!key.lines().any(|line| !line.starts_with('-') && text.contains(line)), "{text}");
+            text
         };
         for broken in ["", "nothing", &key[..key.len() / 2]] {
             std::fs::write(&files.key, broken).unwrap();
             refused("key.pem");
         }
+        let body = key.lines().filter(|line| !line.starts_with('-')).collect::<Vec<_>>().join("\n");
+        let (label, header) = ("ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n");
+        for (label, header) in [(label, ""), ("EC PRIVATE KEY", header)] {
+            std::fs::write(&files.key, format!("-----BEGIN {label}-----\n{header}\n{body}\n-----END {label}-----\n"))
+                .unwrap();
+            let text = refused("key.pem");
+            assert!(text.contains("holds an encrypted key") && text.contains("without a passphrase"), "{text}");
+        }
         std::fs::write(&files.key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
-        refused("cert.pem");
+        // Curves and lengths that ring has: of others it says no more than that it cannot read them.
+        assert!(refused("cert.pem").contains("P-256, P-384, Ed25519, or RSA from 2048 bits"));
         std::fs::write(&files.certificate, &key).unwrap();
         refused("cert.pem");
         std::fs::remove_file(&files.certificate).unwrap();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use candor_store::clock::Clock;
 use candor_store::log::Log;
 use candor_store::settings::Witness;
+use candor_wire::counted::{counted, counted_and};
 use candor_wire::log::checkpoint::SignedCheckpoint;
 use candor_wire::log::note::{Signature, VerifierKey};
 use candor_wire::log::witness::{AddCheckpoint, conflict, cosignature};
@@ -235,11 +236,14 @@ impl Asker {
         let last = conflict.ok_or_else(|| invalid(&"a conflict without a size"))?;
         let newest = self.log.size();
         if last > newest {
-            let why = format!("it cosigned {last} entries, and the log has {newest}: entries were lost");
+            let why = format!("it cosigned {}, and the log has {newest}: entries were lost", counted(last, "entry"));
             return Err(Failed(Failure::Inconsistent, why));
         }
         if last == self.size {
-            return Err(Failed(Failure::Inconsistent, format!("it cosigned {last} entries that were others")));
+            return Err(Failed(
+                Failure::Inconsistent,
+                format!("it cosigned {} others", counted_and(last, "entry", "that was", "that were")),
+            ));
         }
         self.size = last;
         Ok(())

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candor_policy::digest::Digest;
+use candor_wire::counted::{counted, counted_and};
 
 use crate::doctor::{Finding, Outcome};
 use crate::error::Error;
@@ -100,7 +101,7 @@ fn restored(data: &Path) -> Finding {
 fn keys(settings: &Settings) -> Finding {
     const CHECK: &str = "key ring";
     match KeyRing::open_for(&settings.data, settings.key_ring.as_deref()) {
-        Ok(ring) => Finding::ok(CHECK, format!("{} keys", ring.lines().len())),
+        Ok(ring) => Finding::ok(CHECK, counted(ring.lines().len(), "key")),
         Err(error) => {
             let found = error.to_string();
             let found = found.split("\n  mend: ").next().unwrap_or_default().to_owned();
@@ -156,7 +157,7 @@ fn set_aside(data: &Path) -> Finding {
         0 => Finding::ok(CHECK, "no damaged segment"),
         count => Finding::warn(
             CHECK,
-            format!("{count} damaged segments were set aside"),
+            format!("{} set aside", counted_and(count, "damaged segment", "was", "were")),
             "keep them for whoever looks into it: rows in them may be in no table",
         ),
     }
@@ -175,7 +176,7 @@ fn documents(data: &Path, files: &[Found], named: &BTreeSet<String>) -> Finding 
         }
     }
     problems.extend(named.difference(&there).map(|digest| format!("{digest} is missing, and rows go by it")));
-    verdict(DOCUMENTS, format!("{} policies and catalogues", there.len()), &problems, RESTORE)
+    verdict(DOCUMENTS, counted(there.len(), "document"), &problems, RESTORE)
 }
 
 fn orphans(files: &[Found], live: &HashSet<String>, busy: bool) -> Finding {
@@ -188,10 +189,10 @@ fn orphans(files: &[Found], live: &HashSet<String>, busy: bool) -> Finding {
     let orphans = files.iter().filter(is_orphan).count();
     match orphans {
         0 => Finding::ok(CHECK, "nothing"),
-        _ if busy => Finding::ok(CHECK, format!("{orphans} files that the service is at")),
+        _ if busy => Finding::ok(CHECK, format!("{} that the service is at", counted(orphans, "file"))),
         _ => Finding::warn(
             CHECK,
-            format!("{orphans} files of a crash that nothing refers to"),
+            counted(orphans, "file of a crash that nothing refers to"),
             "the next start of the service removes them",
         ),
     }
@@ -243,8 +244,8 @@ async fn account(view: &View) -> Finding {
             });
             let wrong: Vec<String> = wrong.map(|total| format!("{} {}", total.source, total.count.purpose)).collect();
             let found = format!(
-                "{} lines: offered = stored + dropped, and the rows are there, or gone as the log says",
-                totals.len()
+                "{}: offered = stored + dropped, and the rows are there, or gone as the log says",
+                counted(totals.len(), "line")
             );
             verdict(ACCOUNT, found, &wrong, "`candor audit totals` shows the lines that do not balance")
         }

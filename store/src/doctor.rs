@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use candor_policy::plan::Plan;
+use candor_wire::counted::{counted, counted_and};
 use candor_wire::log::checkpoint::Checkpoint;
 use candor_wire::log::note::{Note, VerifierKey};
 use rustix::fs::{Access, StatVfs, access, statvfs};
@@ -156,16 +157,12 @@ fn witnesses(settings: &Settings) -> Vec<Finding> {
         return vec![Finding::warn(CHECK, "there is no checkpoint to cosign", "start the service: it begins a log")];
     };
     let finding = |key: &VerifierKey| {
-        let (name, size) = (key.name(), now.size);
+        let (name, size) = (key.name(), counted(now.size, "entry"));
         let signed = note.verify(std::slice::from_ref(key)).ok().and_then(|signed| signed.first()?.time);
         let time = signed.and_then(|time| jiff::Timestamp::from_second(i64::try_from(time).ok()?).ok());
         match time {
-            Some(time) => {
-                Finding::ok(CHECK, format!("{name} cosigned the newest checkpoint, {size} entries, at {time}"))
-            }
-            None => {
-                Finding::warn(CHECK, format!("{name} has not cosigned the newest checkpoint, {size} entries"), MEND)
-            }
+            Some(time) => Finding::ok(CHECK, format!("{name} cosigned the newest checkpoint, {size}, at {time}")),
+            None => Finding::warn(CHECK, format!("{name} has not cosigned the newest checkpoint, {size}"), MEND),
         }
     };
     witnesses.iter().map(|witness| finding(&witness.key)).collect()
@@ -221,7 +218,7 @@ fn space(settings: &Settings) -> Finding {
         return Finding::fail(CHECK, found, mend);
     }
     if free < settings.segment_bytes.saturating_mul(ROOMY) || few_files(&disk) {
-        let files = format!("{found}, {} files more can be made", disk.f_favail);
+        let files = format!("{found}, {} more can be made", counted(disk.f_favail, "file"));
         return Finding::warn(CHECK, if few_files(&disk) { files } else { found }, mend);
     }
     Finding::ok(CHECK, found)
@@ -311,7 +308,7 @@ fn segments(data: &Path) -> Finding {
     match segment::list(&data.join(FOLDER)) {
         Ok(paths) if paths.len() > MANY_SEGMENTS => Finding::warn(
             CHECK,
-            format!("{} segments wait to be written into tables", paths.len()),
+            format!("{} to be written into tables", counted_and(paths.len(), "segment", "waits", "wait")),
             "see the service's log for failed flushes, and candor_store_flush_failures in /metrics",
         ),
         Ok(paths) => Finding::ok(CHECK, format!("{} waiting to be written into tables", paths.len())),
@@ -325,7 +322,7 @@ fn set_aside(data: &Path) -> Finding {
         0 => Finding::ok(CHECK, "no damaged segment"),
         count => Finding::warn(
             CHECK,
-            format!("{count} damaged segments were set aside"),
+            format!("{} set aside", counted_and(count, "damaged segment", "was", "were")),
             format!(
                 "check the disk; keep {} for whoever looks into it: rows in it may be in no table",
                 data.join(segment::SET_ASIDE).display()
@@ -339,11 +336,11 @@ async fn tables(data: &Path) -> Option<Finding> {
     if !data.join("ledger.db").exists() {
         return None;
     }
-    let counted: Result<_, Error> = async { View::open(data).await?.rows().await }.await;
-    Some(match counted {
+    let tables: Result<_, Error> = async { View::open(data).await?.rows().await }.await;
+    Some(match tables {
         Ok(tables) => {
             let rows: u64 = tables.iter().map(|table| table.sealed + table.pending).sum();
-            Finding::ok(CHECK, format!("{} tables can be read, {rows} rows", tables.len()))
+            Finding::ok(CHECK, format!("{} can be read, {}", counted(tables.len(), "table"), counted(rows, "row")))
         }
         Err(error) => Finding::error(CHECK, &error),
     })

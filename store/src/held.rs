@@ -13,7 +13,7 @@ use candor_policy::catalogue::Catalogue;
 use candor_policy::plan::{Plan, TablePlan};
 use candor_policy::policy::Policy;
 use candor_policy::subject::SubjectId;
-use candor_wire::row::Rows;
+use candor_wire::row::{Rows, json_of_double};
 use serde_json::Value;
 
 use crate::access::files::{Part, Parts};
@@ -161,7 +161,7 @@ fn fields(rows: &RecordBatch, row: usize, plan: Option<&TablePlan>) -> Vec<HeldF
     fields
 }
 
-/// A cell as JSON: times in RFC 3339, dates as `YYYY-MM-DD`, lists as arrays; null for what JSON cannot say.
+/// A cell as JSON: times in RFC 3339, dates as `YYYY-MM-DD`, lists as arrays; null for a time or date that no calendar has.
 fn json(values: &ArrayRef, row: usize) -> Value {
     if values.is_null(row) {
         return Value::Null;
@@ -171,7 +171,7 @@ fn json(values: &ArrayRef, row: usize) -> Value {
         DataType::Boolean => values.as_boolean().value(row).into(),
         DataType::Int32 => values.as_primitive::<Int32Type>().value(row).into(),
         DataType::Int64 => values.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float64 => values.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Float64 => json_of_double(values.as_primitive::<Float64Type>().value(row)),
         DataType::Date32 => layout::date_text(values.as_primitive::<Date32Type>().value(row)).into(),
         DataType::Timestamp(..) => match values.as_primitive_opt::<TimestampMicrosecondType>() {
             Some(times) => jiff::Timestamp::from_microsecond(times.value(row)).map(|time| time.to_string()).ok().into(),

@@ -31,6 +31,11 @@ use crate::work::Work;
 
 /// Memory of one query, and most bytes of its answer.
 const MEMORY: usize = 1 << 30;
+/// How `DataFusion` begins to say with which of its features it would have to be built.
+const HINT: &str = "Hint: Please try with";
+/// Said of `SUBSTR` and `SUBSTRING`, which SQL has a syntax of its own for, so that nothing looks for a function of the name.
+const NO_SUBSTRING: &str =
+    "there is no SUBSTR or SUBSTRING here: SPLIT_PART, REGEXP_REPLACE and REGEXP_MATCH take parts of a text";
 /// The catalog that holds the purposes.
 const CATALOG: &str = "candor";
 
@@ -210,8 +215,7 @@ fn align(rows: &RecordBatch, schema: &SchemaRef, received_date: i32) -> Result<R
 
 fn refused(why: impl Into<Refusal>) -> Error {
     let why: Refusal = why.into();
-    let mend =
-        "tables are named purpose.\"stream\" (see SHOW TABLES); only queries are allowed; aggregate or use LIMIT";
+    let mend = "tables are named purpose.\"stream\" (see SHOW TABLES, SHOW FUNCTIONS); only queries are allowed; aggregate or use LIMIT";
     Error::new(why.kind, "the query was not answered", why.text, mend)
 }
 
@@ -235,7 +239,10 @@ impl From<DataFusionError> for Refusal {
             }
             _ => Kind::Request,
         };
-        // A backtrace is for programmers.
-        Self { kind, text: error.strip_backtrace() }
+        // A backtrace is for programmers, and so is how to build another query engine.
+        let text = error.strip_backtrace();
+        let text = if text.contains("Substring could not be planned") { NO_SUBSTRING } else { &text };
+        let text = text.split_once(HINT).map_or(text, |(text, _)| text);
+        Self { kind, text: text.trim_end().to_owned() }
     }
 }

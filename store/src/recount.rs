@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use candor_wire::counted::counted_and;
 use candor_wire::log::entry::{Entry, Sealed};
 use candor_wire::log::tile::{self, Tile, WIDTH, What};
 use candor_wire::merkle::{self, Hash, leaf_hash};
@@ -70,8 +71,9 @@ pub async fn recount(view: &View, entries: &[Entry]) -> Result<Vec<(String, Opti
     }
     let wrong = |(table, (stored, found)): (String, (u64, u64))| {
         let gone = removed.get(&table).copied().unwrap_or(0);
-        let fault = (found.checked_add(gone) != Some(stored))
-            .then(|| format!("{stored} rows were stored, {found} are there, {gone} are gone as the log says"));
+        let fault = (found.checked_add(gone) != Some(stored)).then(|| {
+            format!("{} stored, {found} there, {gone} gone as the log says", counted_and(stored, "row", "was", "were"))
+        });
         (table, fault)
     };
     Ok(tables.into_iter().map(wrong).collect())

@@ -29,9 +29,9 @@ pub(crate) async fn run(settings: &Settings) -> Result<Exit, Failure> {
     report.row(vec![json!(done.rows), json!(done.files), json!(done.segments)]);
     report.text(format!(
         "sealed {} into {}, released {}\n",
-        counted(done.rows as usize, "row"),
-        counted(done.files as usize, "file"),
-        counted(done.segments as usize, "segment")
+        counted(done.rows, "row"),
+        counted(done.files, "file"),
+        counted(done.segments, "segment")
     ));
     report.print(&settings.answer)?;
     Ok(Exit::Done)

@@ -207,7 +207,7 @@ fn text(answer: &Answer) -> String {
         let _ = writeln!(out, "  {field} has a value of another type than the catalogue declares");
     }
     if answer.undeclared > 0 {
-        let attributes = counted(answer.undeclared as usize, "attribute");
+        let attributes = counted(answer.undeclared, "attribute");
         let _ = writeln!(out, "  {attributes} that nothing uses: counted and forgotten");
     }
     let titles = [("  field", false), ("came in", false), ("stored", false), ("by", false), ("because", false)];

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Serve;
 use crate::exit::{Exit, Failure, with_mend};
-use crate::render::tell;
+use crate::render::{counted, tell};
 use crate::settings::Settings;
 use crate::supervisor;
 use crate::witnesses::{self, OverHttp};
@@ -41,7 +41,8 @@ pub(crate) async fn run(args: &Serve, settings: &Settings) -> Result<Exit, Failu
     let (service, store) = (settings.service.clone(), settings.store.clone());
     let report = serve(fleet, service, store, Arc::new(SystemClock), Arc::new(OverHttp), ready, stop).await;
     let report = report.map_err(failure)?;
-    say(format!("candor: stopped; sealed {} rows into {} files", report.flush.rows, report.flush.files));
+    let (rows, files) = (counted(report.flush.rows, "row"), counted(report.flush.files, "file"));
+    say(format!("candor: stopped; sealed {rows} into {files}"));
     Ok(Exit::Done)
 }
 

@@ -43,13 +43,24 @@ fn array(cells: &[&Value], number: bool) -> ArrayRef {
     if empty && number || !empty && all(Value::is_i64) {
         return Arc::new(cells.iter().map(|cell| cell.as_i64()).collect::<Int64Array>());
     }
-    if !empty && all(Value::is_number) {
-        return Arc::new(cells.iter().map(|cell| cell.as_f64()).collect::<Float64Array>());
+    // Doubles that JSON has no number for are among numbers as texts; alone they may be texts.
+    if cells.iter().any(|cell| cell.is_number()) && all(|cell| double(cell).is_some()) {
+        return Arc::new(cells.iter().map(|cell| double(cell)).collect::<Float64Array>());
     }
     if !empty && all(Value::is_boolean) {
         return Arc::new(cells.iter().map(|cell| cell.as_bool()).collect::<BooleanArray>());
     }
     Arc::new(cells.iter().map(|cell| text(cell)).collect::<StringArray>())
+}
+
+/// A number, or what `json_of_double` writes of one.
+fn double(cell: &Value) -> Option<f64> {
+    match cell.as_str() {
+        Some("NaN") => Some(f64::NAN),
+        Some("Infinity") => Some(f64::INFINITY),
+        Some("-Infinity") => Some(f64::NEG_INFINITY),
+        _ => cell.as_f64(),
+    }
 }
 
 /// What is no text is its JSON: programs read it back.
@@ -63,11 +74,25 @@ fn text(cell: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Float64Type;
     use arrow_schema::DataType::{self, Boolean, Float64, Int64, Utf8};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn doubles_that_json_has_no_number_for_stay_doubles() {
+        let column = |cells: &[Value]| array(&cells.iter().collect::<Vec<_>>(), false);
+        let doubles = column(&[json!("NaN"), json!("-Infinity"), json!("Infinity"), json!(1), json!(null)]);
+        let doubles = doubles.as_primitive::<Float64Type>();
+        assert!(doubles.value(0).is_nan() && doubles.is_null(4));
+        assert_eq!(doubles.values()[1..4], [f64::NEG_INFINITY, f64::INFINITY, 1.0]);
+        assert_eq!(column(&[json!("NaN"), json!(null)]).data_type(), &Utf8);
+        assert_eq!(column(&[json!("NaN"), json!(1), json!("x")]).data_type(), &Utf8);
+    }
 
     #[test]
     fn columns_take_the_type_of_all_their_values_and_are_read_back() {

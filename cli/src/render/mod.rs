@@ -9,10 +9,12 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use anstream::adapter::strip_bytes;
 use arrow_array::RecordBatch;
 use serde_json::{Map, Value};
 
-pub(crate) use people::{Text, Tone, Width, cell_text, counted, grid, printable, shorten};
+pub(crate) use candor_wire::counted::{counted, counted_and};
+pub(crate) use people::{Text, Tone, Width, cell_text, grid, printable, shorten};
 
 use crate::exit::{Exit, Failure};
 
@@ -56,11 +58,22 @@ impl Format {
         }
     }
 
-    /// The format that a file's name asks for.
-    pub(crate) fn of_file(path: &Path) -> Option<Self> {
-        let formats = [Self::Json, Self::Jsonl, Self::Csv, Self::Parquet];
-        let extension = path.extension()?.to_str()?;
-        formats.into_iter().find(|format| format.name() == extension)
+    /// The format that a file's name asks for; none if it has no ending.
+    pub(crate) fn of_file(path: &Path) -> Result<Option<Self>, Failure> {
+        let endings = [
+            ("json", Self::Json),
+            ("jsonl", Self::Jsonl),
+            ("csv", Self::Csv),
+            ("parquet", Self::Parquet),
+            ("txt", Self::Table),
+        ];
+        let Some(extension) = path.extension() else { return Ok(None) };
+        let known = endings.into_iter().find(|(ending, _)| extension == *ending);
+        let (_, format) = known.ok_or_else(|| {
+            Failure::usage(format!("the ending of {} names no format", path.display()))
+                .mend("end it with .json, .jsonl, .csv, .parquet or .txt (a table), or give --format")
+        })?;
+        Ok(Some(format))
     }
 
     /// Whether errors are JSON too.
@@ -154,7 +167,10 @@ impl Report {
     /// Writes it where it is to go.
     pub(crate) fn print(&self, target: &Target) -> Result<(), Failure> {
         if let Some(path) = &target.output {
-            return write_file(path, &self.render(target.format)?);
+            let bytes = self.render(target.format)?;
+            // No file has colours; data in which something looks like them stays whole.
+            let is_table = target.format == Format::Table;
+            return write_file(path, &if is_table { strip_bytes(&bytes).into_vec() } else { bytes });
         }
         if target.format == Format::Parquet && std::io::stdout().is_terminal() {
             return Err(Failure::usage("Parquet is not for terminals").mend("give --output FILE, or a pipe"));
@@ -310,12 +326,17 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.csv");
-        assert_eq!(Format::of_file(&path), Some(Format::Csv));
-        assert_eq!(Format::of_file(Path::new("rows.txt")), None);
+        let of = |name: &str| Format::of_file(Path::new(name)).map_err(|failure| failure.exit);
+        assert_eq!((of("a/rows.csv"), of("rows.txt")), (Ok(Some(Format::Csv)), Ok(Some(Format::Table))));
+        assert_eq!((of("/dev/null"), of("rows.xyz"), of("rows.CSV")), (Ok(None), Err(Exit::Usage), Err(Exit::Usage)));
         let target = Target { format: Format::Csv, output: Some(path.clone()) };
         report().print(&target).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), render(Format::Csv));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let table = Target { format: Format::Table, output: Some(path.clone()) };
+        report().print(&table).unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.starts_with("name") && !written.contains('\u{1b}'), "a file has no colours: {written}");
         let nowhere = Target { output: Some(folder.path().join("a/b")), ..target };
         assert_eq!(report().print(&nowhere).unwrap_err().exit, Exit::Failed);
     }

@@ -13,6 +13,18 @@ pub(crate) enum Width {
     AtMost(u16),
 }
 
+impl Width {
+    /// On a terminal of so many columns, or off one; none is as wide as the content.
+    fn of(self, terminal: Option<u16>) -> Option<u16> {
+        // A terminal that was never told its size says 0.
+        let terminal = terminal.filter(|columns| *columns > 0);
+        match self {
+            Self::Terminal => terminal,
+            Self::AtMost(most) => Some(terminal.map_or(most, |columns| columns.min(most))),
+        }
+    }
+}
+
 /// A cell for people. The tone only repeats what its words say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text {
@@ -58,13 +70,9 @@ pub(crate) fn grid<T: Into<Text>>(titles: &[(&str, bool)], rows: Vec<Vec<T>>, wi
     let mut table = Table::new();
     table.load_preset(NOTHING).enforce_styling().style_text_only();
     table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
-    match width {
-        Width::Terminal if table.is_tty() => table.set_content_arrangement(ContentArrangement::Dynamic),
-        Width::Terminal => table.set_content_arrangement(ContentArrangement::Disabled),
-        Width::AtMost(most) => {
-            let width = table.width().map_or(most, |terminal| terminal.min(most));
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
-        }
+    match width.of(table.width()) {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     table.set_header(titles.iter().map(|(title, _)| Cell::new(title).add_attribute(Attribute::Bold)));
     table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| cell.into().cell())));
@@ -82,11 +90,6 @@ pub(crate) fn grid<T: Into<Text>>(titles: &[(&str, bool)], rows: Vec<Vec<T>>, wi
 pub(crate) fn printable(text: &str) -> String {
     let visible = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     text.chars().map(visible).collect()
-}
-
-/// `1 row`, `2 rows`.
-pub(crate) fn counted(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 /// `text` cut to `most` characters, with an ellipsis where something is missing.
@@ -125,6 +128,13 @@ mod tests {
     fn shortens_by_characters() {
         assert_eq!(shorten("äöü", 3), "äöü");
         assert_eq!(shorten("äöüß", 3), "äö…");
+    }
+
+    #[test]
+    fn a_terminal_that_does_not_know_its_width_is_none() {
+        let widths = [Some(0), None, Some(80), Some(200)];
+        assert_eq!(widths.map(|terminal| Width::Terminal.of(terminal)), [None, None, Some(80), Some(200)]);
+        assert_eq!(widths.map(|terminal| Width::AtMost(100).of(terminal)), [100, 100, 80, 100].map(Some));
     }
 
     #[test]

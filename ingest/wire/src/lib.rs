@@ -2,6 +2,7 @@
 //! identities, signed requests, receipts and the rows that they are about.
 
 pub mod cloudevents;
+pub mod counted;
 pub mod erasure;
 mod event;
 pub mod glean;

@@ -55,6 +55,18 @@ pub enum Value {
     List(Vec<Option<Value>>),
 }
 
+/// A double as answers show it: JSON has no number for three of them, so they have the names of protobuf's JSON mapping. A null
+/// would say that nothing was stored.
+#[must_use]
+pub fn json_of_double(value: f64) -> serde_json::Value {
+    match value {
+        _ if value.is_nan() => "NaN".into(),
+        f64::INFINITY => "Infinity".into(),
+        f64::NEG_INFINITY => "-Infinity".into(),
+        _ => value.into(),
+    }
+}
+
 /// What is wrong with columns or bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use candor_wire::counted::counted_and;
 use candor_wire::log::checkpoint::{Checkpoint, SignedCheckpoint};
 use candor_wire::log::live::LiveFiles;
 use candor_wire::log::note::Note;
@@ -35,13 +36,13 @@ pub(super) fn check(data: &Path, ring: Option<&KeyRing>) -> (Finding, Sealed) {
         Ok(None) => (Finding::ok(CHECK, "none yet: the start of the service begins it"), Sealed::new()),
         Ok(Some((size, signed, live, wrong))) => {
             let sealed = live.live().map(|(_, file)| ((file.table.clone(), file.path.clone()), file.file.0)).collect();
-            let found = format!("{size} entries lead to the checkpoint");
+            let found = format!("{} to the checkpoint", counted_and(size, "entry", "leads", "lead"));
             let finding = match (wrong, signed) {
                 (0, true) => Finding::ok(CHECK, format!("{found}, which is signed by the ring's key")),
                 (0, false) => Finding::ok(CHECK, format!("{found}; its signature is not checked without the key ring")),
                 (wrong, _) => Finding::fail(
                     CHECK,
-                    format!("{found}, and {wrong} tiles are not what follows from them"),
+                    format!("{found}, and {} not what follows", counted_and(wrong, "tile", "is", "are")),
                     "restore the folder `log` from a backup, and check the disk",
                 ),
             };

@@ -7,6 +7,7 @@ use std::path::Path;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use candor_policy::hex;
+use candor_wire::counted::counted;
 use candor_wire::merkle::Hash;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
@@ -76,7 +77,12 @@ pub(super) fn check(data: &Path, sealed: &Sealed, busy: bool, work: &Work) -> Re
 impl Tables {
     pub(super) fn finding(&self) -> Finding {
         let (files, sealed) = (self.live.len(), self.sealed);
-        let found = format!("{} with {files} files ({sealed} sealed in the log) and {} rows", self.count, self.rows);
+        let found = format!(
+            "{} with {} ({sealed} sealed in the log) and {}",
+            self.count,
+            counted(files, "file"),
+            counted(self.rows, "row")
+        );
         verdict("tables", found, &self.problems, RESTORE)
     }
 }
@@ -112,8 +118,11 @@ fn whole(
     }
     if (rows, order.subjects) != (said.rows, said.subjects) {
         return Err(format!(
-            "it has {rows} rows of {} subjects, and says {} of {}",
-            order.subjects, said.rows, said.subjects
+            "it has {} of {}, and says {} of {}",
+            counted(rows, "row"),
+            counted(order.subjects, "subject"),
+            said.rows,
+            said.subjects
         ));
     }
     documents.extend([said.policy, said.catalogue]);

@@ -46,7 +46,7 @@ pub(super) async fn set(args: &AgentConsentSet, settings: &Settings) -> Result<E
     let dropped = dropped(&after.dropped).saturating_sub(dropped(&before.dropped));
     report.fact("dropped", dropped);
     if dropped > 0 {
-        report.note(format!("{} that waited may not be sent any more: dropped", counted(dropped as usize, "event")));
+        report.note(format!("{} that waited may not be sent any more: dropped", counted(dropped, "event")));
     }
     let exit = tell_end(&mut report, end.as_ref());
     report.print(&settings.answer)?;

@@ -32,7 +32,7 @@ pub(super) async fn run(args: &Erase, settings: &Settings) -> Result<Exit, Failu
     let mut report = report("agent.erase", &device, settings)?;
     report.fact("dropped", gone);
     if gone > 0 {
-        report.note(format!("{} that waited: dropped", counted(usize::try_from(gone).unwrap_or(usize::MAX), "event")));
+        report.note(format!("{} that waited: dropped", counted(gone, "event")));
     }
     report.note("nothing is sent until consent is given anew: `candor agent consent set`");
     let mut exit = tell_end(&mut report, end.as_ref());

@@ -65,7 +65,7 @@ pub(super) async fn transfer(args: &Transfer, settings: &Settings) -> Result<Exi
     report.fact("before", json!({ "taken": old.taken, "acknowledged": old.acknowledged, "dropped": old.dropped }));
     report.note(format!(
         "the owner before: {} = {} acknowledged + {dropped} dropped; seed, spool and receipts are destroyed",
-        counted(old.taken as usize, "event"),
+        counted(old.taken, "event"),
         old.acknowledged
     ));
     let exit = tell_end(&mut report, end.as_ref());

@@ -33,7 +33,7 @@ pub(super) fn list(settings: &Settings) -> Result<Exit, Failure> {
     report.fact("receipts", shown.receipts);
     report.note(match kept.len() {
         0 => "no batch yet".to_owned(),
-        _ => format!("{}, chain {}", counted(shown.receipts as usize, "receipt"), shown.chain),
+        _ => format!("{}, chain {}", counted(shown.receipts, "receipt"), shown.chain),
     });
     report.print(&settings.answer)?;
     Ok(Exit::Done)
@@ -77,21 +77,21 @@ fn report(check: &Check) -> Report {
     report.fact("pending", check.pending);
     let log = &check.log;
     report.fact("log", json!({ "checkpoints": log.checkpoints, "newest": log.newest, "size": log.size }));
-    let (receipts, rows) = (counted(check.receipts as usize, "receipt"), counted(check.rows as usize, "row"));
+    let (receipts, rows) = (counted(check.receipts, "receipt"), counted(check.rows, "row"));
     let inherited = match check.inherited {
         0 => String::new(),
         n => format!(", {n} of the device before as the service has them"),
     };
     let pending = match check.pending {
         0 => String::new(),
-        n => format!("; of them {} not sealed yet", counted(n as usize, "purpose of a batch")),
+        n => format!("; of them {} not sealed yet", counted(n, "purpose of a batch")),
     };
     let told = format!("{receipts}{inherited}, {rows} as they were signed{pending}");
     if check.findings.is_empty() {
         report.note(format!("it holds: {told}"));
         if let (Some(size), 1..) = (log.size, log.checkpoints) {
-            let seen = counted(log.checkpoints as usize, "checkpoint");
-            report.note(format!("the log of {size} entries extends what receipts saw: {seen}"));
+            let seen = counted(log.checkpoints, "checkpoint");
+            report.note(format!("the log of {} extends what receipts saw: {seen}", counted(size, "entry")));
         }
     } else {
         let places = counted(check.findings.len(), "place");

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use candor_agent::client::Client;
 use candor_agent::error::Error;
 use candor_agent::evidence::gather;
 use candor_agent::held::MOST_EPOCHS;
 use candor_agent::identity::Identity;
-use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
+use candor_agent::rim::{SystemClock, SystemEntropy};
 use candor_policy::hex;
 use candor_policy::subject::{LedgerId, SubjectId};
 use candor_store::access::{self, Held, Under};
@@ -21,10 +20,8 @@ use candor_wire::log::live::LiveFiles;
 use candor_wire::log::note::{Note, VerifierKey};
 use candor_wire::log::tile::{Tile, What, entries_of_bytes};
 use candor_wire::merkle::Hash;
-use candor_wire::signature;
 use candor_wire::statement::Statement;
 use candor_wire::verify::{Batches, ReceiptEvidence};
-use http::{HeaderValue, Request};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -107,7 +104,15 @@ pub(super) async fn service(
                 });
             }
         }
-        Whom::Named(value) => gathered.subjects.push(of_operator(value, settings).await?),
+        Whom::Named(value) => {
+            let told = of_operator(value, settings).await?;
+            if told.is_none() && keys.is_some() {
+                // The log alone would hold, and would say nothing of the subject.
+                let what = "the service says that it has nothing of this subject, and shows no proof of that";
+                return Err(Failure::new(Exit::CouldNotVerify, what).mend("ask with --data, beside the service"));
+            }
+            gathered.subjects.extend(told);
+        }
         Whom::Nobody => {}
     }
     progress.next("reading the log");
@@ -125,16 +130,11 @@ pub(super) async fn service(
     Ok(gathered)
 }
 
-async fn of_operator(value: &str, settings: &Settings) -> Result<Told, Failure> {
+async fn of_operator(value: &str, settings: &Settings) -> Result<Option<Told>, Failure> {
     let mut client = service::client(settings)?.answer_bytes(ANSWER_BYTES);
-    let mut value = HeaderValue::from_bytes(value.as_bytes())
-        .map_err(|_| Failure::usage("the subject fits no header").mend("ask with --data, beside the service"))?;
-    value.set_sensitive(true);
-    let request =
-        Request::get(format!("{}/v1/subject", client.base())).header(&signature::SUBJECT, value).body(Bytes::new());
-    let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
-    let answer = service::answer(client.exchange(request).await?)?.to_vec();
-    Ok(Told { name: "0".to_owned(), epoch: None, key: None, answer, receipts: Vec::new(), kept: None, said: None })
+    let Some(answer) = service::about(value, &mut client).await?.map(|answer| answer.to_vec()) else { return Ok(None) };
+    let (name, receipts) = ("0".to_owned(), Vec::new());
+    Ok(Some(Told { name, epoch: None, key: None, answer, receipts, kept: None, said: None }))
 }
 
 /// The newest checkpoint and the entries under it.

@@ -5,80 +5,28 @@ mod bundle;
 mod device;
 mod gathered;
 pub(super) mod log;
-mod own;
 mod rows;
+mod show;
 mod verify;
 mod whole;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use candor_store::view::{HeldRow, TableRows, Total};
+use candor_store::view::{TableRows, Total};
 use serde_json::{Map, Value, json};
 
-use crate::args::AuditShow;
 use crate::cells;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
-use crate::render::{Format, Report, Width, cell_text, counted, grid};
+use crate::render::{Format, Report, counted, counted_and};
 use crate::service;
 use crate::settings::Settings;
 
+pub(crate) use show::show;
 pub(crate) use verify::{export, verify};
 pub(crate) use whole::{sign, totals as check_totals};
-
-/// Everything that is held about a subject: a row a stored value.
-pub(crate) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {
-    match &args.subject {
-        None => own::show(args, settings).await,
-        Some(subject) if args.service.address.url.is_some() => own::of_operator(subject, settings).await,
-        Some(subject) => of_folder(subject, settings).await,
-    }
-}
-
-async fn of_folder(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
-    let subject = service::or_stdin(subject, "subject")?;
-    let mut progress = Progress::start("reading the tables");
-    let view = service::view(settings).await?;
-    progress.watch(view.work(), "files");
-    let rows = view.held(&subject).await?;
-    drop(progress);
-    let mut report = Report::new("audit.show");
-    for key in ["purpose", "stream", "event", "received_date", "goes_on", "field", "value", "rule", "operator"] {
-        report = report.column(key, key);
-    }
-    report =
-        report.number("row", "row").column("consent_seq", "consent").column("policy", "policy").column("file", "file");
-    for (number, row) in rows.iter().enumerate() {
-        for field in &row.fields {
-            report.row(vec![
-                json!(row.purpose),
-                json!(row.stream),
-                json!(row.event),
-                json!(row.received_date),
-                json!(row.goes_on),
-                json!(field.column),
-                field.value.clone(),
-                json!(field.rule),
-                json!(field.operator),
-                json!(number + 1),
-                json!(row.consent_seq),
-                json!(row.policy),
-                json!(row.file),
-            ]);
-        }
-    }
-    report.fact("held", rows.len());
-    report.text(held_text(&rows));
-    report.note(match rows.len() {
-        0 => "nothing is held about this subject".to_owned(),
-        n => format!("held about this subject: {}", counted(n, "row")),
-    });
-    report.print(&settings.answer)?;
-    Ok(Exit::Done)
-}
 
 /// A query over all tables.
 pub(crate) async fn query(sql: &str, settings: &Settings) -> Result<Exit, Failure> {
@@ -182,7 +130,8 @@ pub(crate) fn mismatches(totals: &[Total], tables: &[TableRows]) -> Vec<String> 
         let found = found.get(&(*purpose, *stream)).copied().unwrap_or(0);
         if *stored != found {
             wrong.push(format!(
-                "{purpose}/{stream}: the account says {stored} rows are stored, {found} are there or were removed"
+                "{purpose}/{stream}: the account says {} stored, {found} there or removed",
+                counted_and(*stored, "row", "is", "are")
             ));
         }
     }
@@ -194,29 +143,6 @@ pub(crate) fn by_size<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> Map<S
     let mut counts: Vec<_> = counts.filter(|(_, n)| *n > 0).collect();
     counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     counts.into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect()
-}
-
-fn held_text(rows: &[HeldRow]) -> String {
-    let titles = [("  field", false), ("stored value", false), ("operator", false), ("by rule", false)];
-    let mut text = String::new();
-    for row in rows {
-        let goes = row.goes_on.as_ref().map_or_else(String::new, |day| format!(", goes on {day}"));
-        let whence = row.file.as_deref().unwrap_or("pending: not in a table yet");
-        let consent = row.consent_seq.map_or_else(String::new, |n| format!(", consent statement {n}"));
-        let (purpose, event, received) = (&row.purpose, &row.event, &row.received_date);
-        let _ = writeln!(text, "{purpose} / {event}, received {received}{goes}{consent}\n  {whence}");
-        let fields = row.fields.iter().map(|field| {
-            vec![
-                format!("  {}", field.column),
-                cell_text(Some(&field.value)),
-                field.operator.clone(),
-                field.rule.clone(),
-            ]
-        });
-        text.push_str(&grid(&titles, fields.collect(), Width::Terminal));
-        text.push('\n');
-    }
-    text
 }
 
 fn of_batches(batches: Vec<RecordBatch>, format: Format) -> Result<Report, ArrowError> {
@@ -267,8 +193,8 @@ mod tests {
     fn accounts_must_add_up_and_match_the_rows_of_all_sources() {
         let totals = [total("a", 5, 12), total("b", 1, 8)];
         assert!(mismatches(&totals, &[table(4, 2)]).is_empty());
-        assert!(mismatches(&totals, &[table(4, 1)])[0].contains("6 rows are stored, 5 are there"));
-        assert!(mismatches(&[], &[table(1, 0)])[0].contains("0 rows are stored, 1 are there"));
+        assert!(mismatches(&totals, &[table(4, 1)])[0].contains("6 rows are stored, 5 there"));
+        assert!(mismatches(&[], &[table(1, 0)])[0].contains("0 rows are stored, 1 there"));
         assert!(mismatches(&[total("a", 5, 13)], &[table(5, 0)])[0].contains("13 offered, 5 stored, 7 dropped"));
         let report = totals_report(&totals, &[]);
         let text = |format| String::from_utf8(report.render(format).unwrap()).unwrap();

@@ -113,6 +113,11 @@ pub(crate) async fn export(args: &AuditExport, settings: &Settings) -> Result<Ex
     report.fact("digest", manifest.digest.to_string());
     report.fact("held", count);
     report.note(format!("{} of {}", counted(count, "row"), counted(gathered.subjects.len(), "subject")));
+    if args.about.subject.is_some() && gathered.subjects.is_empty() {
+        report.note("nothing is held about this subject, says the service; the bundle has no proof of that");
+    } else if args.about.subject.is_some() && count == 0 {
+        report.note("nothing is held about this subject");
+    }
     report.note(format!("`candor audit verify {}` checks it", args.bundle.display()));
     report.print(&settings.answer)?;
     Ok(Exit::Done)

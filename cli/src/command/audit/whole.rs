@@ -146,7 +146,7 @@ pub(crate) async fn sign(args: &AuditSign, settings: &Settings) -> Result<Exit, 
     report.row(vec![json!(vkey.to_string()), json!(count)]);
     report.fact("size", checkpoint.size);
     report.fact("statement", named(&args.statement));
-    report.note(format!("{} recomputed, the log has {} entries", counted(count, "file"), checkpoint.size));
+    report.note(format!("{} recomputed, the log has {}", counted(count, "file"), counted(checkpoint.size, "entry")));
     report.print(&settings.answer)?;
     Ok(Exit::Done)
 }

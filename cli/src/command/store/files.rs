@@ -39,7 +39,7 @@ pub(super) async fn compact(args: &Compact, settings: &Settings) -> Result<Exit,
     }
     report.fact("dry_run", done.dry_run);
     let files: u64 = done.units.iter().map(|unit| unit.files).sum();
-    let (from, to) = (counted(files as usize, "file"), counted(done.units.len(), "file"));
+    let (from, to) = (counted(files, "file"), counted(done.units.len(), "file"));
     let verb = if done.dry_run { "would become" } else { "became" };
     if done.units.is_empty() {
         report.text("there is nothing to compact\n".to_owned());
@@ -83,7 +83,7 @@ pub(super) async fn expire(args: &Expire, settings: &Settings) -> Result<Exit, F
         report.note(if done.dry_run { "nothing was removed: this is what would go" } else { "this is gone" });
     }
     if done.unreadable > 0 {
-        let files = counted(done.unreadable as usize, "file");
+        let files = counted(done.unreadable, "file");
         report.note(format!("{files} could not be read and stay as they are: the log names them"));
     }
     if let Some(doubt) = doubt {

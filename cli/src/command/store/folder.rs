@@ -113,7 +113,7 @@ fn refuse_rollback(backup: &Path) -> Result<(), Failure> {
     match newer.max() {
         Some(size) if size > own.size => Err(Failure::new(
             Exit::CheckFailed,
-            format!("the log in it has {} entries, and one of {size} was seen here", own.size),
+            format!("the log in it has {}, and one of {size} was seen here", counted(own.size, "entry")),
         )
         .mend("restore a newer backup; if there is none, --accept-rollback: whoever kept that checkpoint will see it")),
         _ => Ok(()),

@@ -51,8 +51,8 @@ pub(super) fn text(url: &str, figures: &Figures) -> String {
         out,
         "\nflush lag   {} s: {} in {} wait to be written into tables",
         store.flush_lag_seconds,
-        counted(store.pending_rows as usize, "row"),
-        counted(store.segments as usize, "segment"),
+        counted(store.pending_rows, "row"),
+        counted(store.segments, "segment"),
     );
     let _ = writeln!(
         out,
@@ -67,7 +67,7 @@ pub(super) fn text(url: &str, figures: &Figures) -> String {
     let _ = writeln!(
         out,
         "network     {}, {} KiB/s in, {} KiB of bodies in memory, {} repeats/s",
-        counted(figures.connections as usize, "connection"),
+        counted(figures.connections, "connection"),
         per_second(Rate { per_second: figures.bytes.per_second / 1024.0, ..Rate::default() }),
         figures.in_flight_bytes / 1024,
         per_second(figures.repeats),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::evidence::Evidence;
 use super::line::{Check, Lines};
 use super::log::Log;
+use crate::counted::counted;
 use crate::identity::SubjectKey;
 use crate::log::entry::Sha256Hex;
 use crate::log::note::{Algorithm, VerifierKey, VerifierKeyError};
@@ -159,7 +160,8 @@ pub(super) fn check(evidence: &Evidence, log: &Log, lines: &mut Lines) -> BTreeS
         } else if let Some(why) = log.differs(statement.size, &statement.root.0) {
             lines.failed(Check::Auditor, about, format!("of the log that he saw: {why}"));
         } else {
-            lines.proved(Check::Auditor, about, format!("{} files, {} entries", statement.files.len(), statement.size));
+            let (files, entries) = (counted(statement.files.len(), "file"), counted(statement.size, "entry"));
+            lines.proved(Check::Auditor, about, format!("{files}, {entries}"));
             if let Some(live) = log.live_at(statement.size) {
                 let read = |file: &Sha256Hex| statement.files.binary_search(file).is_ok();
                 audited.extend(live.live().filter(|(_, sealed)| read(&sealed.file)).map(|(entry, _)| entry));

@@ -9,6 +9,7 @@ use candor_policy::subject::LedgerId;
 use super::evidence::{Evidence, SubjectEvidence, Unanswered};
 use super::line::{Check, Lines};
 use super::log::Log;
+use crate::counted::counted;
 use crate::erasure::{Certificate, ErasureError, PlaceState, Scope, SignedCertificate};
 use crate::log::entry::{Entry, Sealed, Sha256Hex};
 use crate::log::note::VerifierKey;
@@ -58,8 +59,9 @@ pub(super) fn check_unanswered(evidence: &Evidence, certified: &Certified, lines
             lines.proved(Check::Answer, Some(name), "it was erased, as its certificate says");
         } else {
             let why = format!(
-                "the device kept {receipts} receipts and made {statements} statements, and the service shows nothing; \
-                 if it was erased, its certificate says so"
+                "the device kept {} and made {}, and the service shows nothing; if it was erased, its certificate says so",
+                counted(receipts, "receipt"),
+                counted(statements, "statement")
             );
             lines.failed(Check::Answer, Some(name), why);
         }
@@ -136,7 +138,7 @@ fn said(certificate: &Certificate) -> String {
             .map(|place| place.place.as_str())
             .collect::<Vec<_>>()
     };
-    let mut said = format!("{} rows of {} files", certificate.rows, certificate.files.len());
+    let mut said = format!("{} of {}", counted(certificate.rows, "row"), counted(certificate.files.len(), "file"));
     for (word, state) in [("done", PlaceState::Done), ("due", PlaceState::Due), ("outside", PlaceState::Outside)] {
         let places = in_state(state);
         if !places.is_empty() {

@@ -11,6 +11,7 @@ use super::files::View;
 use super::line::{Assumption, Check, Lines};
 use super::log::{Log, seen_checkpoint};
 use super::rows::ReadRow;
+use crate::counted::{counted, counted_and};
 use crate::log::entry::{Consents, Entry, Sha256Hex};
 use crate::merkle::{self, Hash};
 use crate::receipt::Receipt;
@@ -76,7 +77,7 @@ fn check_chain(view: &View<'_>, lines: &mut Lines) {
         Ok(()) if view.subject.key.is_none() && !statements.is_empty() => {
             lines.not_provable(Check::Statements, name, Assumption::AssertedByController);
         }
-        Ok(()) => lines.proved(Check::Statements, name, format!("{} statements", statements.len())),
+        Ok(()) => lines.proved(Check::Statements, name, counted(statements.len(), "statement")),
     }
 }
 
@@ -112,14 +113,14 @@ fn check_logged(view: &View<'_>, log: &Log, lines: &mut Lines) -> BTreeMap<Sha25
     let (late, open) = (late.len(), open.len());
     if statements.len() > open + late {
         let count = statements.len() - open - late;
-        lines.proved(Check::StatementLogged, view.subject.name(), format!("{count} statements"));
+        lines.proved(Check::StatementLogged, view.subject.name(), counted(count, "statement"));
     }
     if late > 0 {
         let why = "in no epoch that is closed, and one that began more than an hour later is";
-        lines.failed(Check::StatementLogged, view.about(format!("{late} statements")), why);
+        lines.failed(Check::StatementLogged, view.about(counted(late, "statement")), why);
     }
     if open > 0 {
-        lines.not_provable(Check::StatementLogged, view.about(format!("{open} statements")), Assumption::NotSealedYet);
+        lines.not_provable(Check::StatementLogged, view.about(counted(open, "statement")), Assumption::NotSealedYet);
     }
     logged
 }
@@ -154,10 +155,10 @@ fn check_complete(view: &View<'_>, lines: &mut Lines) {
     let shown: BTreeSet<Hash> = view.subject.answer.statements.iter().filter_map(hash_of).collect();
     let withheld = kept.iter().filter_map(hash_of).filter(|hash| !shown.contains(hash)).count();
     if withheld > 0 {
-        let why = format!("the device made {withheld} statements that the service does not show");
+        let why = format!("the device made {} that the service does not show", counted(withheld, "statement"));
         return lines.failed(Check::StatementsComplete, name(), why);
     }
-    lines.proved(Check::StatementsComplete, name(), format!("{} statements", kept.len()));
+    lines.proved(Check::StatementsComplete, name(), counted(kept.len(), "statement"));
 }
 
 /// Each row is under a statement that does not speak against it, and of a day before which none did.
@@ -184,12 +185,16 @@ fn check_rows(view: &View<'_>, said: &[Said<'_>], documents: &Documents<'_>, lin
         lines.failed(
             Check::Consent,
             name,
-            format!("{wrong} of {rows} rows were not consented to when they were stored"),
+            format!("{wrong} of {} not consented to when stored", counted_and(rows, "row", "was", "were")),
         );
     } else if unplanned > 0 {
-        lines.unchecked(Check::Consent, name, format!("{unplanned} of {rows} rows: their policy is not there"));
+        lines.unchecked(
+            Check::Consent,
+            name,
+            format!("{unplanned} of {}: no policy of theirs is there", counted(rows, "row")),
+        );
     } else if rows > 0 {
-        lines.proved(Check::Consent, name, format!("{rows} rows"));
+        lines.proved(Check::Consent, name, counted(rows, "row"));
     }
 }
 

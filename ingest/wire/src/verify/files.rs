@@ -12,6 +12,7 @@ use super::evidence::{Evidence, SubjectEvidence};
 use super::line::{Assumption, Check, Line, Lines, Verdict};
 use super::log::{Log, seen_checkpoint, size_of};
 use super::rows::{ReadRow, content};
+use crate::counted::{counted, counted_and};
 use crate::leaf::FileProof;
 use crate::log::checkpoint::SignedCheckpoint;
 use crate::log::entry::Sealed;
@@ -101,8 +102,7 @@ fn shown(about: Option<String>, rows: usize, is_audited: bool) -> Line {
     };
     let why = match rows {
         0 => "no row of the subject".to_owned(),
-        1 => "1 row of the subject".to_owned(),
-        n => format!("{n} rows of the subject"),
+        n => counted(n, "row of the subject"),
     };
     Line { check: Check::File, about, verdict, assumption, why: Some(why) }
 }
@@ -163,7 +163,7 @@ fn under<'a>(evidence: &Evidence, view: &View<'_>, log: &'a Log, lines: &mut Lin
     }
     let changes = log.changes_from(signed.size);
     if changes > 0 {
-        lines.not_provable(Check::Files, view.about(format!("{changes} entries")), Assumption::AnswerIsOlder);
+        lines.not_provable(Check::Files, view.about(counted(changes, "entry")), Assumption::AnswerIsOlder);
     }
     log.live_at(signed.size)
 }
@@ -176,14 +176,14 @@ fn rows_by_file<'a, 'b>(
 ) -> BTreeMap<(u64, usize), Vec<&'b ReadRow<'a>>> {
     let mut rows: BTreeMap<(u64, usize), Vec<&ReadRow<'_>>> = BTreeMap::new();
     if view.unreadable > 0 {
-        let why = format!("{} rows are not in canonical encoding", view.unreadable);
+        let why = format!("{} not in canonical encoding", counted_and(view.unreadable, "row", "is", "are"));
         lines.failed(Check::Rows, view.subject.name(), why);
     }
     // No proof is about such a row: it would count for its receipt, and be in no file and of nobody.
     let is_ours = |row: &&ReadRow<'_>| view.ids.is_empty() || row.row.id < view.ids.len();
     let foreign = view.rows.iter().filter(|row| !is_ours(row)).count();
     if foreign > 0 {
-        let why = format!("{foreign} rows are of an id that the answer is not about");
+        let why = format!("{} of an id that the answer is not about", counted_and(foreign, "row", "is", "are"));
         lines.failed(Check::Files, view.subject.name(), why);
     }
     for row in view.rows.iter().filter(is_ours) {
@@ -212,7 +212,7 @@ fn check_file(
 ) -> Result<(), String> {
     let proof = FileProof::from_text(&file.proof).map_err(|why| why.to_string())?;
     if proof.size != sealed.subjects {
-        return Err(format!("it proves a file of {} subjects, the log has {}", proof.size, sealed.subjects));
+        return Err(format!("it proves a file of {}, the log has {}", counted(proof.size, "subject"), sealed.subjects));
     }
     let subject = view.ids[id].in_table(Log::purpose_of(&sealed.table));
     if rows.is_empty() {

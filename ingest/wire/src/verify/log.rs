@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::documents::digest_of;
 use super::evidence::{AlsoKept, Evidence, KeptOf, Trust};
 use super::line::{Assumption, Check, Lines};
+use crate::counted::{counted, counted_and};
 use crate::log::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::log::entry::{Entry, KeyChange};
 use crate::log::live::LiveFiles;
@@ -116,7 +117,11 @@ impl Log {
             lines.failed(
                 Check::Entries,
                 None,
-                format!("{} entries do not lead to the root of {}", leaves.len(), checkpoint.size),
+                format!(
+                    "{} not lead to the root of {}",
+                    counted_and(leaves.len(), "entry", "does", "do"),
+                    checkpoint.size
+                ),
             );
             return None;
         }
@@ -155,13 +160,13 @@ impl Log {
         let Some(kept) = Note::parse(note).ok().and_then(|note| Checkpoint::parse(note.text()).ok()) else {
             return lines.unchecked(Check::Kept, None, "the checkpoint that was kept cannot be read");
         };
-        let about = || Some(format!("{} entries", kept.size));
+        let about = || Some(counted(kept.size, "entry"));
         match (self.differs(kept.size, &kept.root), of) {
             _ if kept.origin != self.checkpoint.origin => {
                 lines.failed(Check::Kept, None, "the checkpoint that was kept is of a log of another name");
             }
             (None, _) => {
-                lines.proved(Check::Kept, None, format!("from {} entries to {}", kept.size, self.checkpoint.size));
+                lines.proved(Check::Kept, None, format!("from {} to {}", counted(kept.size, "entry"), self.checkpoint.size));
             }
             (Some(why), KeptOf::ThisLog) => lines.failed(Check::Kept, about(), why),
             (Some(_), KeptOf::ThisName) => lines.unchecked(
@@ -170,7 +175,7 @@ impl Log {
                 "a log of this name was seen under another key, and this one does not extend it: if it is another, name its key",
             ),
             (Some(_), KeptOf::PerhapsAnother) => {
-                let about = format!("{} entries of a log of this name under another key", kept.size);
+                let about = counted(kept.size, "entry of a log of this name under another key");
                 lines.not_provable(Check::Kept, Some(about), Assumption::NoKeptCheckpoint);
             }
         }
@@ -222,12 +227,12 @@ impl Log {
         let roots = self.roots(&seen.keys().map(|(size, _)| *size).collect());
         for ((size, root), batch) in &seen {
             if roots.get(size) != Some(root) {
-                let about = Some(format!("batch {batch}, {size} entries"));
+                let about = Some(format!("batch {batch}, {}", counted(size, "entry")));
                 lines.failed(Check::ReceiptCheckpoints, about, self.why_other(*size));
             }
         }
         if !seen.is_empty() && !lines.has_failed(Check::ReceiptCheckpoints) {
-            lines.proved(Check::ReceiptCheckpoints, None, format!("{} checkpoints of receipts", seen.len()));
+            lines.proved(Check::ReceiptCheckpoints, None, counted(seen.len(), "checkpoint of receipts"));
         }
     }
 }
@@ -251,7 +256,7 @@ fn signed(evidence: &Evidence, lines: &mut Lines) -> Option<SignedCheckpoint> {
     };
     match SignedCheckpoint::open(note, &evidence.trust.log, &evidence.trust.witnesses) {
         Ok(signed) => {
-            lines.proved(Check::Checkpoint, None, format!("{} entries", signed.checkpoint.size));
+            lines.proved(Check::Checkpoint, None, counted(signed.checkpoint.size, "entry"));
             Some(signed)
         }
         Err(why) => {

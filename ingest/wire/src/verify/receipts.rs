@@ -11,6 +11,7 @@ use super::files::View;
 use super::line::{Assumption, Check, Lines};
 use super::log::{Log, seen_checkpoint};
 use super::rows::ReadRow;
+use crate::counted::{counted, counted_and};
 use crate::erasure::Certificate;
 use crate::identity::PublicKey;
 use crate::log::entry::{Entry, Sealed};
@@ -50,7 +51,11 @@ pub(super) fn check(
     }
     for ((purpose, batch), rows) in rows {
         let about = view.about(format!("{purpose}, its batch {batch}"));
-        lines.failed(Check::ReceiptRows, about, format!("{} rows are there that no receipt has", rows.len()));
+        lines.failed(
+            Check::ReceiptRows,
+            about,
+            format!("{} there that no receipt has", counted_and(rows.len(), "row", "is", "are")),
+        );
     }
 }
 
@@ -97,7 +102,7 @@ fn signed<'a>(
     if first_sight && !receipts.is_empty() {
         lines.not_provable(Check::Receipts, view.subject.name(), Assumption::KeyAtFirstSight);
     } else if !lines.has_failed(Check::Receipts) {
-        lines.proved(Check::Receipts, view.subject.name(), format!("{} receipts", receipts.len()));
+        lines.proved(Check::Receipts, view.subject.name(), counted(receipts.len(), "receipt"));
     }
     receipts
 }
@@ -126,7 +131,7 @@ fn check_complete(view: &View<'_>, receipts: &BTreeMap<u64, &Receipt>, lines: &m
         lines.failed(
             Check::ReceiptsComplete,
             name,
-            format!("{} batches were seen, {} have a receipt", seen, given.len()),
+            format!("{} seen, and receipts of {}", counted_and(seen, "batch", "was", "were"), given.len()),
         );
     } else if view.subject.kept_receipts.is_none() {
         lines.not_provable(Check::ReceiptsComplete, name, Assumption::ReceiptsFromService);
@@ -134,10 +139,10 @@ fn check_complete(view: &View<'_>, receipts: &BTreeMap<u64, &Receipt>, lines: &m
         lines.failed(
             Check::ReceiptsComplete,
             name,
-            format!("the device kept {withheld} receipts that the service does not have"),
+            format!("the device kept {} that the service does not have", counted(withheld, "receipt")),
         );
     } else {
-        lines.proved(Check::ReceiptsComplete, name, format!("{seen} batches"));
+        lines.proved(Check::ReceiptsComplete, name, counted(seen, "batch"));
     }
 }
 
@@ -169,7 +174,8 @@ impl Batch<'_, '_> {
             );
         }
         if found > self.stored.stored {
-            let why = format!("{found} rows are there, the receipt has {}", self.stored.stored);
+            let why =
+                format!("{} there, the receipt has {}", counted_and(found, "row", "is", "are"), self.stored.stored);
             return lines.failed(Check::ReceiptRows, about, why);
         }
         if found < self.stored.stored {
@@ -185,13 +191,13 @@ impl Batch<'_, '_> {
             return lines.failed(
                 Check::ReceiptRows,
                 about,
-                format!("{pending} rows are in no sealed file after seal_by"),
+                format!("{} in no sealed file after seal_by", counted_and(pending, "row", "is", "are")),
             );
         }
         if pending > 0 {
             return lines.not_provable(Check::ReceiptRows, about, Assumption::NotSealedYet);
         }
-        lines.proved(Check::ReceiptRows, about, format!("{found} rows"));
+        lines.proved(Check::ReceiptRows, about, counted(found, "row"));
     }
 
     /// Rows are gone: only an entry of the log that took rows of this table and date can have taken them.
@@ -207,8 +213,10 @@ impl Batch<'_, '_> {
         if self.removed() >= missing {
             return lines.not_provable(Check::ReceiptRows, about, Assumption::TakenByLoggedRemoval);
         }
-        let why =
-            format!("{found} of {} rows are there, and the log says of no entry that it took them", self.stored.stored);
+        let why = format!(
+            "{found} of {} there, and the log says of no entry that it took the others",
+            counted_and(self.stored.stored, "row", "is", "are")
+        );
         lines.failed(Check::ReceiptRows, about, why);
     }
 

@@ -20,9 +20,10 @@ use super::documents::{Documents, Logged};
 use super::files::View;
 use super::line::{Assumption, Check, Lines};
 use super::log::Log;
+use crate::counted::counted;
 use crate::leaf::content_of;
 use crate::log::entry::Entry;
-use crate::row::{BLOCK_ROWS, Value, decode};
+use crate::row::{BLOCK_ROWS, Value, decode, json_of_double};
 
 const BATCH: &str = "batch";
 const CONSENT_SEQ: &str = "consent_seq";
@@ -147,24 +148,24 @@ pub(super) fn check(view: &View<'_>, log: &Log, documents: &Documents<'_>, lines
     let rows = view.rows.len();
     for (check, found) in [(Check::Rows, &wrong), (Check::Reasons, &faults)] {
         for (why, count) in found {
-            lines.failed(check, name(), format!("{count} of {rows} rows: {why}"));
+            lines.failed(check, name(), format!("{count} of {}: {why}", counted(rows, "row")));
         }
     }
     if wrong.is_empty() && rows > 0 {
-        lines.proved(Check::Rows, name(), format!("{rows} rows"));
+        lines.proved(Check::Rows, name(), counted(rows, "row"));
     }
     if unplanned > 0 {
         lines.unchecked(
             Check::Reasons,
             name(),
-            format!("{unplanned} of {rows} rows: their policy or catalogue is not there"),
+            format!("{unplanned} of {}: no policy or no catalogue of theirs is there", counted(rows, "row")),
         );
     } else if faults.is_empty() && rows > 0 {
-        lines.proved(Check::Reasons, name(), format!("{rows} rows"));
+        lines.proved(Check::Reasons, name(), counted(rows, "row"));
     }
     let pending = view.rows.iter().filter(|row| row.row.file.is_none()).count();
     if pending > 0 {
-        let about = view.about(format!("{pending} rows"));
+        let about = view.about(counted(pending, "row"));
         lines.not_provable(Check::Pending, about, Assumption::NotSealedYet);
     }
 }
@@ -262,12 +263,12 @@ fn lists(lists: &[Option<&[Option<Value>]>]) -> Option<ArrayRef> {
     })
 }
 
-/// A value as answers show it: times in RFC 3339, dates as `YYYY-MM-DD`, null for what JSON cannot say.
+/// A value as answers show it: times in RFC 3339, dates as `YYYY-MM-DD`, null for a time or date that no calendar has.
 fn json(value: &Value) -> Json {
     match value {
         Value::Bool(value) => (*value).into(),
         Value::Integer(value) => (*value).into(),
-        Value::Float(value) => (*value).into(),
+        Value::Float(value) => json_of_double(*value),
         Value::Text(value) => value.as_str().into(),
         Value::Time(value) => jiff::Timestamp::from_microsecond(*value).map(|time| time.to_string()).ok().into(),
         Value::Date(days) => date(*days).into(),

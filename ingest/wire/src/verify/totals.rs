@@ -7,6 +7,7 @@ use super::evidence::Evidence;
 use super::files::View;
 use super::line::{Assumption, Check, Lines};
 use super::log::Log;
+use crate::counted::counted;
 use crate::log::entry::{Entry, Totals};
 use crate::sum_tree::Node;
 use crate::totals::{Cell, Opened};
@@ -21,7 +22,7 @@ pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, lines: &mut
     let (mut proved, mut open) = (0, 0);
     for given in &view.subject.receipts {
         let about = || view.about(format!("batch {}", given.receipt.batch));
-        match counted(given, &epochs, &evidence.opened) {
+        match is_in_totals(given, &epochs, &evidence.opened) {
             Ok(true) => proved += 1,
             Err(why) => lines.failed(Check::Totals, about(), why),
             // An epoch that began after everything of the batch was to be sealed has closed: the batch belongs to one before.
@@ -32,10 +33,10 @@ pub(super) fn check(evidence: &Evidence, view: &View<'_>, log: &Log, lines: &mut
         }
     }
     if open > 0 {
-        lines.not_provable(Check::Totals, view.about(format!("{open} receipts")), Assumption::NotSealedYet);
+        lines.not_provable(Check::Totals, view.about(counted(open, "receipt")), Assumption::NotSealedYet);
     }
     if proved > 0 {
-        lines.proved(Check::Totals, view.subject.name(), format!("{proved} receipts"));
+        lines.proved(Check::Totals, view.subject.name(), counted(proved, "receipt"));
     }
 }
 
@@ -60,7 +61,7 @@ pub(super) fn check_opened(evidence: &Evidence, log: &Log, lines: &mut Lines) {
             Some(_) if !parts.flat_map(|totals| &totals.cells).all(shown) => {
                 lines.failed(Check::Opened, about(), "the log shows a cell that is not among them");
             }
-            Some(_) => lines.proved(Check::Opened, about(), format!("{} cells", opened.cells.len())),
+            Some(_) => lines.proved(Check::Opened, about(), counted(opened.cells.len(), "cell")),
         }
     }
 }
@@ -73,7 +74,11 @@ fn epochs(log: &Log) -> BTreeMap<u64, &Totals> {
 }
 
 /// Whether a path leads from the receipt to the root that the log has; false if there is no path.
-fn counted(given: &ReceiptEvidence, epochs: &BTreeMap<u64, &Totals>, opened: &[Opened]) -> Result<bool, &'static str> {
+fn is_in_totals(
+    given: &ReceiptEvidence,
+    epochs: &BTreeMap<u64, &Totals>,
+    opened: &[Opened],
+) -> Result<bool, &'static str> {
     let Some(place) = &given.totals else { return Ok(false) };
     let totals = epochs.get(&place.epoch).ok_or("it names an epoch that the log does not have")?;
     let opened = opened.iter().find(|opened| opened.epoch == place.epoch);

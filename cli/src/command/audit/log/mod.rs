@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{AuditLog, LogArgs};
 use crate::exit::{Exit, Failure};
 use crate::log_source::OpenLog;
-use crate::render::{Report, Width, grid, printable};
+use crate::render::{Report, Width, counted, grid, printable};
 use crate::settings::Settings;
 
 mod says;
@@ -167,10 +167,7 @@ fn value_of(entry: &Entry) -> Result<Value, Failure> {
 }
 
 fn size(log: &OpenLog) -> String {
-    match log.checkpoint.checkpoint.size {
-        1 => "1 entry".to_owned(),
-        size => format!("{size} entries"),
-    }
+    counted(log.checkpoint.checkpoint.size, "entry")
 }
 
 fn seen(log: &OpenLog) -> String {

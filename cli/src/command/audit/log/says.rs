@@ -24,14 +24,14 @@ pub(super) fn says(entry: &Entry) -> String {
                 .cells
                 .iter()
                 .fold((0_u64, 0_u64), |(o, s), cell| (o.saturating_add(cell.offered), s.saturating_add(cell.stored)));
-            format!("epoch {}: {stored} of {offered} records stored, beside small cells", totals.epoch)
+            format!("epoch {}: {stored} of {} stored, beside small cells", totals.epoch, counted(offered, "record"))
         }
         Entry::Consents(consents) => {
-            format!("epoch {}: {}", consents.epoch, counted(consents.size as usize, "statement"))
+            format!("epoch {}: {}", consents.epoch, counted(consents.size, "statement"))
         }
         Entry::Erased(erased) => format!(
             "{} removed for {}: {} replaced, {} gone",
-            counted(erased.removed as usize, "row"),
+            counted(erased.removed, "row"),
             counted(erased.certificates.len(), "certificate"),
             counted(erased.replaced.len(), "file"),
             erased.files.len()
@@ -40,17 +40,17 @@ pub(super) fn says(entry: &Entry) -> String {
             "{} before {}: {} removed, {} gone",
             expired.table,
             expired.before,
-            counted(expired.removed as usize, "row"),
+            counted(expired.removed, "row"),
             counted(expired.files.len(), "file")
         ),
     }
 }
 
 fn says_sealed(sealed: &Sealed) -> String {
-    let (rows, subjects) = (counted(sealed.rows as usize, "row"), counted(sealed.subjects as usize, "subject"));
+    let (rows, subjects) = (counted(sealed.rows, "row"), counted(sealed.subjects, "subject"));
     let instead = match sealed.removed {
         None => String::new(),
-        Some(removed) => format!(", instead of {:?} less {}", sealed.replaces, counted(removed as usize, "row")),
+        Some(removed) => format!(", instead of {:?} less {}", sealed.replaces, counted(removed, "row")),
     };
     format!("{} of {}: {rows} of {subjects}{instead}", sealed.table, sealed.received_date)
 }

@@ -1,19 +1,17 @@
-//! `candor audit show --identity`: what is held of the holder of a seed, epoch by epoch, with the consent that it rests on.
+//! `candor audit show`: what is held of a subject, or of the holder of a seed epoch by epoch, with the consent that it rests on. A
+//! service and its data folder give one answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use candor_agent::held::{self, HeldEpoch, HeldRow, MOST_EPOCHS, UNKNOWN_EPOCHS};
 use candor_agent::identity::Identity;
-use candor_agent::rim::{SystemClock, SystemEntropy, Transport};
+use candor_agent::rim::{SystemClock, SystemEntropy};
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_wire::identity::PublicKey;
-use candor_wire::signature;
 use candor_wire::statement::Statement;
-use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 
 use super::ask;
@@ -26,8 +24,26 @@ use crate::render::{Report, Width, cell_text, counted, grid, printable};
 use crate::service;
 use crate::settings::Settings;
 
+/// Everything that is held: a row a stored value.
+pub(crate) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {
+    let (epochs, keys) = match &args.subject {
+        None => of_holder(args, settings).await?,
+        Some(subject) => {
+            let subject = service::or_stdin(subject, "subject")?;
+            let is_asked = args.service.address.url.is_some();
+            let held = if is_asked { told(&subject, settings).await? } else { read(&subject, settings).await? };
+            (Vec::from_iter(held), BTreeMap::new())
+        }
+    };
+    report(&epochs, &keys).print(&settings.answer)?;
+    Ok(Exit::Done)
+}
+
 /// What a service, or a data folder, holds of the holder of an identity.
-pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, Failure> {
+async fn of_holder(
+    args: &AuditShow,
+    settings: &Settings,
+) -> Result<(Vec<HeldEpoch>, BTreeMap<u64, PublicKey>), Failure> {
     let path = settings.identity.as_deref().ok_or_else(|| Failure::usage("no identity is named"))?;
     let identity = Identity::read(path)?;
     let epochs = match &settings.url {
@@ -44,28 +60,31 @@ pub(super) async fn show(args: &AuditShow, settings: &Settings) -> Result<Exit, 
     };
     let keys = epochs.iter().map(|held| Ok((held.epoch, identity.public(held.epoch)?)));
     let keys = keys.collect::<Result<BTreeMap<u64, PublicKey>, candor_agent::error::Error>>()?;
-    report(&epochs, &keys).print(&settings.answer)?;
-    Ok(Exit::Done)
+    Ok((epochs, keys))
 }
 
-/// What a service holds of an assigned subject; the operator asks.
-pub(super) async fn of_operator(subject: &str, settings: &Settings) -> Result<Exit, Failure> {
-    let subject = service::or_stdin(subject, "subject")?;
+/// What a service tells an operator of an assigned subject, if it knows anything of it.
+async fn told(subject: &str, settings: &Settings) -> Result<Option<HeldEpoch>, Failure> {
     let before = log_size(settings).await?;
-    let mut client = service::client(settings)?;
-    let mut value = HeaderValue::from_bytes(subject.as_bytes())
-        .map_err(|_| Failure::usage("the subject fits no header").mend("ask with --data, beside the service"))?;
-    value.set_sensitive(true);
     let _progress = Progress::start("asking the service");
-    let request =
-        Request::get(format!("{}/v1/subject", client.base())).header(&signature::SUBJECT, value).body(Bytes::new());
-    let request = request.map_err(|_| Failure::usage("the address of the service cannot be used"))?;
-    let answer = service::answer(client.exchange(request).await?)?;
+    let Some(answer) = service::about(subject, &mut service::client(settings)?).await? else { return Ok(None) };
     let held: HeldEpoch = serde_json::from_slice(&answer)
         .map_err(|_| Failure::from(candor_agent::error::Error::Answer("what a service holds of a subject")))?;
     is_new(before, std::slice::from_ref(&held))?;
-    report(&[held], &BTreeMap::new()).print(&settings.answer)?;
-    Ok(Exit::Done)
+    Ok(Some(held))
+}
+
+/// The same as a data folder has it.
+async fn read(subject: &str, settings: &Settings) -> Result<Option<HeldEpoch>, Failure> {
+    let mut progress = Progress::start("reading the tables");
+    let view = service::view(settings).await?;
+    progress.watch(view.work(), "files");
+    let ledger = view.ledger_id(subject)?;
+    let (statements, rows) = (view.history_of(&ledger).await?, view.held(subject).await?);
+    if statements.is_empty() && rows.is_empty() {
+        return Ok(None);
+    }
+    held_epoch(0, hex::encode(ledger.as_bytes()), statements, &rows).map(Some)
 }
 
 /// Entries of the service's log before it is asked anything.
@@ -104,12 +123,21 @@ async fn of_data(identity: &Identity, settings: &Settings) -> Result<Vec<HeldEpo
             continue;
         }
         unknown = 0;
-        let rows = serde_json::to_value(rows).and_then(serde_json::from_value);
-        let rows = rows.map_err(|e| Failure::new(Exit::Failed, format!("a row cannot be shown: {e}")))?;
-        let subject = hex::encode(subject.as_bytes());
-        epochs.push(HeldEpoch { epoch, subject, statements, rows, ..HeldEpoch::default() });
+        epochs.push(held_epoch(epoch, hex::encode(subject.as_bytes()), statements, &rows)?);
     }
     Ok(epochs)
+}
+
+/// What a folder has, as a service would tell it; the consent record is the service's alone.
+fn held_epoch(
+    epoch: u64,
+    subject: String,
+    statements: Vec<Statement>,
+    rows: &[candor_store::view::HeldRow],
+) -> Result<HeldEpoch, Failure> {
+    let rows = serde_json::to_value(rows).and_then(serde_json::from_value);
+    let rows = rows.map_err(|e| Failure::new(Exit::Failed, format!("a row cannot be shown: {e}")))?;
+    Ok(HeldEpoch { epoch, subject, statements, rows, ..HeldEpoch::default() })
 }
 
 fn report(epochs: &[HeldEpoch], keys: &BTreeMap<u64, PublicKey>) -> Report {
