@@ -39,5 +39,6 @@ pub mod subject;
 mod table;
 #[cfg(test)]
 mod testing;
+pub mod times;
 mod tokens;
 mod typed_condition;

@@ -9,6 +9,7 @@ use crate::catalogue::{Catalogue, Event, Field, FieldType, Signal, Stream};
 use crate::condition::{Dimension, DimensionSubject};
 use crate::consent::ConsentState;
 use crate::plan::Input;
+use crate::times;
 
 /// One event to explain, as catalogue columns and their values; its `Debug` does not print them.
 #[derive(Clone, Default, Deserialize)]
@@ -215,11 +216,13 @@ fn scalar(kind: FieldType, value: &Value) -> Option<Known<'_>> {
         (FieldType::String, Value::String(value)) => Some(Known::Text(value)),
         (FieldType::Timestamp, Value::String(value)) => {
             let time: jiff::Timestamp = value.parse().ok()?;
-            Some(Known::Number(time.as_microsecond() as f64))
+            times::holds(time.as_microsecond()).then_some(Known::Number(time.as_microsecond() as f64))
         }
-        (FieldType::I64 | FieldType::Timestamp, Value::Number(number)) => {
-            whole(number).map(|number| Known::Number(number as f64))
+        (FieldType::Timestamp, Value::Number(number)) => {
+            let time = whole(number).filter(|nanoseconds| times::holds(nanoseconds.div_euclid(1_000)));
+            time.map(|nanoseconds| Known::Number(nanoseconds as f64))
         }
+        (FieldType::I64, Value::Number(number)) => whole(number).map(|number| Known::Number(number as f64)),
         (FieldType::F64, Value::Number(number)) => match number.as_i64() {
             Some(whole) => {
                 let float = whole as f64;

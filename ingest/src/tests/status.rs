@@ -143,7 +143,7 @@ async fn what_must_not_be_sent_again_is_told_by_count_and_declared_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn times_of_any_century_are_taken() {
+async fn a_record_is_taken_whatever_its_time_is() {
     let world = World::open().await;
     let mut records = opened(0, 3);
     records[0].time_unix_nano = 0;

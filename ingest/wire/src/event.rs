@@ -4,6 +4,7 @@ use std::fmt::Arguments;
 
 use candor_policy::catalogue::{Place, Signal};
 use candor_policy::key_index::KeyIndex;
+use candor_policy::times;
 use serde::de::MapAccess;
 
 use crate::identified::{EventIds, Identified};
@@ -94,7 +95,7 @@ impl<'b> Record<'b, Json<'b>> for Event<'_, 'b> {
     }
 
     fn microseconds(&self) -> Option<i64> {
-        self.time
+        self.time.filter(|time| times::holds(*time))
     }
 
     fn attributes(&self) -> &[Attribute<'b, Json<'b>>] {

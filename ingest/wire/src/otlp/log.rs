@@ -38,7 +38,7 @@ impl<'v, N: Copy> Record<'v, N> for LogRecord<'_, 'v, N> {
     }
 
     fn microseconds(&self) -> Option<i64> {
-        microseconds(if self.time == 0 { self.observed_time } else { self.time })
+        microseconds(self.time).or_else(|| microseconds(self.observed_time))
     }
 
     fn attributes(&self) -> &[Attribute<'v, N>] {

@@ -7,6 +7,7 @@
 use candor_policy::batch::{DecodeTally, Received};
 use candor_policy::catalogue::{Place, Signal};
 use candor_policy::key_index::{KeyIndex, KeyTable, StreamKeys};
+use candor_policy::times;
 
 use super::column::{NewList, Share};
 use super::group::{Group, Shared, Side};
@@ -114,12 +115,10 @@ impl<'k> LikelyKeys<'k, '_> {
     }
 }
 
-/// A time that tables have, of nanoseconds of which 0 says that there are none.
+/// A time that tables have, of nanoseconds of which 0 says that there are none; so does one that cannot be stored.
 pub(crate) const fn microseconds(nanoseconds: u64) -> Option<i64> {
-    match nanoseconds {
-        0 => None,
-        nanoseconds => Some((nanoseconds / 1_000) as i64),
-    }
+    let microseconds = (nanoseconds / 1_000) as i64;
+    if nanoseconds == 0 || !times::holds(microseconds) { None } else { Some(microseconds) }
 }
 
 impl<N> Default for Scope<'_, N> {

@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use candor_policy::times;
+
 use super::DecodeError;
 use super::text::Text;
 
@@ -121,15 +123,16 @@ pub(super) fn double<N>(value: &Value<'_, N>) -> Result<f64, BadValue> {
     }
 }
 
-/// The time that a value is: nanoseconds, rounded down, or text of RFC 3339.
+/// The time that a value is, if it can be stored: nanoseconds, rounded down, or text of RFC 3339.
 #[inline]
 pub(super) fn microseconds<N>(value: &Value<'_, N>) -> Result<i64, BadValue> {
-    match value {
-        Value::Int(nanoseconds) => Ok(nanoseconds.div_euclid(1_000)),
-        Value::Time(nanoseconds) => Ok((nanoseconds / 1_000) as i64),
-        Value::Text(text) | Value::Spelled(text) => rfc3339_microseconds(text.as_str()).ok_or(BadValue),
-        _ => Err(BadValue),
-    }
+    let time = match value {
+        Value::Int(nanoseconds) => nanoseconds.div_euclid(1_000),
+        Value::Time(nanoseconds) => (nanoseconds / 1_000) as i64,
+        Value::Text(text) | Value::Spelled(text) => rfc3339_microseconds(text.as_str()).ok_or(BadValue)?,
+        _ => return Err(BadValue),
+    };
+    if times::holds(time) { Ok(time) } else { Err(BadValue) }
 }
 
 /// What names a subject: text, or an integer in decimal. Anything else names nobody.
@@ -275,6 +278,9 @@ mod tests {
         }
         assert_eq!(microseconds(&Scalar::Int(-1)), Ok(-1));
         assert_eq!(microseconds(&Scalar::Int(1_999)), Ok(1));
+        for beyond in [Scalar::Time(u64::MAX), Scalar::Int(i64::MIN), Scalar::text("9999-12-31T23:59:59Z")] {
+            assert_eq!(microseconds(&beyond), Err(BadValue), "no time that can be stored");
+        }
     }
 
     #[test]

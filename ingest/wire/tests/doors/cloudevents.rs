@@ -79,8 +79,12 @@ fn what_every_event_must_have_is_asked_for_by_name() {
 }
 
 #[test]
-fn a_time_that_cannot_be_read_is_none() {
-    assert_eq!(structured(&event(r#","time":"yesterday""#)).unwrap()[0].get("time"), None);
+fn a_time_that_cannot_be_read_or_stored_is_none() {
+    for time in ["yesterday", "2262-01-01T00:00:00Z", "1677-12-31T23:59:59Z", "9999-12-31T23:59:59Z"] {
+        assert_eq!(structured(&event(&format!(r#","time":"{time}""#))).unwrap()[0].get("time"), None, "{time}");
+    }
+    let last = structured(&event(r#","time":"2261-12-31T23:59:59Z""#)).unwrap();
+    assert_eq!(last[0]["time"], "9214646399000000");
 }
 
 #[test]

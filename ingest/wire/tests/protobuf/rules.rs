@@ -152,9 +152,13 @@ fn time_falls_back_to_the_observed_one_and_rounds_down() {
         observed_time_unix_nano: observed,
         ..record("car.brake", Vec::new())
     };
-    let rows = actual(&decode(Vec::new(), vec![at(1_999, 5_000), at(0, 5_000), at(0, 0), at(u64::MAX, 0)])).rows;
+    let rows = actual(&decode(
+        Vec::new(),
+        vec![at(1_999, 5_000), at(0, 5_000), at(0, 0), at(u64::MAX, 0), at(u64::MAX, 5_000)],
+    ))
+    .rows;
     let times: Vec<_> = rows.iter().map(|row| row.time).collect();
-    assert_eq!(times, [Some(1), Some(5), None, Some(18_446_744_073_709_551)]);
+    assert_eq!(times, [Some(1), Some(5), None, None, Some(5)]);
 }
 
 #[test]

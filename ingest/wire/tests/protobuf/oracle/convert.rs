@@ -26,7 +26,7 @@ pub(super) fn convert(kind: FieldType, list: bool, given: &Given) -> Result<Opti
         }
         Given::Value(value) => of_value(kind, list, value),
         Given::Nanoseconds(value) if kind == FieldType::Timestamp && !list => {
-            Ok(Some(Cell::Time(i64::try_from(value / 1_000).unwrap())))
+            Ok(Some(Cell::Time(storable(i64::try_from(value / 1_000).unwrap()).ok_or(())?)))
         }
         _ => Err(()),
     }
@@ -62,11 +62,16 @@ fn of_value(kind: FieldType, list: bool, value: &Value) -> Result<Option<Cell>, 
         (FieldType::F64, Value::IntValue(value)) if (*value as f64) as i128 == i128::from(*value) => {
             Cell::F64((*value as f64).to_bits())
         }
-        (FieldType::Timestamp, Value::IntValue(value)) => Cell::Time(value.div_euclid(1_000)),
-        (FieldType::Timestamp, Value::StringValue(text)) => Cell::Time(rfc3339(text).ok_or(())?),
+        (FieldType::Timestamp, Value::IntValue(value)) => Cell::Time(storable(value.div_euclid(1_000)).ok_or(())?),
+        (FieldType::Timestamp, Value::StringValue(text)) => Cell::Time(rfc3339(text).and_then(storable).ok_or(())?),
         _ => return Err(()),
     };
     Ok(Some(cell))
+}
+
+/// A time in µs, if it is of the years 1678 to 2261.
+pub(super) fn storable(time: i64) -> Option<i64> {
+    (-9_214_560_000_000_000..9_214_646_400_000_000).contains(&time).then_some(time)
 }
 
 /// RFC 3339 by the letter, up to nine digits of fraction; a leap second is the last second of its minute.

@@ -21,6 +21,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
+use super::convert::storable;
 use super::value_of;
 
 /// One kind of request.
@@ -139,7 +140,9 @@ fn log(record: &LogRecord) -> Item {
             name = text;
         }
     }
-    let time = if record.time_unix_nano == 0 { record.observed_time_unix_nano } else { record.time_unix_nano };
+    let sent = record.time_unix_nano;
+    let is_told = sent != 0 && storable((sent / 1_000) as i64).is_some();
+    let time = if is_told { sent } else { record.observed_time_unix_nano };
     let number = (record.severity_number != 0).then(|| int(i64::from(record.severity_number)));
     let places = vec![
         (Place::Body, value_of(record.body.as_ref()).cloned().map(Given::Value)),

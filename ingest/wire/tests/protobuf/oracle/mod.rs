@@ -160,7 +160,7 @@ fn expected_row(spec: &Spec, number: usize, event: usize, item: &Item, view: &Vi
     Row {
         stream: number,
         event,
-        time: (item.time != 0).then_some((item.time / 1_000) as i64),
+        time: (item.time != 0).then_some((item.time / 1_000) as i64).and_then(convert::storable),
         fields: stream.fields.iter().enumerate().map(field).collect(),
         subject: value(spec.subject).and_then(|value| match value {
             Value::StringValue(text) if !text.is_empty() => Some(Cell::Text(text)),
