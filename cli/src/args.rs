@@ -64,7 +64,7 @@ pub(crate) struct Common {
     /// Short for --format json; errors are JSON too
     #[arg(long, global = true, conflicts_with = "format")]
     pub(crate) json: bool,
-    /// Write the answer to this file; its ending names the format: .json, .jsonl, .csv, .parquet, .txt (a table)
+    /// Write the answer to this file; its ending names the format
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Read this settings file instead of ./candor.toml

@@ -126,7 +126,7 @@ fn segments(data: &Path, busy: bool) -> Finding {
             Err(why) => problems.push(format!("{}: {why}", name_of(path))),
         }
     }
-    let found = format!("{} with {frames} frames", paths.len());
+    let found = format!("{} with {}", paths.len(), counted(frames, "frame"));
     verdict(CHECK, found, &problems, "the next start sets the damage aside; rows in it are in no table")
 }
 
@@ -146,7 +146,7 @@ fn read_segment(path: &Path, newest: bool, busy: bool) -> Result<u64, String> {
     }
     match is_damaged(path, newest) {
         Ok(false) => Ok(frames),
-        Ok(true) => Err(format!("damaged after {frames} frames")),
+        Ok(true) => Err(format!("damaged after {}", counted(frames, "frame"))),
         Err(error) => Err(error.to_string()),
     }
 }
