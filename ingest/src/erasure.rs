@@ -4,7 +4,7 @@ use axum::response::Response;
 use candor_policy::hex;
 use candor_store::erase::{Erasure, Progress};
 use candor_store::error::Kind as StoreKind;
-use candor_store::store::withdraw::still_taken;
+use candor_store::store::erasure::still_taken;
 use candor_wire::erasure::{ErasureRequest, MOST_REQUEST_BYTES, Scope, SignedCertificate};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,6 +1,5 @@
 //! The store of a running service: append, consent, flush. One process at a time holds it.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -12,7 +11,6 @@ use candor_policy::counts::Count;
 use candor_policy::keys::Keys;
 use candor_policy::plan::Plan;
 use candor_policy::subject::LedgerId;
-use candor_wire::erasure::Scope;
 use candor_wire::receipt::SignedReceipt;
 use candor_wire::statement::{ConsentRequest, Statement, StatementError};
 use ring::hmac;
@@ -24,7 +22,7 @@ use crate::backup::refuse_unfinished;
 use crate::clock::Clock;
 use crate::consent::{Purposes, is_erased, key_of};
 use crate::epochs::Epochs;
-use crate::erase::{Desk, Erasure, Passed, restored};
+use crate::erase::{Desk, restored};
 use crate::error::{Error, Kind};
 use crate::fit;
 use crate::flusher::Flusher;
@@ -42,10 +40,10 @@ use crate::segment::codec::{Encoded, encode_statement};
 use crate::segment::{FOLDER, SET_ASIDE};
 use crate::settings::Settings;
 use crate::shared::{Gauges, Shared};
-use crate::table::layout;
 
 mod backup;
 mod encode;
+pub mod erasure;
 mod figures;
 #[cfg(test)]
 mod fixture;
@@ -367,56 +365,6 @@ impl Store {
             // Another statement of the subject came first: build on that one.
             StatementAnswer::Superseded => Ok(false),
         }
-    }
-
-    /// Takes an erasure in. From when this returns, what it covers for good is refused; the rest is done by a later pass.
-    ///
-    /// # Errors
-    /// As [`Store::check_scope`]; if something cannot be written.
-    pub async fn request_erasure(&self, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
-        self.check_scope(&scope)?;
-        self.desk.request(subject, scope).await
-    }
-
-    /// Whether a scope can be erased: a certificate for a purpose that nothing was ever stored for would be about a misspelt name.
-    ///
-    /// # Errors
-    /// `Request` for a scope that cannot be, or a purpose that neither policy nor tables have.
-    pub fn check_scope(&self, scope: &Scope) -> Result<(), Error> {
-        let mend = "send {\"scope\":\"all\"}, purposes in order, or days of receipt as YYYY-MM-DD";
-        let refused =
-            |why: &dyn std::fmt::Display| Error::new(Kind::Request, "nothing can be erased by this request", why, mend);
-        scope.check().map_err(|why| refused(&why))?;
-        let Scope::Purposes(names) = scope else { return Ok(()) };
-        let mut known: BTreeSet<String> = self.shared.purposes.names().iter().cloned().collect();
-        known.extend(layout::list(&self.shared.settings.data)?.into_iter().map(|table| table.purpose));
-        if names.iter().all(|name| known.contains(name)) {
-            return Ok(());
-        }
-        let known: Vec<String> = known.into_iter().collect();
-        Err(refused(&format_args!("nothing is or was stored for one of the purposes: there are {}", known.join(", "))))
-    }
-
-    /// The erasures of a subject, oldest first.
-    ///
-    /// # Errors
-    /// If they cannot be read.
-    pub async fn erasures(&self, subject: &LedgerId) -> Result<Vec<Erasure>, Error> {
-        self.desk.of(subject).await
-    }
-
-    /// Does every erasure that is open, now, and says what stays open and why: that is tried again.
-    ///
-    /// # Errors
-    /// If none could be done, as tables, ledger and log give it.
-    pub async fn erase_now(&self) -> Result<Passed, Error> {
-        self.desk.run_now().await
-    }
-
-    /// Whether a subject was erased for good: nothing is stored of it ever again.
-    #[must_use]
-    pub fn is_erased(&self, subject: &LedgerId) -> bool {
-        is_erased(&self.shared.consent.of_subject(subject))
     }
 
     /// The subject's statements, oldest first.

@@ -14,7 +14,7 @@ use candor_policy::subject::LedgerId;
 use candor_store::clock::SystemClock;
 use candor_store::erase::Progress as Stage;
 use candor_store::store::Store;
-use candor_store::store::withdraw::still_taken;
+use candor_store::store::erasure::still_taken;
 use candor_wire::erasure::{ErasureRequest as Document, Scope, SignedCertificate};
 use candor_wire::signature;
 use http::header::CONTENT_TYPE;

@@ -8,6 +8,7 @@ use candor_policy::batch::Evidence;
 use candor_policy::catalogue::Signal;
 use candor_policy::consent::ConsentState;
 use candor_policy::reason::Reason;
+use candor_wire::erasure::Scope;
 use candor_wire::statement::Notice;
 
 use super::fixture;

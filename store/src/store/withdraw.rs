@@ -1,9 +1,8 @@
 //! Withdrawals that somebody records for an assigned subject: an operator who erases, a client that opts out.
 
 use candor_policy::consent::ConsentState;
-use candor_policy::policy::{Policy, Purpose};
+use candor_policy::policy::Policy;
 use candor_policy::subject::LedgerId;
-use candor_wire::erasure::Scope;
 use candor_wire::statement::{ConsentRequest, MAX_NOTICE_CHARS, Notice};
 
 use super::Store;
@@ -39,16 +38,6 @@ impl Store {
         }
         self.record_consent(withdrawal(value.to_owned(), open, policy), source).await.map(|_| true)
     }
-}
-
-/// Purposes of a scope that a withdrawal does not end, somewhere: a law or a contract permits them, and no consent.
-#[must_use]
-pub fn still_taken(policy: &Policy, scope: &Scope) -> Vec<String> {
-    let Scope::Purposes(names) = scope else { return Vec::new() };
-    let is_taken =
-        |purpose: &&Purpose| purpose.basis.iter().flatten().any(|basis| basis.holds(ConsentState::Withdrawn));
-    let asked = policy.purposes.iter().filter(|purpose| names.contains(&purpose.name));
-    asked.filter(is_taken).map(|purpose| purpose.name.clone()).collect()
 }
 
 /// The statement that withdraws purposes. Nobody says anything of a notice: it is the one in force.
