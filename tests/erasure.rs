@@ -102,7 +102,7 @@ fn log_key(world: &World) -> PublicKey {
     let ring = std::fs::read_to_string(world.data().join("keys/ring.toml")).unwrap();
     let (_, log) = ring.split_once("[[log]]").expect("the ring has a key for the log");
     let secret = log.split('"').nth(1).unwrap();
-    SubjectKey::of_seed(&hex::decode(secret).unwrap().try_into().unwrap()).unwrap().public()
+    SubjectKey::of_seed(&hex::decode(secret).unwrap().try_into().unwrap()).public()
 }
 
 /// Every entry of the log, from its bundles.

@@ -97,12 +97,16 @@ pub(crate) async fn request(call: Call<'_>) -> Result<Response, Refusal> {
     }
     let plain = sent.decompress(MOST_REQUEST_BYTES)?;
     let scope = scope_of(&plain.bytes, service.clock.now())?;
+    // A stranger's request looks at no folder.
+    if let Some(signer) = call.signer
+        && !is_known(service, signer)
+        && service.store.erasures(&signer.ledger).await?.is_empty()
+    {
+        return Err(unknown());
+    }
     service.store.check_scope(&scope)?;
     let still_taken = still_taken(service.plan.policy(), &scope);
     let subject = if let Some(signer) = call.signer {
-        if !is_known(service, signer) && service.store.erasures(&signer.ledger).await?.is_empty() {
-            return Err(unknown());
-        }
         if let Scope::Purposes(names) = &scope
             && names.iter().any(|name| service.store.may_be_stored(&signer.ledger, name))
         {

@@ -196,7 +196,7 @@ impl KeyRing {
 
     /// The Ed25519 key that signs receipts; none in a ring that is kept elsewhere and has none.
     pub(crate) fn receipts(&self) -> Option<SubjectKey> {
-        SubjectKey::of_seed(&self.document.receipts.as_ref()?.secret.0).ok()
+        Some(SubjectKey::of_seed(&self.document.receipts.as_ref()?.secret.0))
     }
 
     /// The key of tombstones.
@@ -206,7 +206,7 @@ impl KeyRing {
 
     /// The log's newest key, which signs certificates.
     pub(crate) fn log_key(&self) -> Option<SubjectKey> {
-        SubjectKey::of_seed(&newest_first(&self.document.log).first()?.secret.0).ok()
+        Some(SubjectKey::of_seed(&newest_first(&self.document.log).first()?.secret.0))
     }
 
     /// What signs the log of this origin: its newest key first.

@@ -158,14 +158,20 @@ def stream_hashed(name, rows):
         contents = [content(cell) for cell in cells]
         if cells[0][:1] in b"bitd":
             out += numbers(contents)
+        elif cells[0][:1] in b"sl":
+            different = list(dict.fromkeys(contents))
+            few = len(different) <= 32
+            out += bytes([len(different), *map(different.index, contents)]) if few else b"\0"
+            written = different if few else contents
+            out += numbers([len(one) for one in written]) + b"".join(written)
         else:
-            out += (numbers([len(one) for one in contents]) if cells[0][:1] in b"sl" else b"") + b"".join(contents)
+            out += b"".join(contents)
     return out
 
 
 def rows_hash(streams):
     hashed = (stream_hashed(name, rows) for name, rows in sorted(streams.items(), key=lambda one: one[0].encode()) if rows)
-    return sha(b"candor/rows/v1\n" + b"".join(hashed))
+    return sha(b"candor/rows/v2\n" + b"".join(hashed))
 
 
 def rows():

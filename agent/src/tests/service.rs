@@ -92,7 +92,7 @@ impl Service {
     pub(super) fn new(time: i64) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             time,
-            key: SubjectKey::of_seed(&[9; 32]).unwrap(),
+            key: SubjectKey::of_seed(&[9; 32]),
             subjects: BTreeMap::new(),
             erasures: BTreeMap::new(),
             faults: VecDeque::new(),

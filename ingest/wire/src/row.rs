@@ -15,6 +15,7 @@ use arrow_schema::{DataType, TimeUnit};
 mod cells;
 mod column;
 mod content;
+mod few;
 mod hash;
 mod order;
 

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn key(seed: u8) -> SubjectKey {
-        SubjectKey::of_seed(&[seed; 32]).unwrap()
+        SubjectKey::of_seed(&[seed; 32])
     }
 
     /// The vector of the format page: computed by Python's `cryptography`, seeds 32 × 08 and 32 × 09.

@@ -48,7 +48,16 @@ fn few_rows() -> impl Strategy<Value = Vec<Row>> {
     );
     let always_there =
         |(first, (text, time, date, list)): Row| (first, (text.or(Some(String::new())), time.or(Some(1)), date, list));
-    prop_oneof![vec(few.clone(), 0..40), vec(few.prop_map(always_there), 0..40)]
+    // More texts than are told apart by a number.
+    let many = few.clone().prop_flat_map(|(first, (_, time, date, list))| {
+        option::weighted(0.9, "[a-c]{0,20}").prop_map(move |text| (first, (text, time, date, list.clone())))
+    });
+    prop_oneof![
+        vec(few.clone(), 0..40),
+        vec(few.prop_map(always_there), 0..40),
+        vec(many.clone(), 30..80),
+        vec(many.prop_map(always_there), 30..80)
+    ]
 }
 
 fn columns(rows: &[Row]) -> Vec<(&'static str, ArrayRef)> {
@@ -98,7 +107,7 @@ fn cells(row: &Row) -> Vec<(String, Value)> {
 
 /// The hash as `docs/FORMAT.md` says it, step by step.
 fn plain_hash(streams: &[(&str, &[Row])]) -> [u8; 32] {
-    let mut out = b"candor/rows/v1\n".to_vec();
+    let mut out = b"candor/rows/v2\n".to_vec();
     for (stream, rows) in streams.iter().filter(|(_, rows)| !rows.is_empty()) {
         let mut rows: Vec<BTreeMap<String, Value>> = rows.iter().map(|row| cells(row).into_iter().collect()).collect();
         let mut names: Vec<String> = rows.iter().flat_map(BTreeMap::keys).cloned().collect();
@@ -142,8 +151,22 @@ fn plain_column(name: &str, column: &[Option<(u8, Vec<u8>)>], out: &mut Vec<u8>)
         b'f' => out.extend(values.into_iter().flatten()),
         b's' | b'l' => {
             let skipped = if tag == b's' { 4 } else { 0 };
-            plain_numbers(&values.iter().map(|value| (value.len() - skipped) as i64).collect::<Vec<_>>(), out);
-            out.extend(values.iter().flat_map(|value| &value[skipped..]));
+            let mut different: Vec<&Vec<u8>> = Vec::new();
+            for value in &values {
+                if !different.contains(value) {
+                    different.push(value);
+                }
+            }
+            let written = if different.len() > 32 {
+                out.push(0);
+                values
+            } else {
+                out.push(different.len() as u8);
+                out.extend(values.iter().map(|value| different.iter().position(|other| other == value).unwrap() as u8));
+                different
+            };
+            plain_numbers(&written.iter().map(|value| (value.len() - skipped) as i64).collect::<Vec<_>>(), out);
+            out.extend(written.iter().flat_map(|value| &value[skipped..]));
         }
         b'b' => plain_numbers(&values.iter().map(|value| i64::from(value[0])).collect::<Vec<_>>(), out),
         _ => {

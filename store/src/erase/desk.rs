@@ -83,7 +83,7 @@ impl Desk {
     /// Takes an erasure in: from when this returns, nothing that it covers for good is stored any more.
     ///
     /// # Errors
-    /// `Request` for a scope that cannot be; if something cannot be written.
+    /// If something cannot be written.
     pub(crate) async fn request(self: &Arc<Self>, subject: LedgerId, scope: Scope) -> Result<Erasure, Error> {
         let desk = Arc::clone(self);
         // On a task of its own: whoever asks may go away, and what came to the ledger has to come into force.

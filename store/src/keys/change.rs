@@ -331,7 +331,7 @@ impl KeyRing {
             KeyName::Log => &self.document.log,
             _ => return None,
         };
-        public_of(keys.iter().find(|key| key.generation == generation)?)
+        Some(public_of(keys.iter().find(|key| key.generation == generation)?))
     }
 
     fn rotate_subject(&mut self, now: i64) -> Result<(), Error> {
@@ -358,8 +358,7 @@ impl KeyRing {
         let gone = self.document.receipts.as_ref().map_or(0, |key| key.generation);
         let generation = self.next_generation("receipts");
         let secret = Secret::random()?;
-        let key = SubjectKey::of_seed(&secret.0)
-            .map_err(|error| Error::new(Kind::Retry, "no key can be made", error, "try again"))?;
+        let key = SubjectKey::of_seed(&secret.0);
         self.document.successions.push(Succession::announce(&before, &key.public()));
         self.document.receipts = Some(Key { generation, secret });
         self.note("receipts", generation, KeyEvent::Rotated, Some(key.public().to_string()), now);
@@ -446,8 +445,8 @@ impl Change {
     }
 }
 
-fn public_of(key: &Key) -> Option<String> {
-    SubjectKey::of_seed(&key.secret.0).ok().map(|pair| pair.public().to_string())
+fn public_of(key: &Key) -> String {
+    SubjectKey::of_seed(&key.secret.0).public().to_string()
 }
 
 const fn first_or_later(generation: u64) -> KeyEvent {

@@ -103,7 +103,7 @@ pub(crate) fn proofs() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn certificates() -> Vec<Vec<u8>> {
-    let key = SubjectKey::of_seed(&[8; 32]).expect("a key");
+    let key = SubjectKey::of_seed(&[8; 32]);
     let day = |day: &str| Some(day.to_owned());
     let scopes = [
         Scope::All,
@@ -142,7 +142,7 @@ pub(crate) fn certificates() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn signed() -> Vec<Vec<u8>> {
-    let key = SubjectKey::of_seed(&[8; 32]).expect("a key");
+    let key = SubjectKey::of_seed(&[8; 32]);
     let mut inputs = Vec::new();
     let requests: [(&str, &str, Option<&str>, Option<&[u8]>); 3] = [
         ("GET", "/v1/subject", None, None),

@@ -213,5 +213,5 @@ fn read_key(path: &std::path::Path) -> Result<SubjectKey, Failure> {
     let text = service::read_secret(path).map_err(|why| failed(&format!("cannot be read: {why}")))?;
     let seed = hex::decode(text.trim()).and_then(|seed| seed.try_into().ok());
     let seed: [u8; 32] = seed.ok_or_else(|| failed("is not 64 lower-case hex digits"))?;
-    SubjectKey::of_seed(&seed).map_err(|_| failed("cannot be used"))
+    Ok(SubjectKey::of_seed(&seed))
 }

@@ -222,7 +222,7 @@ impl Signer {
     /// # Errors
     /// If the name cannot be one.
     pub fn new(name: &str, algorithm: Algorithm, seed: &[u8; 32]) -> Result<Self, VerifierKeyError> {
-        let pair = SubjectKey::of_seed(seed)?;
+        let pair = SubjectKey::of_seed(seed);
         let verifier = VerifierKey::new(name, algorithm, pair.public())?;
         Ok(Self { pair, verifier })
     }

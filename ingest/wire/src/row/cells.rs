@@ -10,6 +10,7 @@ use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, Timestam
 use arrow_array::{Array, ArrayRef, ListArray, StringArray};
 use arrow_schema::{DataType, TimeUnit};
 
+use super::few::write_few;
 use super::{NAN, RowError, write_list};
 
 /// Numbers that are compared at a time.
@@ -174,6 +175,11 @@ impl<'a> Cells<'a> {
         }
     }
 
+    /// Bytes of which there are few; whether they are that. Of many it writes a 0, of anything else nothing.
+    pub(super) fn write_few(&self, rows: impl Iterator<Item = usize>, out: &mut Vec<u8>) -> bool {
+        matches!(self, Self::Bytes { .. }) && write_few(rows.map(|row| self.bytes(row..row + 1)), out)
+    }
+
     /// [`Self::write_fixed`] and [`Self::bytes`] of so many rows in any order.
     pub(super) fn write_some<I>(&self, count: usize, rows: impl Fn() -> I, out: &mut Vec<u8>)
     where
@@ -250,7 +256,7 @@ fn pack_slice(numbers: &[i64], out: &mut Vec<u8>) {
 }
 
 /// The same of numbers of 32 bits, of which a machine compares several at a time.
-fn pack_lengths<I: Iterator<Item = u32>>(count: usize, lengths: impl Fn() -> I, out: &mut Vec<u8>) {
+pub(super) fn pack_lengths<I: Iterator<Item = u32>>(count: usize, lengths: impl Fn() -> I, out: &mut Vec<u8>) {
     let (low, high) = lengths().fold((u32::MAX, 0), |(low, high), length| (low.min(length), high.max(length)));
     out.extend_from_slice(&i64::from(low).to_be_bytes());
     write_more(count, u64::from(high - low), lengths().map(|length| u64::from(length - low)), out);

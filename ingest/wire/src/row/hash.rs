@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use sha2::{Digest, Sha256};
 
+use super::cells::Cells;
 use super::column::{Column, Form};
 use super::order::order;
 use super::{LEFT_OUT, RECEIVED_DATE, RowError};
 use crate::merkle::Hash;
 
 /// What is hashed begins with this.
-const ROWS: &[u8] = b"candor/rows/v1\n";
+const ROWS: &[u8] = b"candor/rows/v2\n";
 
 /// Hash of the rows that one purpose stored of a batch, by stream; `received_date` in days since 1970-01-01.
 ///
@@ -88,8 +89,8 @@ fn add_column(column: &Column<'_>, rows: usize, order: Option<&[u32]>, hash: &mu
         Form::All => {
             scratch.push(b'*');
             if let Some(order) = order {
-                column.cells().write_some(rows, || order.iter().map(|row| *row as usize), scratch);
-            } else {
+                write_cells(column.cells(), rows, || order.iter().map(|row| *row as usize), scratch);
+            } else if !column.cells().write_few(0..rows, scratch) {
                 column.cells().write_fixed(0..rows, scratch);
                 hash.update(&*scratch);
                 return hash.update(column.cells().bytes(0..rows));
@@ -104,8 +105,17 @@ fn add_column(column: &Column<'_>, rows: usize, order: Option<&[u32]>, hash: &mu
                 bits.fold(0_u8, |bits, place| bits | 0x80 >> (place % 8))
             }));
             let count = rows - nulls.null_count();
-            column.cells().write_some(count, || (0..rows).filter(|place| valid(*place)).map(at), scratch);
+            write_cells(column.cells(), count, || (0..rows).filter(|place| valid(*place)).map(at), scratch);
         }
     }
     hash.update(&*scratch);
+}
+
+fn write_cells<I>(cells: &Cells<'_>, count: usize, rows: impl Fn() -> I, out: &mut Vec<u8>)
+where
+    I: Iterator<Item = usize>,
+{
+    if !cells.write_few(rows(), out) {
+        cells.write_some(count, rows, out);
+    }
 }

@@ -102,7 +102,7 @@ mod tests {
              \"@authority\" \"content-type\" \"content-length\");created=1618884473;keyid=\"test-key-ed25519\""
         );
         let seed = STANDARD.decode("n4Ni+HpISpVObnQMW0wOhCKROaIKqKtW/2ZYb2p9KcU=").unwrap();
-        let key = SubjectKey::of_seed(&seed.try_into().unwrap()).unwrap();
+        let key = SubjectKey::of_seed(&seed.try_into().unwrap());
         let signature = "wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==";
         assert_eq!(STANDARD.encode(key.sign(base.as_bytes())), signature);
         assert!(key.public().verify(base.as_bytes(), &STANDARD.decode(signature).unwrap()));

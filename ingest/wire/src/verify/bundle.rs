@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn manifest() -> Manifest {
-        let key = crate::identity::SubjectKey::of_seed(&[1; 32]).unwrap().public();
+        let key = crate::identity::SubjectKey::of_seed(&[1; 32]).public();
         let subjects = vec![BundleSubject { name: "0".to_owned(), epoch: Some(0), key: Some(key) }];
         let files = [("answers/0.json".to_owned(), Sha256Hex([1; 32])), ("checkpoint".to_owned(), Sha256Hex([2; 32]))];
         Manifest::new(1_795_377_600_000_000, vec!["log".to_owned()], subjects, files.into()).unwrap()

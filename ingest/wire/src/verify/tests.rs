@@ -75,7 +75,7 @@ fn the_truth_holds_and_says_what_it_rests_on() {
 fn an_auditor_turns_if_into_proved_and_only_one_who_is_known() {
     let world = World::new();
     let mut evidence = world.evidence();
-    let key = SubjectKey::of_seed(&[4; 32]).unwrap();
+    let key = SubjectKey::of_seed(&[4; 32]);
     let files = [6_u8, 7, 8].map(|number| Sha256Hex([number; 32])).to_vec();
     let checkpoint = world.checkpoint(9);
     let statement = AuditStatement {
@@ -102,7 +102,7 @@ fn an_auditor_turns_if_into_proved_and_only_one_who_is_known() {
 #[test]
 fn an_auditors_word_is_about_entries_that_he_read_and_not_about_later_ones_of_the_same_bytes() {
     let mut world = World::new();
-    let key = SubjectKey::of_seed(&[4; 32]).unwrap();
+    let key = SubjectKey::of_seed(&[4; 32]);
     let read = world.checkpoint(world.entries.len());
     let statement = AuditStatement {
         kind: AuditKind::Audit,
@@ -132,7 +132,7 @@ fn an_auditors_word_is_about_entries_that_he_read_and_not_about_later_ones_of_th
 
 #[test]
 fn every_byte_of_an_auditors_statement_counts() {
-    let key = SubjectKey::of_seed(&[4; 32]).unwrap();
+    let key = SubjectKey::of_seed(&[4; 32]);
     let statement = AuditStatement {
         kind: AuditKind::Audit,
         auditor: "a".to_owned(),

@@ -33,7 +33,7 @@ fn certified(files: Vec<ErasedFile>) -> (World, SignedCertificate) {
         scope: Scope::All,
         subject: subject_digest(&[8; 32], &me),
     };
-    let signed = certificate.sign([8; 32], &SubjectKey::of_seed(&[9; 32]).unwrap()).unwrap();
+    let signed = certificate.sign([8; 32], &SubjectKey::of_seed(&[9; 32])).unwrap();
     assert_eq!(world.log.verifier().public(), signed.key);
     world.seal("analytics/phone.app", vec![other(4)], &[7], 1);
     world.seal("analytics/phone.app", vec![other(6), other(7)], &[], 0);
