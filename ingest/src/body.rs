@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::buffer::Buffer;
 use crate::encoding::too_large;
 use crate::error::{Kind, Refusal};
 use crate::framing::{Broken, Framing};
@@ -27,14 +28,14 @@ const TRUSTED_LENGTH: usize = 256 << 10;
 /// A body as it was sent.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     encoding: Encoding,
     lease: Lease,
 }
 
 /// A decompressed body. Its `Debug` shows no byte of it.
 pub(crate) struct Plain {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     pub(crate) lease: Lease,
 }
 
@@ -64,8 +65,7 @@ impl Sent {
         if announced.is_some_and(|length| length > most as u64) {
             return Err(too_large("as sent", most));
         }
-        let mut reading = Reading::new(limits, lease);
-        reading.bytes.reserve(announced.map_or(0, |length| (length as usize).min(TRUSTED_LENGTH)));
+        let mut reading = Reading::new(limits, lease, announced.map_or(0, |length| length as usize));
         while let Some(data) = reading.next(body).await? {
             reading.take(&data)?;
         }
@@ -80,7 +80,7 @@ impl Sent {
         lease: Lease,
     ) -> Result<Self, Refusal> {
         let most = limits.body_bytes;
-        let mut reading = Reading::new(limits, lease);
+        let mut reading = Reading::new(limits, lease, 0);
         let mut framing = Framing::new(most);
         while let Some(data) = reading.next(body).await? {
             reading.take(framing.next(&data).map_err(|why| broken(why, most))?)?;
@@ -96,7 +96,9 @@ impl Sent {
     /// The same again, at the charge of another lease.
     pub(crate) fn copy(&self, mut lease: Lease) -> Result<Self, Refusal> {
         lease.grow(self.bytes.len())?;
-        Ok(Self { bytes: self.bytes.clone(), encoding: self.encoding, lease })
+        let mut bytes = lease.buffer(self.bytes.len(), self.bytes.len());
+        bytes.extend_from_slice(&self.bytes);
+        Ok(Self { bytes, encoding: self.encoding, lease })
     }
 
     /// The bytes as sent.
@@ -105,7 +107,7 @@ impl Sent {
     }
 
     /// How many there are.
-    pub(crate) const fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
@@ -143,12 +145,14 @@ struct Reading<'a> {
     lease: Lease,
     started: Instant,
     received: u64,
-    bytes: Vec<u8>,
+    bytes: Buffer,
 }
 
 impl<'a> Reading<'a> {
-    fn new(limits: &'a Limits, lease: Lease) -> Self {
-        Self { limits, lease, started: Instant::now(), received: 0, bytes: Vec::new() }
+    /// `expected` is what its length says, 0 if nothing does.
+    fn new(limits: &'a Limits, lease: Lease, expected: usize) -> Self {
+        let bytes = lease.buffer(expected, TRUSTED_LENGTH);
+        Self { limits, lease, started: Instant::now(), received: 0, bytes }
     }
 
     /// The next bytes, if they come in time: every byte received buys time for the next ones.

@@ -6,6 +6,7 @@
 mod address;
 mod auth;
 mod body;
+mod buffer;
 mod connection;
 pub mod credential;
 pub mod doctor;

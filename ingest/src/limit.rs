@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::buffer::{Buffer, Spares};
 use crate::error::Refusal;
 
 /// Bytes that all requests together may hold.
@@ -10,6 +11,7 @@ use crate::error::Refusal;
 pub(crate) struct Budget {
     most: usize,
     used: AtomicUsize,
+    spares: Arc<Spares>,
 }
 
 /// What one request holds of it; given back when dropped.
@@ -21,7 +23,7 @@ pub(crate) struct Lease {
 
 impl Budget {
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, used: AtomicUsize::new(0) })
+        Arc::new(Self { most, used: AtomicUsize::new(0), spares: Arc::default() })
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -34,6 +36,11 @@ impl Budget {
 }
 
 impl Lease {
+    /// An empty buffer, as [`Spares::buffer`] says; what is put into it has to be taken by [`Self::grow`].
+    pub(crate) fn buffer(&self, expected: usize, trusted: usize) -> Buffer {
+        self.budget.spares.buffer(expected, trusted)
+    }
+
     /// Takes `bytes` more, or refuses: waiting could leave requests waiting for each other.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
         let most = self.budget.most;

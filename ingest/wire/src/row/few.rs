@@ -25,7 +25,7 @@ pub(super) fn write_few<'a>(texts: impl Iterator<Item = &'a [u8]>, out: &mut Vec
     let different = &few.texts[..few.count];
     out[start] = different.len() as u8;
     pack_lengths(different.len(), || different.iter().map(|text| text.len() as u32), out);
-    different.iter().for_each(|text| out.extend_from_slice(text));
+    out.extend(different.iter().copied().flatten());
     true
 }
 
@@ -75,12 +75,13 @@ struct Key {
 
 impl Key {
     fn of(text: &[u8]) -> Self {
-        let ends = if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-            [u64::from_le_bytes(*first), u64::from_le_bytes(*last)]
-        } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-            [u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()]
-        } else {
-            text.iter().zip([0, 8, 16]).fold([0; 2], |[first, _], (byte, shift)| [first | u64::from(*byte) << shift, 0])
+        let short = |[first, _]: [u64; 2], (byte, shift): (&u8, i32)| [first | u64::from(*byte) << shift, 0];
+        let ends = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(first), Some(last)) => [u64::from_le_bytes(*first), u64::from_le_bytes(*last)],
+            _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+                (Some(first), Some(last)) => [u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()],
+                _ => text.iter().zip([0, 8, 16]).fold([0; 2], short),
+            },
         };
         Self { ends, length: text.len() }
     }
