@@ -177,7 +177,8 @@ impl<'a> Cells<'a> {
 
     /// Bytes of which there are few; whether they are that. Of many it writes a 0, of anything else nothing.
     pub(super) fn write_few(&self, rows: impl Iterator<Item = usize>, out: &mut Vec<u8>) -> bool {
-        matches!(self, Self::Bytes { .. }) && write_few(rows.map(|row| self.bytes(row..row + 1)), out)
+        let Self::Bytes { offsets, bytes } = self else { return false };
+        write_few(bytes, rows.map(|row| offsets[row] as usize..offsets[row + 1] as usize), out)
     }
 
     /// [`Self::write_fixed`] and [`Self::bytes`] of so many rows in any order.
