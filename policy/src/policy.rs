@@ -70,7 +70,7 @@ pub struct Purpose {
     pub min_age: Vec<u8>,
     /// How long rows stay, from the date of receipt.
     pub retain: Period,
-    /// What a withdrawal does to rows stored before.
+    /// What a withdrawal does to rows stored before. Nothing carries it out yet (`docs/THREATS.md`).
     pub on_withdrawal: OnWithdrawal,
 }
 

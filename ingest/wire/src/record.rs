@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candor_policy::consent::ConsentState;
 use candor_policy::plan::{Input, Plan};
-use candor_policy::policy::{LegalBasis, OnWithdrawal};
+use candor_policy::policy::LegalBasis;
 use serde::{Deserialize, Serialize};
 
 use crate::statement::{Assertion, Statement, StatementError};
@@ -96,8 +96,6 @@ pub struct Terms {
     pub pii_categories: Vec<String>,
     /// How long rows stay, from the date of receipt: `13 months`.
     pub retention_period: String,
-    /// Whether a withdrawal erases the rows stored before.
-    pub erased_on_withdrawal: bool,
 }
 
 /// A change of state of one purpose.
@@ -153,7 +151,6 @@ impl Terms {
                 lawful_basis,
                 pii_categories: categories(plan, number as u16),
                 retention_period: purpose.retain.to_string(),
-                erased_on_withdrawal: purpose.on_withdrawal == OnWithdrawal::Erase,
             }
         };
         policy.purposes.iter().enumerate().map(of_purpose).collect()
@@ -278,7 +275,6 @@ mod tests {
             jurisdictions: vec!["EU".to_owned()],
             pii_categories: vec!["user.device".to_owned()],
             retention_period: "13 months".to_owned(),
-            erased_on_withdrawal: true,
         }
     }
 
@@ -403,7 +399,7 @@ emit.email = { op = "drop" }
         let plan = Plan::compile(catalogue, Policy::parse(POLICY, "policy.toml").unwrap()).unwrap();
         let record = ConsentRecord::new(&history(), &plan, &Parties::default()).unwrap();
         assert_eq!(record.policy, plan.policy().digest.to_string());
-        let expected = Terms { description: "Count use".to_owned(), erased_on_withdrawal: false, ..terms("analytics") };
+        let expected = Terms { description: "Count use".to_owned(), ..terms("analytics") };
         assert_eq!(record.purposes.iter().map(|purpose| &purpose.terms).collect::<Vec<_>>(), [&expected]);
     }
 }
