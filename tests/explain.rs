@@ -89,7 +89,8 @@ fn what_cannot_be_stored_is_explained_by_the_same_decoder() {
     assert!(said.contains("it holds 2 records, not one") && !said.contains("uninstalled"), "{said}");
 }
 
-fn explain(world: &World, request: &str, more: &[&str]) -> Value {
+/// What `policy explain` says of a request.
+pub(crate) fn explain(world: &World, request: &str, more: &[&str]) -> Value {
     let path = world.path("request.json");
     std::fs::write(&path, request).unwrap();
     let fleet = world.fleet();

@@ -24,6 +24,7 @@ mod explain;
 mod fleet_of_devices;
 mod flow;
 mod gossip;
+mod gpc;
 mod grpc;
 mod hostile;
 mod http;

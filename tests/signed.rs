@@ -230,6 +230,26 @@ fn a_replay_stores_nothing_at_once_and_after_a_crash() {
 }
 
 #[test]
+fn a_batch_is_under_the_statement_that_it_names_the_one_before_or_the_newest() {
+    let (_world, service) = world();
+    let mut device = Signer::new(31, 0);
+    device.says(&service, Given);
+    let later = device.statement_after(device.statements.first(), 1 << 32 | 7, Given);
+    device.send_statement(&service, &later).expect_status(200);
+    let names =
+        [(None, 5), (Some("0"), 0), (Some("1"), 5), (Some("6"), 5), (Some("4294967296"), 5), (Some("4294967303"), 5)];
+    for (number, (consent, stored)) in (1..).zip(names) {
+        let number = number.to_string();
+        let mut headers = vec![("content-type", "application/x-protobuf"), ("candor-batch", number.as_str())];
+        headers.extend(consent.map(|consent| ("candor-consent", consent)));
+        let batch = device.request(&service, "POST", "/v1/logs", &headers, encode(&events(0)));
+        let got = receipt(&batch.send(&service, Some(AGENTS)).expect_status(200)).receipt;
+        assert_eq!(got.consent, consent.map(|consent| consent.parse().unwrap()));
+        assert_eq!(got.purposes["analytics"].stored, stored, "{consent:?}");
+    }
+}
+
+#[test]
 fn statements_follow_each_other_and_the_strictest_of_two_holds() {
     let (world, service) = world();
     let mut device = Signer::new(4, 0);

@@ -254,6 +254,9 @@ pub(crate) struct Explain {
     /// Lower end of the subject's age band in years; unknown if not said
     #[arg(long, value_name = "YEARS")]
     pub(crate) age_from: Option<u8>,
+    /// As if a guardian had given that consent for a minor
+    #[arg(long)]
+    pub(crate) guardian: bool,
     /// As if the request carried Sec-GPC: 1
     #[arg(long)]
     pub(crate) gpc: bool,

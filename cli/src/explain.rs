@@ -32,6 +32,7 @@ pub(crate) struct Question<'a> {
     pub(crate) request: &'a Request,
     pub(crate) consent: BTreeMap<String, ConsentState>,
     pub(crate) age_from: Option<u8>,
+    pub(crate) guardian: bool,
     pub(crate) gpc: bool,
     /// Where the source finds the subject.
     pub(crate) subject: FieldPath,
@@ -142,6 +143,7 @@ fn sample(question: &Question<'_>, came: &Came, now: i64) -> SampleEvent {
         fields,
         consent: question.consent.clone(),
         age_from: question.age_from,
+        guardian: question.guardian,
         day: i32::try_from(now.div_euclid(MICROS_A_DAY)).ok(),
     }
 }
@@ -155,7 +157,7 @@ fn clear(plan: &Plan, received: Received, question: &Question<'_>, now: i64) -> 
     let keys = example_keys(plan);
     let evidence = Evidence { source: "explain".into(), received_at: now, gpc: question.gpc, certified: None };
     let admitted = received.admit(evidence, &keys);
-    let mut consent = SubjectConsent::new(1, question.age_from, 0);
+    let mut consent = SubjectConsent::new(1, question.age_from, 0).with_guardian(question.guardian);
     for (number, purpose) in plan.policy().purposes.iter().enumerate() {
         consent = consent.with(number, question.consent.get(&purpose.name).copied().unwrap_or_default());
     }

@@ -159,9 +159,8 @@ impl<'a> Reading<'a> {
     async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>, Refusal> {
         let deadline = self.started + self.limits.body_time(self.received);
         loop {
-            let frame = timeout_at(deadline, body.frame())
-                .await
-                .map_err(|_| Refusal::unavailable("the body came too slowly: send the same request again"))?;
+            let frame =
+                timeout_at(deadline, body.frame()).await.map_err(|_| Refusal::again("the body came too slowly"))?;
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|_| Refusal::malformed("the body broke off or is not framed as HTTP asks"))?;
             if let Ok(data) = frame.into_data() {

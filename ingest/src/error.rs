@@ -239,8 +239,13 @@ impl Refusal {
         Self::new(Kind::Malformed, message)
     }
 
-    pub(crate) fn unavailable(message: &'static str) -> Self {
+    pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Unavailable, message)
+    }
+
+    /// What may work the next time. A signature counts once, whatever became of its request.
+    pub(crate) fn again(why: &'static str) -> Self {
+        Self::unavailable(format!("{why}: send the same request again, signed anew if it was signed"))
     }
 }
 
@@ -269,11 +274,11 @@ impl From<candor_store::error::Error> for Refusal {
             StoreKind::Request => Self::malformed(error.to_string()),
             StoreKind::Retry => {
                 tracing::warn!(%error, "the store asks to try again");
-                Self::unavailable("the service is busy or its disk is full: send the same request again")
+                Self::again("the service is busy or its disk is full")
             }
             StoreKind::Data | StoreKind::Stop => {
                 tracing::error!(%error, "the store cannot go on");
-                Self::unavailable("the service cannot store at the moment: send the same request again")
+                Self::again("the service cannot store at the moment")
             }
         }
     }

@@ -88,7 +88,7 @@ pub(crate) fn unmatched(service: &Service, request: Request, status: StatusCode)
 
 /// What a client is told when a handler met a bug: it may well work the next time, and a 500 would lose the batch.
 pub(crate) fn bug() -> Refusal {
-    Refusal::unavailable("the service met a bug in itself: send the same request again")
+    Refusal::again("the service met a bug in itself")
 }
 
 /// Who calls: a source by its token, a subject by its signature, or both.
@@ -180,7 +180,7 @@ async fn handle(route: &Route, call: Call<'_>) -> Result<Response, Refusal> {
         Err(_elapsed) if theirs.is_some_and(|theirs| theirs < ours) => {
             Err(Refusal::new(Kind::Deadline, "the call took longer than its grpc-timeout: send the same request again"))
         }
-        Err(_elapsed) => Err(Refusal::unavailable("the request took too long: send the same request again")),
+        Err(_elapsed) => Err(Refusal::again("the request took too long")),
     }
 }
 

@@ -56,9 +56,11 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the request itself opts out (Global Privacy Control): `Sec-GPC: 1`.
+/// Whether the request itself opts out (Global Privacy Control): `Sec-GPC: 1`, also where somebody on the way added another one
+/// or joined both (RFC 9110, 5.3). Whichever came first, one that opts out does.
 pub(crate) fn gpc(headers: &HeaderMap) -> bool {
-    headers.get("sec-gpc").is_some_and(|value| value.as_bytes() == b"1")
+    let mut members = headers.get_all("sec-gpc").iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    members.any(|member| member.trim_ascii() == b"1")
 }
 
 /// The token of the one `Authorization: Bearer` header.
@@ -154,6 +156,20 @@ mod tests {
         assert_eq!(Encoding::of(" GZIP "), Some(Encoding::Gzip));
         assert_eq!(Encoding::of("br"), None);
         assert_eq!(Encoding::of("gzip, gzip"), None);
+    }
+
+    #[test]
+    fn a_request_opts_out_wherever_one_of_its_signals_does() {
+        let of = |values: &[&'static [u8]]| {
+            let pairs: Vec<_> = values.iter().map(|value| ("sec-gpc", *value)).collect();
+            gpc(&headers(&pairs))
+        };
+        for on in [&[b"1".as_slice()][..], &[b"0", b"1"], &[b"1", b"0"], &[b"1, 1"], &[b"0 ,\t1 "], &[b"\xff,1"]] {
+            assert!(of(on), "{on:?}");
+        }
+        for off in [&[b"".as_slice()][..], &[], &[b"0"], &[b"0, 0", b"0"], &[b"11"], &[b"1 1"], &[b"true"]] {
+            assert!(!of(off), "{off:?}");
+        }
     }
 
     #[test]

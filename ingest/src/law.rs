@@ -35,6 +35,7 @@ pub(crate) fn headers(input: &[u8]) {
         a_path_is_its_parts(path);
     }
     codings_have_one_reading(&headers);
+    one_who_opts_out_is_enough(&headers);
     credentials_are_in_the_one_header(&headers);
     a_timeout_is_what_it_says(&headers);
     event_attributes_come_once(&headers, rest);
@@ -78,7 +79,27 @@ fn codings_have_one_reading(headers: &HeaderMap) {
         let text = headers["content-length"].to_str().unwrap();
         assert_eq!(text.trim_start_matches('+').trim_start_matches('0'), length.to_string().trim_start_matches('0'));
     }
-    assert_eq!(gpc(headers), headers.get("sec-gpc").is_some_and(|value| value == "1"));
+}
+
+/// Whoever joins headers of one name on the way writes a comma between them: of that text a 1 counts that stands alone between commas.
+fn one_who_opts_out_is_enough(headers: &HeaderMap) {
+    let all: Vec<&[u8]> = headers.get_all("sec-gpc").iter().map(HeaderValue::as_bytes).collect();
+    let joined = all.join(&b',');
+    let stands_alone = joined
+        .iter()
+        .enumerate()
+        .any(|(at, byte)| *byte == b'1' && ends_at(joined[..at].iter().rev()) && ends_at(joined[at + 1..].iter()));
+    assert_eq!(gpc(headers), stands_alone);
+    for (added, expected) in [("0", stands_alone), ("1", true)] {
+        let mut more = headers.clone();
+        more.append("sec-gpc", HeaderValue::from_static(added));
+        assert_eq!(gpc(&more), expected, "what is said after it takes nothing back");
+    }
+}
+
+/// Whether on this side of something there is nothing, or a comma, but for spaces.
+fn ends_at<'b>(mut side: impl Iterator<Item = &'b u8>) -> bool {
+    side.find(|byte| !byte.is_ascii_whitespace()).is_none_or(|byte| *byte == b',')
 }
 
 fn credentials_are_in_the_one_header(headers: &HeaderMap) {

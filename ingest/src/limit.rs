@@ -51,7 +51,7 @@ impl Lease {
                 self.held += bytes;
                 Ok(())
             }
-            Err(_) => Err(Refusal::unavailable("too many requests are in flight: send the same request again")),
+            Err(_) => Err(Refusal::again("too many requests are in flight")),
         }
     }
 }

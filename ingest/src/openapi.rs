@@ -19,7 +19,8 @@ use crate::protocol::consent;
 use crate::protocol::otlp::Format;
 use crate::role::{Access, names};
 use crate::route::{Errors, ROUTES, Route};
-use crate::subject;
+
+mod parameter;
 
 /// What a route is for, takes and answers.
 #[derive(Debug)]
@@ -182,8 +183,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             operation.insert("x-candor-roles".into(), json!(roles));
         }
     }
-    let parameter = |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
-    let parameters: Vec<Value> = route.parameters().map(parameter).chain(beside_the_path(route.path)).collect();
+    let parameters = parameter::parameters(route);
     if !parameters.is_empty() {
         operation.insert("parameters".into(), parameters.into());
     }
@@ -198,21 +198,6 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     }
     operation.insert("responses".into(), responses.into());
     operation.into()
-}
-
-/// A parameter in the query or in a header.
-fn beside_the_path(path: &str) -> Option<Value> {
-    match path {
-        subject::RECEIPTS => Some(json!({
-            "name": "from", "in": "query", "description": "The lowest number of a batch",
-            "schema": { "type": "integer", "minimum": 1 },
-        })),
-        subject::ALL => Some(json!({
-            "name": "Candor-Subject", "in": "header", "schema": { "type": "string" },
-            "description": "With a token: the value of the attribute by which the source names the subject",
-        })),
-        _ => None,
-    }
 }
 
 fn security(token: TokenIn) -> Value {

@@ -58,7 +58,7 @@ impl Signer {
             headers: &parts.headers,
         };
         let verified = signature::verify(&head, has_body, service.clock.now().div_euclid(1_000_000))?;
-        let Verified { key, nonce, digest, fleet, consent, batch, gpc: _ } = verified;
+        let Verified { key, nonce, digest, fleet, consent, batch } = verified;
         if fleet.as_deref() != Some(&*service.fleet) {
             let mend = "this is the service of another fleet: `fleet` of GET /v1/keys says which; send its name as Candor-Fleet";
             return Err(Refusal::because(Reason::FleetUnknown, mend));

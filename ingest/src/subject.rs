@@ -203,7 +203,7 @@ impl Readings {
 
     /// A place that is held while something is read.
     fn begin(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        self.places.try_acquire().map_err(|_| Refusal::unavailable("others are being answered: ask again"))
+        self.places.try_acquire().map_err(|_| Refusal::again("others are being answered"))
     }
 
     /// What is acknowledged by now, and the log that it fits.

@@ -25,7 +25,7 @@ impl Workers {
 
     /// Runs `job` when a worker is free. A caller that goes away does not stop it.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-        let stopping = |_| Refusal::unavailable("the service is stopping: send the same request again");
+        let stopping = |_| Refusal::again("the service is stopping");
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(stopping)?;
         let done = tokio::task::spawn_blocking(move || {
             // The job and all it holds are gone before the permit is: see `idle`.

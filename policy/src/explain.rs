@@ -114,7 +114,8 @@ impl Plan {
         let declared = self.policy.purposes.get(usize::from(purpose));
         let name = declared.map(|declared| declared.name.clone()).unwrap_or_default();
         let consent = sample.consent.get(&name).copied().unwrap_or_default();
-        let gate = || self.policy.gate(purpose, jurisdiction, sample.gpc, Age::Own(sample.age_from), consent);
+        let age = if sample.guardian { Age::Guarded } else { Age::Own(sample.age_from) };
+        let gate = || self.policy.gate(purpose, jurisdiction, sample.gpc, age, consent);
         let (mut decision, mut fields) = (None, Vec::new());
         let reason = match facts {
             None => Some(Reason::UndeclaredEvent),

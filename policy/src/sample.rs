@@ -35,6 +35,9 @@ pub struct SampleEvent {
     /// Lower end of the subject's age band in years.
     #[serde(default)]
     pub age_from: Option<u8>,
+    /// Whether a guardian made the statement of consent for a minor.
+    #[serde(default)]
+    pub guardian: bool,
     /// Day of receipt (days since 1970-01-01), for what has expired by then; without it nothing has.
     #[serde(default)]
     pub day: Option<i32>,

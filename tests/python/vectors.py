@@ -102,9 +102,44 @@ def statement(key):
         "purposes": {"analytics": "given", "marketing": "refused"},
         "sequence": 4294967297,
     }
+    return signed_statement(key, content)
+
+
+def signed_statement(key, content):
     text = jcs(content)
     signature = url(key.sign(b"candor/statement/v1\n" + text.encode()))
     return {"content": text, "hash": sha(text.encode()).hex(), "signature": signature}
+
+
+def kept_statement(key, previous):
+    """A statement as the ledger and the access answer have it, and what was signed made of it."""
+    terms = {
+        "age_from": 12,
+        "notice": {"language": "de", "version": "2026-01"},
+        "previous": previous,
+        "purposes": {"analytics": "withdrawn", "marketing": "refused"},
+        "sequence": 4294967298,
+    }
+    own = {"closes": True, "fleet": FLEET, "key": url(public(key))}
+    signed = signed_statement(key, {**terms, **own, "guardian": True})
+    kept = {
+        **terms,
+        "asserted_by": "guardian",
+        "ledger_id": sha(public(key)).hex(),
+        "received_at": "2026-11-22T20:00:00.500000Z",
+        "signed": {**own, "signature": signed["signature"]},
+        "source": "agents",
+    }
+    assert jcs(what_was_signed(kept)) == signed["content"]
+    return {"kept": jcs(kept), **signed}
+
+
+def what_was_signed(kept):
+    # As the page says it, from the answer alone.
+    content = {name: kept["signed"][name] for name in ("fleet", "key", "gpc", "closes") if name in kept["signed"]}
+    terms = ("sequence", "previous", "purposes", "notice", "age_from", "expires", "granted_at")
+    content |= {name: kept[name] for name in terms if name in kept}
+    return content | ({"guardian": True} if kept["asserted_by"] == "guardian" else {})
 
 
 def row(cells):
@@ -488,6 +523,7 @@ def main():
         "spool": hkdf(SEED, b"candor/spool/v1").hex(),
         "request": request(key),
         "statement": statement(key),
+        "kept": kept_statement(key, statement(key)["hash"]),
         "rows": encoded,
         "sealed": sealed(),
         "receipts": receipts(identity(0)["subject"], encoded["hash"]),

@@ -74,6 +74,7 @@ pub(crate) fn explain(args: &Explain, settings: &Settings) -> Result<Exit, Failu
         request: &request,
         consent: consent::assignments(&args.consent, Some(&names))?,
         age_from: args.age_from,
+        guardian: args.guardian,
         gpc: args.gpc,
         subject: subject_path(folder, args.source.as_deref())?,
     };

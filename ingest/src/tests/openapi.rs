@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::world::World;
 use crate::role::Access;
-use crate::route::{Errors, ROUTES};
+use crate::route::{Errors, ROUTES, Route};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_is_described_and_nothing_else() {
@@ -38,12 +38,13 @@ async fn every_route_is_described_and_nothing_else() {
         }
         let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
         let named: Vec<_> = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
-        let beside = match route.path {
-            "/v1/subject" => vec!["Candor-Subject"],
-            "/v1/subject/receipts" => vec!["from"],
-            _ => Vec::new(),
-        };
-        assert_eq!(named, route.parameters().chain(beside).collect::<Vec<_>>(), "{}", route.path);
+        assert_eq!(named, route.parameters().chain(beside(route)).collect::<Vec<_>>(), "{}", route.path);
+        for parameter in parameters {
+            // A subject's own paths can be asked by nobody else; all others by a token alone.
+            let own = ["/v1/subject/head", "/v1/subject/receipts"].contains(&route.path);
+            let required = parameter["in"] == "path" || own && parameter["in"] == "header";
+            assert_eq!(parameter["required"].as_bool().unwrap_or(false), required, "{} {parameter}", route.path);
+        }
         let by_signature = operation["security"].to_string().contains("signature");
         assert_eq!(by_signature, route.access.takes_signed(), "{}", route.path);
         assert_eq!(operation.get("requestBody").is_some(), route.about.request.is_some(), "{}", route.path);
@@ -54,6 +55,23 @@ async fn every_route_is_described_and_nothing_else() {
     let ping = &paths["/glean/{token}/submit/{app}/{ping}/{version}/{uuid}"]["put"]["responses"];
     assert!(ping.get("429").is_none() && ping["503"]["headers"].get("Retry-After").is_some());
     assert!(logs["400"]["content"].get("application/x-protobuf").is_some(), "errors come in the request's encoding");
+}
+
+/// Names of what the head may say, as docs/FORMAT.md has them.
+fn beside(route: &Route) -> Vec<&'static str> {
+    const SIGNED: [&str; 3] = ["Signature-Input", "Signature", "Candor-Fleet"];
+    const NUMBERED: [&str; 3] = ["Content-Digest", "Candor-Batch", "Candor-Consent"];
+    let digest: &[&str] = if route.method == Method::POST { &["Content-Digest"] } else { &[] };
+    match route.path {
+        "/v1/logs" | "/v1/metrics" | "/v1/traces" => [&["Sec-GPC"][..], &SIGNED, &NUMBERED].concat(),
+        "/v1/consent" => [&SIGNED[..], digest].concat(),
+        "/v1/subject" | "/v1/subject/erasure" => [&["Candor-Subject"][..], &SIGNED, digest].concat(),
+        "/v1/subject/head" => SIGNED.to_vec(),
+        "/v1/subject/receipts" => [&["from", "totals"][..], &SIGNED].concat(),
+        "/v1/events" | "/v1/batch" => vec!["Sec-GPC"],
+        path if path.contains("/submit/") || path.ends_with("/Export") => vec!["Sec-GPC"],
+        _ => Vec::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,7 +164,11 @@ async fn a_bomb_meets_the_limit_and_a_full_service_asks_to_come_again() {
     let mut others = world.service.budget.lease();
     others.grow(2 << 20).unwrap();
     let answer = world.send(bomb()).await;
-    assert_refused(&answer, StatusCode::SERVICE_UNAVAILABLE, "send the same request again");
+    assert_refused(
+        &answer,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "send the same request again, signed anew if it was signed",
+    );
     assert_eq!(answer.headers["retry-after"], "1");
     drop(others);
     assert_still_works(&world).await;

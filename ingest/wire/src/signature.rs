@@ -31,8 +31,6 @@ pub static FLEET: HeaderName = HeaderName::from_static("candor-fleet");
 pub static CONSENT: HeaderName = HeaderName::from_static("candor-consent");
 /// Running number of the batch, from 1.
 pub static BATCH: HeaderName = HeaderName::from_static("candor-batch");
-/// Set aside for what a device has to say of its receipts: covered wherever it is present.
-pub static RECEIPTS: HeaderName = HeaderName::from_static("candor-receipts");
 /// The value by which a source names an assigned subject.
 pub static SUBJECT: HeaderName = HeaderName::from_static("candor-subject");
 /// Global Privacy Control.
@@ -51,8 +49,8 @@ const LABEL: &str = "candor";
 /// What is covered always.
 const DERIVED: [&str; 4] = ["@method", "@authority", "@path", "@query"];
 /// What is covered where it is present.
-static HEADERS: [&HeaderName; 9] =
-    [&CONTENT_DIGEST, &CONTENT_TYPE, &CONTENT_ENCODING, &FLEET, &CONSENT, &BATCH, &RECEIPTS, &SUBJECT, &GPC];
+static HEADERS: [&HeaderName; 8] =
+    [&CONTENT_DIGEST, &CONTENT_TYPE, &CONTENT_ENCODING, &FLEET, &CONSENT, &BATCH, &SUBJECT, &GPC];
 /// [`http::header::CONTENT_TYPE`], so that it can be pointed to.
 static CONTENT_TYPE: HeaderName = http::header::CONTENT_TYPE;
 /// [`http::header::CONTENT_ENCODING`], likewise.
@@ -114,8 +112,6 @@ pub struct Verified {
     pub consent: Option<i64>,
     /// [`BATCH`].
     pub batch: Option<u64>,
-    /// [`GPC`].
-    pub gpc: bool,
 }
 
 /// Why a request is not taken for what it says it is; no value of it is repeated.
@@ -193,7 +189,6 @@ pub fn verify(head: &RequestHead<'_>, has_body: bool, now: i64) -> Result<Verifi
         fleet: text(headers, &FLEET)?.map(str::to_owned),
         consent: number(headers, &CONSENT)?,
         batch: batch(headers)?,
-        gpc: text(headers, &GPC)? == Some("1"),
     })
 }
 

@@ -6,7 +6,7 @@ use candor_wire::identity::{PublicKey, SubjectKey};
 use proptest::prelude::*;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
-/// Message, key and signature of the edge cases of "Taming the Many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020; the vectors
+/// Message, key and signature of the edge cases of "Taming the Many `EdDSAs`" (Chalkias, Garillot, Nikolaenko, 2020; the vectors
 /// are those of `ed25519-speccheck`), and whether they hold: a key of small order has no holder, scalars are below the order of
 /// the group, and the equation is the one without the cofactor.
 const EDGES: [(&str, &str, &str, bool); 10] = [

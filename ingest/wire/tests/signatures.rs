@@ -12,16 +12,8 @@ use proptest::prelude::*;
 
 const NOW: i64 = 1_795_377_600;
 const BODY: &[u8] = b"{\"resourceLogs\":[]}";
-const COVERED: [&str; 8] = [
-    "content-type",
-    "content-encoding",
-    "candor-fleet",
-    "candor-consent",
-    "candor-batch",
-    "candor-receipts",
-    "candor-subject",
-    "sec-gpc",
-];
+const COVERED: [&str; 7] =
+    ["content-type", "content-encoding", "candor-fleet", "candor-consent", "candor-batch", "candor-subject", "sec-gpc"];
 
 /// A request that can be changed.
 #[derive(Clone, Debug)]

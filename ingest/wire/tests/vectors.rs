@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use candor_policy::consent::ConsentState::{Given, Refused};
+use candor_policy::consent::ConsentState::{Given, Refused, Withdrawn};
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
 use candor_wire::erasure::{Certificate, CertificateKind, ErasedFile, Place, PlaceState, Scope, subject_digest};
@@ -29,7 +29,7 @@ use candor_wire::merkle;
 use candor_wire::receipt::{PurposeReceipt, Receipt, SignedReceipt, sign_group};
 use candor_wire::row::{Rows, hash_of};
 use candor_wire::signature::{self, RequestHead};
-use candor_wire::statement::{Notice, SignedStatement, consent_leaf};
+use candor_wire::statement::{Notice, SignedStatement, Statement, consent_leaf};
 use candor_wire::sum_tree;
 use candor_wire::totals::{Cell, Opened};
 use http::{HeaderMap, HeaderValue};
@@ -103,8 +103,7 @@ fn reasons() {
     }
 }
 
-#[test]
-fn statement() {
+fn statement_of_epoch_0() -> SignedStatement {
     let draft = SignedStatement {
         fleet: "acme-fleet".to_owned(),
         key: key(0).public(),
@@ -120,9 +119,41 @@ fn statement() {
         closes: false,
         signature: String::new(),
     };
-    let statement = draft.sign(&key(0)).unwrap();
+    draft.sign(&key(0)).unwrap()
+}
+
+#[test]
+fn statement() {
+    let statement = statement_of_epoch_0();
     says("Signed statements", &format!("`{}`", statement.signature));
     says("Signed statements", &format!("`{}`", statement.hash().unwrap()));
+}
+
+#[test]
+fn what_was_signed_of_a_statement_of_the_ledger() {
+    let before = statement_of_epoch_0();
+    let draft = SignedStatement {
+        sequence: before.sequence + 1,
+        previous: before.hash().unwrap().to_string(),
+        purposes: BTreeMap::from([("analytics".to_owned(), Withdrawn), ("marketing".to_owned(), Refused)]),
+        age_from: Some(12),
+        expires: None,
+        granted_at: None,
+        gpc: false,
+        guardian: true,
+        closes: true,
+        ..before
+    };
+    let said = draft.sign(&key(0)).unwrap();
+    let section = "Consent statements";
+    says(section, &format!("`{}`", said.signature));
+    says(section, &format!("`{}`", said.hash().unwrap()));
+    let kept = Statement::from_signed(said.clone(), 1_795_377_600_500_000, "agents").unwrap();
+    let kept = serde_json_canonicalizer::to_string(&kept).unwrap();
+    says(section, &kept);
+    let read: Statement = serde_json::from_str(&kept).unwrap();
+    assert_eq!(read.to_signed(), Some(said));
+    assert_eq!(read.to_signed().unwrap().check(), Ok(()));
 }
 
 /// The rows of a subject of the sealed file.

@@ -117,6 +117,13 @@ fn refusals_come_in_the_order_of_clearing() {
     assert_eq!(reasons(&format!("{{{low}}}")), [Some(Reason::NoConsent), Some(Reason::UnderAge)]);
     let gpc = reasons(&format!("{{{low}, \"gpc\": true, {GIVEN}}}"));
     assert_eq!(gpc, [None, Some(Reason::OptedOut)]);
+    let guarded = |consent: &str| {
+        reasons(&format!(
+            r#"{{{low}, "jurisdiction": "DE", "guardian": true, "consent": {{"diagnostics": "given", "marketing": "{consent}"}}}}"#
+        ))
+    };
+    assert_eq!(guarded("given"), [None, None], "what a guardian gave asks for no age");
+    assert_eq!(guarded("unknown"), [None, Some(Reason::UnderAge)], "what he did not give does");
 }
 
 #[test]

@@ -106,6 +106,7 @@ impl Story<'_> {
             request: &request,
             consent: purposes.iter().map(|purpose| (purpose.name.clone(), ConsentState::Given)).collect(),
             age_from: Some(AGE),
+            guardian: false,
             gpc: false,
             subject: FieldPath::Resource("device.id".to_owned()),
         };

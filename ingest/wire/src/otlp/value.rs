@@ -163,14 +163,23 @@ pub(super) const fn jurisdiction<'v, N>(value: &Value<'v, N>) -> Value<'v, ()> {
     }
 }
 
-/// Whether Global Privacy Control is on; none where the attribute is absent.
+/// Whether Global Privacy Control is on; none where the attribute is absent. What is not known to say no says yes: a client
+/// that spells it in a way of its own (`True`, `1.0`, `[true]`) opts out, and so does one that sends what nobody can read.
 pub(super) fn gpc<N>(value: &Value<'_, N>) -> Value<'static, ()> {
     match value {
         Value::Absent => Value::Absent,
-        Value::Bool(true) | Value::Int(1) => Value::Bool(true),
-        Value::Text(text) | Value::Spelled(text) => Value::Bool(matches!(text.bytes(), b"1" | b"true")),
-        _ => Value::Bool(false),
+        Value::Bool(on) => Value::Bool(*on),
+        Value::Int(number) => Value::Bool(*number != 0),
+        Value::Double(number) => Value::Bool(*number != 0.0),
+        Value::Text(text) | Value::Spelled(text) => Value::Bool(!says_no(text.bytes())),
+        _ => Value::Bool(true),
     }
+}
+
+/// The spellings of no: few, since one that is missing here only keeps less.
+fn says_no(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    [&b""[..], b"0", b"false"].iter().any(|no| text.eq_ignore_ascii_case(no))
 }
 
 /// Microseconds of an RFC 3339 time, rounded down; `None` for anything else.
@@ -292,11 +301,28 @@ mod tests {
             assert!(matches!(subject(&nobody), Value::Absent));
         }
         assert!(matches!(jurisdiction(&Scalar::Int(1)), Value::Absent));
-        for on in [Scalar::Bool(true), Scalar::Int(1), Scalar::text("1"), Scalar::text("true")] {
+        for off in [Scalar::Bool(false), Scalar::Int(0), Scalar::Double(0.0), Scalar::Double(-0.0)] {
+            assert!(matches!(gpc(&off), Value::Bool(false)));
+        }
+        for on in [Scalar::Bool(true), Scalar::Int(1), Scalar::Int(2), Scalar::Int(-1), Scalar::Double(1.0)] {
             assert!(matches!(gpc(&on), Value::Bool(true)));
         }
-        for off in [Scalar::Bool(false), Scalar::Int(2), Scalar::text("yes"), Scalar::Double(1.0), Scalar::Other] {
-            assert!(matches!(gpc(&off), Value::Bool(false)));
+        for on in [Scalar::Double(f64::NAN), Scalar::Time(0), Scalar::Id(b""), Scalar::List(()), Scalar::Array(())] {
+            assert!(matches!(gpc(&on), Value::Bool(true)), "who cannot be understood is not taken to agree");
+        }
+        assert!(matches!(gpc(&Scalar::Other), Value::Bool(true)));
+        for (texts, is_on) in [
+            (&["", " ", "0", " 0\n", "false", "False", "FALSE "][..], false),
+            (
+                &["1", "1 ", "true", "True", "TRUE", "yes", "on", "no", "00", "0.0", "null", "1, 1", "\u{a0}0", "?"][..],
+                true,
+            ),
+        ] {
+            for text in texts {
+                for value in [Scalar::Text((*text).into()), Scalar::Spelled((*text).into())] {
+                    assert!(matches!(gpc(&value), Value::Bool(on) if on == is_on), "{text:?}");
+                }
+            }
         }
         assert!(matches!(gpc(&Scalar::Absent), Value::Absent));
     }

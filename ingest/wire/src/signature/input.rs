@@ -8,7 +8,7 @@ use crate::identity::PublicKey;
 use crate::reason::Reason;
 
 /// Most components of a signature: all that there are.
-const MOST_COMPONENTS: usize = 13;
+const MOST_COMPONENTS: usize = 12;
 /// Fewest and most characters of a nonce.
 const NONCE: std::ops::RangeInclusive<usize> = 16..=64;
 

@@ -109,10 +109,19 @@ fn fitting(key: &'static str) -> BoxedStrategy<AnyValue> {
         ])
         .prop_map(some)
         .boxed(),
-        "app.foreground" | "gpc" => any::<bool>().prop_map(Value::BoolValue).prop_map(some).boxed(),
+        "app.foreground" => any::<bool>().prop_map(Value::BoolValue).prop_map(some).boxed(),
+        "gpc" => prop_oneof![
+            any::<bool>().prop_map(Value::BoolValue),
+            (-1i64..3).prop_map(Value::IntValue),
+            select(vec![0.0, -0.0, 1.0, f64::NAN]).prop_map(Value::DoubleValue),
+            select(vec!["", " 0", "1", "1 ", "False", "True", "no"])
+                .prop_map(|text| Value::StringValue(text.to_owned())),
+        ]
+        .prop_map(some)
+        .boxed(),
         "tags" => array("name"),
         "levels" => array("speed"),
-        "switches" => array("gpc"),
+        "switches" => array("app.foreground"),
         "marks" => array("started"),
         "device.cells" => array("duration_ms"),
         "location" | "location.place" | "place" | "app" | "device" => list().prop_map(some).boxed(),
@@ -132,7 +141,7 @@ fn list() -> impl Strategy<Value = Value> {
     let leaf = key().prop_flat_map(|key| {
         let value = match key {
             "lat" | "lon" => fitting("speed"),
-            "foreground" => fitting("gpc"),
+            "foreground" => fitting("app.foreground"),
             _ => fitting("name"),
         };
         (Just(key), option::weighted(0.9, value))

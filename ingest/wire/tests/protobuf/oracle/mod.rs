@@ -174,9 +174,10 @@ fn expected_row(spec: &Spec, number: usize, event: usize, item: &Item, view: &Vi
         gpc: value(spec.gpc).map(|value| {
             let on = match value {
                 Value::BoolValue(on) => on,
-                Value::IntValue(number) => number == 1,
-                Value::StringValue(text) => text == "1" || text == "true",
-                _ => false,
+                Value::IntValue(number) => number != 0,
+                Value::DoubleValue(number) => number != 0.0,
+                Value::StringValue(text) => !["", "0", "false"].contains(&text.trim_ascii().to_lowercase().as_str()),
+                _ => true,
             };
             Cell::Bool(on)
         }),
