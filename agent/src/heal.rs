@@ -9,6 +9,7 @@ use crate::consent::Draft;
 use crate::deliver::{Halt, Next};
 use crate::device::Device;
 use crate::error::Error;
+use crate::owner::Left;
 use crate::rim::Transport;
 use crate::state::EpochState;
 
@@ -21,7 +22,7 @@ impl Device {
         heard: &Heard,
     ) -> Result<Next, Halt> {
         let mut known = self.state.of(epoch).clone();
-        self.put_right(transport, false, &mut known, heard).await?;
+        self.put_right(transport, None, &mut known, heard).await?;
         let now = known.head().cloned();
         let all: Vec<_> = self.spool.entries().keys().filter(|at| at.0 == epoch).copied().collect();
         // Held against the statements that they were collected under while these are still here.
@@ -37,7 +38,7 @@ impl Device {
     pub(crate) async fn put_right<T: Transport>(
         &mut self,
         transport: &mut T,
-        leaving: bool,
+        leaving: Left,
         known: &mut EpochState,
         heard: &Heard,
     ) -> Result<(), Halt> {
@@ -64,7 +65,7 @@ impl Device {
     async fn adopt<T: Transport>(
         &mut self,
         transport: &mut T,
-        leaving: bool,
+        leaving: Left,
         known: &mut EpochState,
     ) -> Result<(), Halt> {
         let call = self.addressed(Call::get("/v1/subject"))?;
@@ -73,7 +74,7 @@ impl Device {
         let Some(answer) = answer.filter(|_| heard.status.is_success()) else {
             return Err(self.wait(heard.retry_after()));
         };
-        let owner = self.leaving.first().filter(|_| leaving).map_or(&self.identity, |owner| &owner.identity);
+        let owner = self.asker(leaving);
         let key = owner.key(known.epoch)?;
         let statements = answer.signed_by(&key.public())?;
         let Some(newest) = statements.last().cloned() else {

@@ -26,6 +26,7 @@ pub mod identity;
 mod journal;
 mod owner;
 pub mod receipts;
+mod refused;
 pub mod rim;
 pub mod send;
 mod spool;

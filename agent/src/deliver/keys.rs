@@ -76,7 +76,7 @@ impl Device {
     }
 
     pub(crate) async fn keys_of<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<KeysAnswer, Halt> {
-        if self.connected.replace((false, epoch)) != Some((false, epoch)) {
+        if self.connected.replace((None, epoch)) != Some((None, epoch)) {
             transport.part();
         }
         let heard = self.read(transport, "/v1/keys").await?;

@@ -233,7 +233,8 @@ fn no_event_goes_out_while_a_statement_is_refused() {
     device.consent(&given()).unwrap();
     device.take(&bench.events("app", 3)).unwrap();
     let fault = answered(&bench, 400, &[("candor-reason", "consent_invalid")]);
-    bench.service().faults.push_back(fault);
+    // It is said again after a start.
+    bench.service().faults.extend([fault.clone(), fault]);
     let refused = |stop| matches!(stop, Some(Stop::StatementRefused { epoch: 0, .. }));
     assert!(refused(bench.drain(&mut device)));
     assert!(refused(bench.drain(&mut bench.open().unwrap())));

@@ -62,6 +62,8 @@ pub(super) struct Service {
     pub claimed: Option<String>,
     /// Whether it seals rows in time.
     pub seals: bool,
+    /// What its policy declares; anything where nothing is said.
+    pub declared: Option<Vec<&'static str>>,
     nonces: BTreeSet<[u8; 16]>,
     connections: u64,
 }
@@ -101,6 +103,7 @@ impl Service {
             answered: None,
             claimed: None,
             seals: true,
+            declared: None,
             nonces: BTreeSet::new(),
             connections: 0,
         }))
@@ -126,6 +129,10 @@ impl Service {
                 200,
                 &json!({"schema_version": 1, "fleet": FLEET, "receipts": [{"key": key}], "log": log, "time": self.time}),
             );
+        }
+        if path == "/v1/policy" {
+            let declared = self.declared.iter().flatten().map(|name| ((*name).to_owned(), json!({})));
+            return answer(200, &json!({"purpose": declared.collect::<serde_json::Map<_, _>>()}));
         }
         if let Some(name) = path.strip_prefix("/log/") {
             return self.of_log(name);
@@ -244,6 +251,15 @@ impl Service {
             None => true,
             Some(head) => statement.sequence > head.sequence && statement.previous == head.hash().unwrap().to_string(),
         };
+        let gives = |one: &SignedStatement, name: &str| one.purposes.get(name) == Some(&ConsentState::Given);
+        let before = known.statements.last();
+        let is_known = |name: &String| {
+            let declared = self.declared.as_ref().is_none_or(|all| all.contains(&name.as_str()));
+            declared || !gives(&statement, name) || before.is_some_and(|before| gives(before, name))
+        };
+        if follows && !statement.purposes.keys().all(is_known) {
+            return self.refusal(400, Reason::ConsentInvalid);
+        }
         if follows {
             known.statements.push(statement);
             return answer(200, &json!({}));
