@@ -27,6 +27,7 @@ mod journal;
 mod owner;
 pub mod receipts;
 mod refused;
+mod retry_after;
 pub mod rim;
 pub mod send;
 mod spool;
