@@ -16,6 +16,7 @@ pub use outcome::{Next, Stop};
 use crate::call::{Call, Heard};
 use crate::device::Device;
 use crate::error::Error;
+use crate::heal::says_less;
 use crate::identity::Identity;
 use crate::owner::Left;
 use crate::rim::Transport;
@@ -203,6 +204,9 @@ impl Device {
         match heard.reason() {
             None if heard.status.is_success() => {
                 self.got_through();
+                if says_less(&heard.body, statement) {
+                    return self.agree(transport, epoch).await;
+                }
                 let known = self.state.of(epoch);
                 known.delivered += 1;
                 known.refusal.clear();

@@ -1,7 +1,11 @@
 //! Putting a history of statements right with the service's: it may have lost some, or have some that this device never made.
 
+use candor_policy::consent::ConsentState;
 use candor_wire::reason::Reason;
+use candor_wire::record::DpvState;
 use candor_wire::signature;
+use candor_wire::statement::SignedStatement;
+use serde::Deserialize;
 
 use crate::access::SubjectAnswer;
 use crate::call::{Call, Heard};
@@ -23,6 +27,18 @@ impl Device {
     ) -> Result<Next, Halt> {
         let mut known = self.state.of(epoch).clone();
         self.put_right(transport, None, &mut known, heard).await?;
+        self.hold_to(epoch, known)
+    }
+
+    /// The service took a statement, and what holds is less than it says: another holder of the seed made one of the same number. What
+    /// both permit is said anew, so that this device says what holds.
+    pub(crate) async fn agree<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<Next, Halt> {
+        let mut known = self.state.of(epoch).clone();
+        self.adopt(transport, None, &mut known).await?;
+        self.hold_to(epoch, known)
+    }
+
+    fn hold_to(&mut self, epoch: u64, known: EpochState) -> Result<Next, Halt> {
         let now = known.head().cloned();
         let all: Vec<_> = self.spool.entries().keys().filter(|at| at.0 == epoch).copied().collect();
         // Held against the statements that they were collected under while these are still here.
@@ -99,6 +115,28 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// The answer to a statement, as far as it matters here.
+#[derive(Deserialize)]
+struct Answered {
+    purposes: Vec<Standing>,
+}
+
+#[derive(Deserialize)]
+struct Standing {
+    purpose: String,
+    state: DpvState,
+}
+
+/// Whether the record of a statement has a purpose not given which the statement gives. That a day has passed is no difference.
+pub(crate) fn says_less(record: &[u8], statement: &SignedStatement) -> bool {
+    let Ok(answered) = serde_json::from_slice::<Answered>(record) else { return false };
+    let is_less = |standing: &Standing| {
+        let is_given = statement.purposes.get(&standing.purpose) == Some(&ConsentState::Given);
+        is_given && !matches!(standing.state, DpvState::ConsentGiven | DpvState::ConsentExpired)
+    };
+    answered.purposes.iter().any(is_less)
 }
 
 /// `Candor-Consent-Head: SEQUENCE HASH`.

@@ -242,14 +242,19 @@ impl Service {
         assert_eq!((statement.key, statement.check()), (verified.key, Ok(())));
         let known = self.subjects.entry(verified.key).or_default();
         if known.statements.contains(&statement) {
-            return answer(200, &json!({}));
+            return answer(200, &record(&known.statements, statement.sequence));
         }
         if known.statements.last().is_some_and(|head| head.closes) || self.erasures.contains_key(&verified.key) {
             return self.refusal(403, Reason::KeyClosed);
         }
         let follows = match known.statements.last() {
             None => true,
-            Some(head) => statement.sequence > head.sequence && statement.previous == head.hash().unwrap().to_string(),
+            Some(head) if statement.sequence == head.sequence => statement.previous == head.previous,
+            Some(head) => {
+                let mut heads = known.statements.iter().filter(|one| one.sequence == head.sequence);
+                let follows = heads.any(|head| statement.previous == head.hash().unwrap().to_string());
+                statement.sequence > head.sequence && follows
+            }
         };
         let gives = |one: &SignedStatement, name: &str| one.purposes.get(name) == Some(&ConsentState::Given);
         let before = known.statements.last();
@@ -261,8 +266,9 @@ impl Service {
             return self.refusal(400, Reason::ConsentInvalid);
         }
         if follows {
+            let sequence = statement.sequence;
             known.statements.push(statement);
-            return answer(200, &json!({}));
+            return answer(200, &record(&known.statements, sequence));
         }
         let head = known.statements.last().map(|head| format!("{} {}", head.sequence, head.hash().unwrap()));
         let mut response = self.refusal(409, Reason::ConsentConflict);
@@ -442,6 +448,18 @@ pub(super) fn log_signer() -> Signer {
 fn encoding(event: &str, id: i64) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
     [text("event"), b"s".to_vec(), text(event), text("id"), b"i".to_vec(), id.to_be_bytes().to_vec()].concat()
+}
+
+/// What holds after the statements of a number: given is what all of them give.
+fn record(statements: &[SignedStatement], sequence: i64) -> Value {
+    let of_number = || statements.iter().filter(|one| one.sequence == sequence);
+    let names: BTreeSet<&String> = of_number().flat_map(|one| one.purposes.keys()).collect();
+    let state = |name: &&String| {
+        let is_given = of_number().all(|one| one.purposes.get(*name) == Some(&ConsentState::Given));
+        let state = if is_given { "ConsentGiven" } else { "ConsentWithdrawn" };
+        json!({"purpose": name, "state": state})
+    };
+    json!({"purposes": names.iter().map(state).collect::<Vec<_>>()})
 }
 
 fn answer(status: u16, body: &Value) -> Response<Bytes> {
