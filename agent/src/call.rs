@@ -7,11 +7,12 @@ use bytes::Bytes;
 use candor_wire::identity::SubjectKey;
 use candor_wire::reason::Reason;
 use candor_wire::signature::{self, RequestHead};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
 
 use crate::client::message;
 use crate::error::Error;
+use crate::retry_after;
 use crate::rim::{Clock, Random, Transport};
 
 /// Seconds for which a signature holds.
@@ -44,6 +45,8 @@ pub(crate) struct Heard {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// How long it wants to be left alone.
+    asked: Option<Duration>,
 }
 
 impl Caller {
@@ -62,7 +65,7 @@ impl Caller {
         let mut tries = 1;
         loop {
             let request = self.signed(transport, key, call)?;
-            let heard = Heard::of(transport.exchange(request).await?);
+            let heard = Heard::of(transport.exchange(request).await?, self.time());
             let mended = match heard.reason() {
                 Some(Reason::SignatureTime) => heard.time().is_some_and(|time| {
                     self.offset = time.saturating_sub(self.clock.now());
@@ -137,9 +140,11 @@ impl Call {
 }
 
 impl Heard {
-    pub(crate) fn of(response: http::Response<Bytes>) -> Self {
+    /// An answer that came at a time (µs UTC).
+    pub(crate) fn of(response: http::Response<Bytes>, now: i64) -> Self {
         let (head, body) = response.into_parts();
-        Self { status: head.status, headers: head.headers, body }
+        let asked = retry_after::asked(&head.headers, Some(now));
+        Self { status: head.status, headers: head.headers, body, asked }
     }
 
     /// The reason of a refusal, if it gave one.
@@ -156,8 +161,8 @@ impl Heard {
         self.header(&signature::TIME).parse().ok()
     }
 
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        self.asked
     }
 
     /// What it said, fit for people.

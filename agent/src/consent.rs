@@ -16,6 +16,8 @@ use crate::state::EpochState;
 pub struct Change {
     /// New state per purpose: `given`, `refused` or `withdrawn`.
     pub purposes: BTreeMap<String, ConsentState>,
+    /// Names that are taken out again, as if they had never been said: one that was mistyped. Not what the service has.
+    pub left_out: BTreeSet<String>,
     /// The notice that was shown. The first statement needs one.
     pub notice: Option<Notice>,
     /// Lower end of the age band in years.
@@ -68,20 +70,25 @@ impl Change {
         self
     }
 
-    /// What holds after this change of `before`, at `now` (µs UTC).
-    pub(crate) fn apply(&self, before: Option<&SignedStatement>, now: i64) -> Result<Draft, Error> {
+    /// What holds after this change of an epoch's newest statement, at `now` (µs UTC).
+    pub(crate) fn apply(&self, epoch: Option<&EpochState>, now: i64) -> Result<Draft, Error> {
+        let before = epoch.and_then(EpochState::head);
         let notice = self.notice.clone().or_else(|| before.map(|before| before.notice.clone()));
         let notice =
             notice.ok_or_else(|| Error::Consent("the first statement needs the notice that was shown".into()))?;
         let mut draft = before.map_or_else(|| Draft::new(notice.clone()), Draft::of);
         draft.notice = notice;
         draft.expire(now);
+        for name in &self.left_out {
+            if epoch.is_some_and(|epoch| epoch.service_has(name)) {
+                return Err(back_to_unknown());
+            }
+            draft.purposes.remove(name);
+        }
         for (purpose, state) in &self.purposes {
             let known = draft.purposes.entry(purpose.clone()).or_default();
             if *state == ConsentState::Unknown && *known != ConsentState::Unknown {
-                return Err(Error::Consent(
-                    "a purpose cannot become `unknown` again: say `refused` or `withdrawn`".into(),
-                ));
+                return Err(back_to_unknown());
             }
             *known = *state;
         }
@@ -251,6 +258,10 @@ impl Purposes {
             Basis::Other => true,
         }
     }
+}
+
+fn back_to_unknown() -> Error {
+    Error::Consent("what the service has cannot become `unknown` again: say `refused` or `withdrawn`".into())
 }
 
 /// A time (µs UTC) as RFC 3339.

@@ -16,6 +16,9 @@ pub use outcome::{Next, Stop};
 use crate::call::{Call, Heard};
 use crate::device::Device;
 use crate::error::Error;
+use crate::heal::says_less;
+use crate::identity::Identity;
+use crate::owner::Left;
 use crate::rim::Transport;
 
 /// After so many attempts in a row to put statements right, waits come between them.
@@ -85,28 +88,31 @@ impl Device {
     }
 
     async fn advance<T: Transport>(&mut self, transport: &mut T) -> Result<Next, Halt> {
-        if !self.leaving.is_empty() {
-            return self.deliver_leaving(transport).await;
+        if self.part_with()? {
+            return Ok(Next::Again);
+        }
+        if let Some((owner, at)) = self.leaving_now()? {
+            return self.deliver_leaving(transport, owner, at).await;
         }
         if let Some(epoch) = self.to_erase() {
             return self.deliver_erasure(transport, epoch).await;
         }
-        if let Some(refused) = self.state.epochs.iter().find(|epoch| epoch.is_refused && epoch.is_behind()) {
-            let message = "state it anew".to_owned();
-            return Err(Stop::StatementRefused { epoch: refused.epoch, message }.into());
+        let held = self.held()?;
+        let goes = |epoch: u64| !held.contains(&epoch);
+        if let Some(known) = self.state.epochs.iter().find(|known| known.is_behind() && goes(known.epoch)) {
+            let epoch = known.epoch;
+            return self.deliver_statement(transport, epoch).await;
         }
-        let behind = self.state.epochs.iter().find(|known| known.is_behind()).map(|known| known.epoch);
-        let open = self.journal.sums.epochs.iter().find_map(|(epoch, numbers)| {
+        let open = self.journal.sums.epochs.iter().filter(|(epoch, _)| goes(**epoch)).find_map(|(epoch, numbers)| {
             let is_closed = self.state.get(*epoch).is_some_and(|known| known.is_closed || known.erasure.is_some());
             numbers.open.keys().next().filter(|_| !is_closed).map(|number| (*epoch, *number))
         });
-        let first = self.spool.entries().keys().next().copied();
-        if let Some(epoch) = behind {
-            return self.deliver_statement(transport, epoch).await;
-        }
-        let Some(epoch) = open.or(first).map(|(epoch, _)| epoch) else { return Ok(Next::Idle) };
+        let first = self.spool.entries().keys().find(|at| goes(at.0)).copied();
+        let Some(epoch) = open.or(first).map(|(epoch, _)| epoch) else {
+            return Ok(self.stuck().map_or(Next::Idle, Next::Stopped));
+        };
         self.pin(transport, epoch).await?;
-        match (open.or(self.gaps.first().copied()), first) {
+        match (open.or(self.gaps.iter().find(|gap| goes(gap.0)).copied()), first) {
             (Some(number), _) => self.close_number(transport, number).await,
             (None, Some(at)) => self.deliver_batch(transport, at).await,
             (None, None) => Ok(Next::Idle),
@@ -117,12 +123,11 @@ impl Device {
     pub(crate) async fn ask<T: Transport>(
         &mut self,
         transport: &mut T,
-        leaving: bool,
+        leaving: Left,
         epoch: u64,
         call: &Call,
     ) -> Result<Heard, Halt> {
-        let owner = self.leaving.first().filter(|_| leaving).map(|owner| &owner.identity);
-        let key = owner.unwrap_or(&self.identity).key(epoch)?;
+        let key = self.asker(leaving).key(epoch)?;
         if self.connected.replace((leaving, epoch)) != Some((leaving, epoch)) {
             transport.part();
         }
@@ -187,29 +192,34 @@ impl Device {
         transport: &mut T,
         epoch: u64,
     ) -> Result<Next, Halt> {
+        // Said again, it waits in line like any other: its answer may be lost, and then another must not take its place unseen.
+        if std::mem::take(&mut self.state.of(epoch).is_refused) {
+            self.save()?;
+        }
         let known = self.state.of(epoch).clone();
         let Some(statement) = known.statements.get(known.delivered) else { return Ok(Next::Again) };
         let body = serde_json::to_vec(statement).map_err(|_| Error::Crypto)?;
         let call = self.addressed(Call::post("/v1/consent", "application/json", body.into()))?;
-        let heard = self.ask(transport, false, epoch, &call).await?;
+        let heard = self.ask(transport, None, epoch, &call).await?;
         match heard.reason() {
             None if heard.status.is_success() => {
                 self.got_through();
-                self.state.of(epoch).delivered += 1;
+                if says_less(&heard.body, statement) {
+                    return self.agree(transport, epoch).await;
+                }
+                let known = self.state.of(epoch);
+                known.delivered += 1;
+                known.refusal.clear();
                 self.save()?;
                 Ok(Next::Again)
             }
             Some(Reason::KeyClosed) => self.key_closed(epoch),
             Some(Reason::ConsentConflict | Reason::ConsentMissing) => self.heal(transport, epoch, &heard).await,
             _ => {
-                let known = self.state.of(epoch);
-                known.is_refused = true;
-                let is_going = known.erasure.is_some();
-                self.save()?;
-                if is_going {
-                    return Ok(Next::Again);
-                }
-                Err(Stop::StatementRefused { epoch, message: heard.message() }.into())
+                self.got_through();
+                self.statement_refused(transport, epoch, heard.message()).await?;
+                // What it holds up is told when all else is done.
+                Ok(Next::Again)
             }
         }
     }
@@ -232,7 +242,7 @@ impl Device {
     pub(crate) async fn head_of<T: Transport>(
         &mut self,
         transport: &mut T,
-        leaving: bool,
+        leaving: Left,
         epoch: u64,
     ) -> Result<Option<HeadAnswer>, Halt> {
         let call = self.addressed(Call::get("/v1/subject/head"))?;
@@ -242,6 +252,11 @@ impl Device {
         }
         let parsed = serde_json::from_slice(&heard.body).ok().filter(|_| heard.status.is_success());
         parsed.map_or_else(|| Err(self.wait(heard.retry_after())), |answer| Ok(Some(answer)))
+    }
+
+    /// Who signs: this owner, or one who left.
+    pub(crate) fn asker(&self, leaving: Left) -> &Identity {
+        leaving.and_then(|owner| self.leaving.get(owner)).map_or(&self.identity, |owner| &owner.identity)
     }
 
     pub(crate) fn addressed(&self, call: Call) -> Result<Call, Error> {

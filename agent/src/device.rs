@@ -9,10 +9,11 @@ mod epochs;
 mod shown;
 mod statements;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use candor_wire::identity::PublicKey;
 use candor_wire::statement::SignedStatement;
 
 pub use account::Counts;
@@ -27,7 +28,7 @@ use crate::event::Event;
 use crate::folder::Folder;
 use crate::identity::{Identity, IdentityAt};
 use crate::journal::Journal;
-use crate::owner::Leaving;
+use crate::owner::{Leaving, Left};
 use crate::rim::{Clock, Random};
 use crate::spool::Spool;
 use crate::state::State;
@@ -105,7 +106,9 @@ pub struct Device {
     /// How often in a row statements were put right without any getting through.
     pub(crate) heals: u32,
     /// Whose connection is open: another epoch must not share it.
-    pub(crate) connected: Option<(bool, u64)>,
+    pub(crate) connected: Option<(Left, u64)>,
+    /// When a refused statement was last said, by its key: what is not here was not said since the device was opened.
+    pub(crate) said: BTreeMap<PublicKey, i64>,
     pub(crate) is_stale: bool,
 }
 
@@ -159,6 +162,7 @@ impl Device {
             gaps: BTreeSet::new(),
             heals: 0,
             connected: None,
+            said: BTreeMap::new(),
             is_stale: false,
             world,
             settings,
@@ -234,7 +238,7 @@ impl Device {
         }
         let fresh = Self::open(self.world.clone(), self.settings.clone(), self.at.clone())?;
         let before = std::mem::replace(self, fresh);
-        (self.backoff, self.caller.offset) = (before.backoff, before.caller.offset);
+        (self.backoff, self.caller.offset, self.said) = (before.backoff, before.caller.offset, before.said);
         Ok(())
     }
 

@@ -167,7 +167,7 @@ impl Device {
         }
         let body = serde_json::to_vec(&ErasureRequest { scope: Scope::All }).map_err(|_| Error::Crypto)?;
         let call = self.addressed(Call::post(PATH, "application/json", Bytes::from(body)))?;
-        let heard = self.ask(transport, false, epoch, &call).await?;
+        let heard = self.ask(transport, None, epoch, &call).await?;
         match heard.reason() {
             None if heard.status.is_success() => {
                 let erasure = serde_json::from_slice(&heard.body).map_err(|_| Error::Answer("an erasure"))?;

@@ -16,7 +16,7 @@ const LINGER: Duration = Duration::from_millis(200);
 /// How long a device that was stopped waits before it tries again, while events still come.
 const AFTER_STOP: Duration = Duration::from_mins(1);
 /// As good as for ever.
-const LONG: Duration = Duration::from_hours(24);
+const LONG: Duration = Duration::from_hours(24 * 365);
 
 /// What became of a feed.
 #[derive(Debug)]
@@ -53,21 +53,13 @@ pub async fn feed<T: Transport>(
     mut seen: impl FnMut(&Device),
 ) -> Result<Fed, Error> {
     let (mut taken, mut broken, mut closed) = (0, None, None);
-    // Before this moment nothing is to be sent.
-    let mut until = Instant::now();
-    let mut is_idle = false;
+    // What the last step came to, and the moment before which nothing is to be sent.
+    let (mut last, mut until) = (Next::Again, Instant::now());
     while broken.is_none() {
         if until <= Instant::now() {
-            let next = but_closed(device.step(transport).await?, &mut closed);
+            last = but_closed(device.step(transport).await?, &mut closed);
             seen(device);
-            is_idle = next == Next::Idle;
-            until = Instant::now()
-                + match next {
-                    Next::Again => Duration::ZERO,
-                    Next::Wait(time) => time,
-                    Next::Idle => LONG,
-                    Next::Stopped(_) => AFTER_STOP,
-                };
+            until = Instant::now() + rest(&last);
             continue;
         }
         let first = tokio::select! {
@@ -79,16 +71,31 @@ pub async fn feed<T: Transport>(
         device.take(&batch)?;
         taken += batch.len() as u64;
         seen(device);
-        if is_idle {
-            (until, is_idle) = (Instant::now(), false);
+        if is_idle(&last) {
+            (last, until) = (Next::Again, Instant::now());
         }
     }
-    let end = finish(device, transport, (until, patience), &mut closed, seen).await?;
+    let end = finish(device, transport, (last, until, patience), &mut closed, seen).await?;
     let end = match closed {
         Some(stop) if end == End::Delivered => End::Stopped(stop),
         _ => end,
     };
     Ok(Fed { taken, broken, end })
+}
+
+/// How long there is nothing to do after a step.
+const fn rest(next: &Next) -> Duration {
+    match next {
+        Next::Again => Duration::ZERO,
+        Next::Wait(time) => *time,
+        Next::Idle => LONG,
+        Next::Stopped(_) => AFTER_STOP,
+    }
+}
+
+/// Whether all went that could: what comes new need not wait.
+const fn is_idle(next: &Next) -> bool {
+    matches!(next, Next::Idle | Next::Stopped(Stop::StatementRefused { .. } | Stop::ClosingRefused { .. }))
 }
 
 /// The same step, but that a key is closed holds nothing up: what waited under it is gone, and other epochs go on. What it cost is
@@ -128,22 +135,22 @@ async fn gathered(
     batch
 }
 
+/// Goes on from the last step. What does not go on by itself is not waited for, and nothing is sent before its time for all that
+/// patience ends first.
 async fn finish<T: Transport>(
     device: &mut Device,
     transport: &mut T,
-    (until, patience): (Instant, Duration),
+    (mut last, until, patience): (Next, Instant, Duration),
     closed: &mut Option<Stop>,
     mut seen: impl FnMut(&Device),
 ) -> Result<End, Error> {
     let mut deadline = Instant::now() + patience;
-    if until < Instant::now() + LONG / 2 {
-        sleep_until(until.min(deadline)).await;
+    if let Next::Wait(_) = last {
+        last = Next::Wait(until.saturating_duration_since(Instant::now()));
     }
     loop {
-        let Ok(next) = timeout_at(deadline, device.step(transport)).await else { return Ok(End::Late) };
-        seen(device);
-        match but_closed(next?, closed) {
-            Next::Again => deadline = Instant::now() + patience,
+        match last {
+            Next::Again => {}
             Next::Wait(time) if Instant::now() + time >= deadline => {
                 sleep_until(deadline).await;
                 return Ok(End::Late);
@@ -151,6 +158,12 @@ async fn finish<T: Transport>(
             Next::Wait(time) => sleep_until(Instant::now() + time).await,
             Next::Idle => return Ok(End::Delivered),
             Next::Stopped(stop) => return Ok(End::Stopped(stop)),
+        }
+        let Ok(next) = timeout_at(deadline, device.step(transport)).await else { return Ok(End::Late) };
+        seen(device);
+        last = but_closed(next?, closed);
+        if last == Next::Again {
+            deadline = Instant::now() + patience;
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Putting a history of statements right with the service's: it may have lost some, or have some that this device never made.
 
+use candor_policy::consent::ConsentState;
 use candor_wire::reason::Reason;
+use candor_wire::record::DpvState;
 use candor_wire::signature;
+use candor_wire::statement::SignedStatement;
+use serde::Deserialize;
 
 use crate::access::SubjectAnswer;
 use crate::call::{Call, Heard};
@@ -9,6 +13,7 @@ use crate::consent::Draft;
 use crate::deliver::{Halt, Next};
 use crate::device::Device;
 use crate::error::Error;
+use crate::owner::Left;
 use crate::rim::Transport;
 use crate::state::EpochState;
 
@@ -21,7 +26,19 @@ impl Device {
         heard: &Heard,
     ) -> Result<Next, Halt> {
         let mut known = self.state.of(epoch).clone();
-        self.put_right(transport, false, &mut known, heard).await?;
+        self.put_right(transport, None, &mut known, heard).await?;
+        self.hold_to(epoch, known)
+    }
+
+    /// The service took a statement, and what holds is less than it says: another holder of the seed made one of the same number. What
+    /// both permit is said anew, so that this device says what holds.
+    pub(crate) async fn agree<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<Next, Halt> {
+        let mut known = self.state.of(epoch).clone();
+        self.adopt(transport, None, &mut known).await?;
+        self.hold_to(epoch, known)
+    }
+
+    fn hold_to(&mut self, epoch: u64, known: EpochState) -> Result<Next, Halt> {
         let now = known.head().cloned();
         let all: Vec<_> = self.spool.entries().keys().filter(|at| at.0 == epoch).copied().collect();
         // Held against the statements that they were collected under while these are still here.
@@ -37,7 +54,7 @@ impl Device {
     pub(crate) async fn put_right<T: Transport>(
         &mut self,
         transport: &mut T,
-        leaving: bool,
+        leaving: Left,
         known: &mut EpochState,
         heard: &Heard,
     ) -> Result<(), Halt> {
@@ -64,7 +81,7 @@ impl Device {
     async fn adopt<T: Transport>(
         &mut self,
         transport: &mut T,
-        leaving: bool,
+        leaving: Left,
         known: &mut EpochState,
     ) -> Result<(), Halt> {
         let call = self.addressed(Call::get("/v1/subject"))?;
@@ -73,7 +90,7 @@ impl Device {
         let Some(answer) = answer.filter(|_| heard.status.is_success()) else {
             return Err(self.wait(heard.retry_after()));
         };
-        let owner = self.leaving.first().filter(|_| leaving).map_or(&self.identity, |owner| &owner.identity);
+        let owner = self.asker(leaving);
         let key = owner.key(known.epoch)?;
         let statements = answer.signed_by(&key.public())?;
         let Some(newest) = statements.last().cloned() else {
@@ -98,6 +115,28 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// The answer to a statement, as far as it matters here.
+#[derive(Deserialize)]
+struct Answered {
+    purposes: Vec<Standing>,
+}
+
+#[derive(Deserialize)]
+struct Standing {
+    purpose: String,
+    state: DpvState,
+}
+
+/// Whether the record of a statement has a purpose not given which the statement gives. That a day has passed is no difference.
+pub(crate) fn says_less(record: &[u8], statement: &SignedStatement) -> bool {
+    let Ok(answered) = serde_json::from_slice::<Answered>(record) else { return false };
+    let is_less = |standing: &Standing| {
+        let is_given = statement.purposes.get(&standing.purpose) == Some(&ConsentState::Given);
+        is_given && !matches!(standing.state, DpvState::ConsentGiven | DpvState::ConsentExpired)
+    };
+    answered.purposes.iter().any(is_less)
 }
 
 /// `Candor-Consent-Head: SEQUENCE HASH`.

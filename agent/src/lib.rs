@@ -26,6 +26,8 @@ pub mod identity;
 mod journal;
 mod owner;
 pub mod receipts;
+mod refused;
+mod retry_after;
 pub mod rim;
 pub mod send;
 mod spool;

@@ -1,5 +1,7 @@
 //! Changes of hands: a new owner, who inherits nothing, and a new device of the same owner, which inherits all.
 
+use std::collections::BTreeSet;
+
 use candor_policy::hex;
 use candor_wire::reason::Reason;
 use candor_wire::statement::Notice;
@@ -24,6 +26,9 @@ use crate::state::{self, EpochState, State};
 
 /// Closing statements of an owner before, and the seed that can still deliver them. It goes with the last of them.
 const FILE: &str = "leaving.toml";
+
+/// Who speaks: an owner who left, by the place in the list of them, or the one who is here.
+pub(crate) type Left = Option<usize>;
 
 /// An owner who left.
 #[derive(Clone, Debug)]
@@ -51,7 +56,7 @@ struct Owner {
 impl Device {
     /// A new owner: another seed, and nothing carried over. Every epoch of the old one that the service may know gets a statement
     /// that withdraws everything and closes its key; seed, spool and journal are destroyed, but for the seed in `leaving.toml`,
-    /// which goes when these statements are delivered. They go out before anything else. The old owner's counts are returned:
+    /// which goes when these statements are delivered, and not before. They go out before anything else. The old owner's counts are returned:
     /// what was in the spool is dropped as `transferred`.
     ///
     /// # Errors
@@ -160,43 +165,56 @@ impl Device {
         Self::open(world, settings, IdentityAt::Folder)
     }
 
-    pub(crate) async fn deliver_leaving<T: Transport>(&mut self, transport: &mut T) -> Result<Next, Halt> {
-        let Some(owner) = self.leaving.first() else { return Ok(Next::Again) };
-        let Some(at) = owner.epochs.iter().position(|epoch| epoch.is_behind() && !epoch.is_refused) else {
-            self.leaving.remove(0);
-            save(&self.leaving, &*self.world.folder)?;
-            return Ok(Next::Again);
-        };
-        let known = &owner.epochs[at];
-        let (epoch, Some(statement)) = (known.epoch, known.statements.get(known.delivered)) else {
-            return Ok(Next::Again);
-        };
+    /// Destroys the seeds of owners whose closing statements are all delivered; whether there was one.
+    pub(crate) fn part_with(&mut self) -> Result<bool, Error> {
+        let is_waiting = |owner: &Leaving| owner.epochs.iter().any(EpochState::is_behind);
+        if self.leaving.iter().all(is_waiting) {
+            return Ok(false);
+        }
+        self.leaving.retain(is_waiting);
+        // Places in the list are others now.
+        self.connected = None;
+        save(&self.leaving, &*self.world.folder)?;
+        Ok(true)
+    }
+
+    pub(crate) async fn deliver_leaving<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        owner: usize,
+        at: usize,
+    ) -> Result<Next, Halt> {
+        let left = self.leaving.get(owner).and_then(|left| left.epochs.get(at));
+        let Some(mut known) = left.cloned() else { return Ok(Next::Again) };
+        let Some(statement) = known.statements.get(known.delivered) else { return Ok(Next::Again) };
         let body = serde_json::to_vec(statement).map_err(|_| Error::Crypto)?;
         let call = self.addressed(Call::post("/v1/consent", "application/json", body.into()))?;
-        let heard = self.ask(transport, true, epoch, &call).await?;
-        let mut known = known_of(&self.leaving, at);
+        let heard = self.ask(transport, Some(owner), known.epoch, &call).await?;
         match heard.reason() {
             None if heard.status.is_success() => {
                 self.got_through();
                 known.delivered += 1;
+                (known.is_refused, known.refusal) = (false, String::new());
             }
             Some(Reason::KeyClosed) => known.is_closed = true,
             Some(Reason::ConsentConflict | Reason::ConsentMissing) => {
-                self.put_right(transport, true, &mut known, &heard).await?;
+                known.is_refused = false;
+                self.put_right(transport, Some(owner), &mut known, &heard).await?;
             }
-            // Nobody is left who could state it otherwise.
-            _ => known.is_refused = true,
+            // Nobody is left who could state it otherwise: it is kept, to be said again.
+            _ => {
+                let identity = self.asker(Some(owner));
+                let key = identity.key(known.epoch)?;
+                known.is_refused_for(heard.message(), &BTreeSet::new(), &key, identity.fleet())?;
+                self.is_said(key.public());
+            }
         }
-        if let Some(owner) = self.leaving.first_mut() {
-            owner.epochs[at] = known;
+        if let Some(place) = self.leaving.get_mut(owner).and_then(|left| left.epochs.get_mut(at)) {
+            *place = known;
         }
         save(&self.leaving, &*self.world.folder)?;
         Ok(Next::Again)
     }
-}
-
-fn known_of(leaving: &[Leaving], at: usize) -> EpochState {
-    leaving.first().and_then(|owner| owner.epochs.get(at)).cloned().unwrap_or_default()
 }
 
 /// Reads who left, and finishes a change of owner that a crash interrupted.
@@ -284,6 +302,7 @@ async fn found<T: Transport>(
         delivered: statements.len(),
         is_closed: statements.last().is_some_and(|last| last.closes),
         is_refused: false,
+        refusal: String::new(),
         signed,
         moved: true,
         statements,

@@ -217,7 +217,7 @@ impl Device {
     ) -> Result<(), Halt> {
         for (epoch, own) in epochs {
             transport.part();
-            self.connected = Some((false, *epoch));
+            self.connected = Some((None, *epoch));
             // What was erased, or is being erased, is not there to be held against anything.
             match self.erasing(transport, *epoch).await? {
                 Erasing::No => {}
@@ -270,7 +270,7 @@ impl Device {
         call: &Call,
     ) -> Result<Heard, Halt> {
         for _ in 1..MOST_TRIES {
-            match self.ask(transport, false, epoch, call).await {
+            match self.ask(transport, None, epoch, call).await {
                 Err(Halt::Next(Next::Wait(time))) if time <= LONGEST_ASKED => tokio::time::sleep(time).await,
                 other => {
                     self.got_through();
@@ -278,7 +278,7 @@ impl Device {
                 }
             }
         }
-        self.ask(transport, false, epoch, call).await
+        self.ask(transport, None, epoch, call).await
     }
 
     async fn receipts_there<T: Transport>(

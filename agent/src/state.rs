@@ -1,5 +1,6 @@
 //! What a device remembers beside its batches: the epoch and its timer, the statements of each epoch, whom it trusts, how its clock errs.
 
+use candor_policy::consent::ConsentState;
 use candor_wire::identity::{PublicKey, SubjectKey};
 use candor_wire::statement::SignedStatement;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ pub(crate) struct EpochState {
     pub is_closed: bool,
     /// The service does not take the statement that is next: another has to take its place.
     pub is_refused: bool,
+    /// What it said about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refusal: String,
     /// The highest sequence that was ever signed here.
     pub signed: i64,
     /// An instance before this one sent under it: the journal does not show what the service holds.
@@ -114,6 +118,13 @@ impl EpochState {
         self.statements.last()
     }
 
+    /// Whether the service took a state of this purpose.
+    pub(crate) fn service_has(&self, purpose: &str) -> bool {
+        let taken = self.statements[..self.delivered.min(self.statements.len())].last();
+        let state = taken.and_then(|statement| statement.purposes.get(purpose).copied());
+        state.is_some_and(|state| state != ConsentState::Unknown)
+    }
+
     /// The newest statement at or before a sequence.
     pub(crate) fn at(&self, sequence: i64) -> Option<&SignedStatement> {
         self.statements.iter().rev().find(|statement| statement.sequence <= sequence)
@@ -127,6 +138,7 @@ impl EpochState {
     /// Signs what follows the newest statement, and queues it. One that the service refused makes room for it.
     pub(crate) fn state(&mut self, draft: &Draft, key: &SubjectKey, fleet: &str) -> Result<(), Error> {
         if std::mem::take(&mut self.is_refused) {
+            self.refusal.clear();
             self.void.extend(self.statements.drain(self.delivered..));
         }
         let statement = draft.sign(key, fleet, self)?;

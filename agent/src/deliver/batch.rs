@@ -50,7 +50,7 @@ impl Device {
             call = call.with(&signature::GPC, HeaderValue::from_static("1"));
         }
         self.spool.goes_out(at);
-        let heard = self.ask(transport, false, epoch, &call).await?;
+        let heard = self.ask(transport, None, epoch, &call).await?;
         match heard.reason() {
             None if heard.status.is_success() => {
                 let receipt = self.receipt(transport, &heard, epoch, number).await?;
@@ -79,7 +79,7 @@ impl Device {
         let digest = Digest::of_bytes(&body).to_string();
         let call = self.addressed(Call::post("/v1/logs", PROTOBUF, body))?;
         let call = call.with(&signature::BATCH, HeaderValue::from(number));
-        let heard = self.ask(transport, false, epoch, &call).await?;
+        let heard = self.ask(transport, None, epoch, &call).await?;
         let closed = Line { closed: true, ..self.line(epoch, number) };
         let given_up = self.journal.sums.numbers(epoch).open.get(&number).cloned();
         let line = match heard.reason() {
@@ -174,7 +174,7 @@ impl Device {
         number: u64,
     ) -> Result<Next, Halt> {
         self.heals(None)?;
-        let head = self.head_of(transport, false, epoch).await?;
+        let head = self.head_of(transport, None, epoch).await?;
         let last = head.map_or(number, |head| head.batches.next.saturating_sub(1)).max(number);
         self.journal.append(&[Line { closed: true, ..self.line(epoch, last) }])?;
         Ok(Next::Again)
@@ -183,7 +183,7 @@ impl Device {
     /// The service lacks lower numbers: those that this device does not know of are filled first.
     async fn find_gaps<T: Transport>(&mut self, transport: &mut T, epoch: u64, number: u64) -> Result<Next, Halt> {
         self.heals(None)?;
-        let head = self.head_of(transport, false, epoch).await?;
+        let head = self.head_of(transport, None, epoch).await?;
         let missing = head.map(|head| head.batches.missing).unwrap_or_default();
         let before = self.gaps.len();
         self.gaps.extend(missing.into_iter().filter(|gap| *gap < number).map(|gap| (epoch, gap)));

@@ -71,12 +71,12 @@ impl Device {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() =
             format!("{}{path}", transport.base()).parse().map_err(|_| Error::Address("its path cannot be used"))?;
-        let heard = transport.exchange(request).await.map(Heard::of).map_err(|error| self.no_answer(error))?;
-        self.judge(heard)
+        let heard = transport.exchange(request).await.map_err(|error| self.no_answer(error))?;
+        self.judge(Heard::of(heard, self.caller.time()))
     }
 
     pub(crate) async fn keys_of<T: Transport>(&mut self, transport: &mut T, epoch: u64) -> Result<KeysAnswer, Halt> {
-        if self.connected.replace((false, epoch)) != Some((false, epoch)) {
+        if self.connected.replace((None, epoch)) != Some((None, epoch)) {
             transport.part();
         }
         let heard = self.read(transport, "/v1/keys").await?;

@@ -31,9 +31,17 @@ pub enum Stop {
         /// Events that are dropped, counted as `key_closed`.
         dropped: u64,
     },
-    /// The service does not take a statement. No event goes out before another takes its place.
+    /// The service does not take a statement. No event of its epoch goes out before another takes its place; all else went.
     #[error("the service refuses the consent of epoch {epoch}: {message}")]
     StatementRefused {
+        /// The epoch.
+        epoch: u64,
+        /// What it said.
+        message: String,
+    },
+    /// The service does not take the closing statement of an owner who left. It is kept, with what it takes to say it again.
+    #[error("the service refuses the closing statement of the owner before, of epoch {epoch}: {message}")]
+    ClosingRefused {
         /// The epoch.
         epoch: u64,
         /// What it said.

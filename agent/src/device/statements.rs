@@ -13,16 +13,22 @@ impl Device {
         if self.state.get(current).is_some_and(|known| known.is_closed) {
             return Err(Error::Closed(current));
         }
-        let draft = change.apply(self.head(current), self.caller.time())?;
+        let draft = change.apply(self.state.get(current), self.caller.time())?;
         let mut state = self.state.clone();
         // To say anything but yes keeps quiet who was erased.
         state.is_silent &= !change.purposes.values().any(|state| *state == ConsentState::Given);
         for epoch in self.epochs() {
             let known = state.of(epoch);
             let head = known.head().map(Draft::of);
-            let draft = match &head {
+            let draft = match head.clone() {
                 _ if epoch == current => draft.clone(),
-                Some(head) => head.clone().and(&draft),
+                Some(mut before) => {
+                    // What an epoch gave that the current one does not name is withdrawn as well, and not just not given.
+                    if change.withdraw_all {
+                        before.withdraw_all();
+                    }
+                    before.and(&draft)
+                }
                 None => continue,
             };
             let is_over = known.is_closed || known.erasure.is_some();

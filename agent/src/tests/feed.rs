@@ -81,3 +81,43 @@ fn a_key_that_was_closed_is_told_when_all_is_over() {
     assert_eq!((fed.taken, device.counts().acknowledged, device.counts().dropped["key_closed"]), (5, 5, 4));
     lawful(&device);
 }
+
+/// Whatever form the service asks in, and however long: nothing more is sent before that, not even when patience ends.
+#[test]
+fn a_service_that_asks_for_time_is_left_alone_for_it() {
+    for asked in ["1", "100000", "Sun, 22 Nov 2026 20:05:00 GMT"] {
+        let mut bench = Bench::new(4);
+        let mut device = bench.create();
+        device.consent(&given()).unwrap();
+        let date = ("date", "Sun, 22 Nov 2026 20:00:00 GMT".to_owned());
+        bench.service().faults.push_back(Fault::Answer(503, vec![("retry-after", asked.to_owned()), date], ""));
+        let fed = fed(&mut bench, &mut device, 7, |device| device.counts().taken == 7).unwrap();
+        assert_eq!((fed.taken, &fed.end, device.counts().spooled), (7, &End::Late, 7), "{asked}");
+        assert!(bench.service().seen.is_empty(), "{asked}");
+    }
+}
+
+#[test]
+fn a_refusal_for_good_is_told_at_once_with_what_was_said() {
+    for status in [307, 401, 403, 404] {
+        let mut bench = Bench::new(5);
+        let mut device = bench.create();
+        device.consent(&given()).unwrap();
+        let refusal = Fault::Answer(status, Vec::new(), "{\"message\":\"because\"}");
+        bench.service().faults.extend(std::iter::repeat_n(refusal, 3));
+        let fed = fed(&mut bench, &mut device, 7, |device| device.counts().taken == 7).unwrap();
+        assert!(matches!(&fed.end, End::Stopped(Stop::Refused { message, .. }) if message == "because"), "{fed:?}");
+        assert_eq!((fed.taken, bench.service().faults.len()), (7, 2), "{status}");
+    }
+}
+
+#[test]
+fn a_refused_statement_is_told_with_what_was_said() {
+    let mut bench = Bench::new(6);
+    let mut device = bench.create();
+    bench.service().declared = Some(vec!["ads"]);
+    device.consent(&given()).unwrap();
+    let fed = fed(&mut bench, &mut device, 7, |device| device.counts().taken == 7).unwrap();
+    assert_eq!(fed.end, End::Stopped(Stop::StatementRefused { epoch: 0, message: "no".to_owned() }));
+    assert_eq!((fed.taken, device.counts().spooled), (7, 7));
+}

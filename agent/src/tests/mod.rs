@@ -24,6 +24,7 @@ mod law;
 mod owners;
 mod refusals;
 mod service;
+mod unsaid;
 
 use service::{FLEET, Link, Service};
 

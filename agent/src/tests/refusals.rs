@@ -159,6 +159,36 @@ fn a_history_that_went_on_elsewhere_is_taken_over_and_no_withdrawal_undone() {
     assert_eq!(bench.service().ids().len(), 7);
 }
 
+/// Two holders of a seed, of whom neither knows that there is another: both say what holds.
+#[test]
+fn a_statement_that_holds_only_in_part_is_said_anew_as_it_holds() {
+    let mut bench = Bench::new(60);
+    let mut device = ready(&mut bench);
+    assert_eq!(bench.drain(&mut device), None);
+    let twin = Bench { folder: MemoryFolder::default(), ..Bench::new(61) };
+    for name in ["identity.toml", "state.toml", "receipts.jsonl"] {
+        let bytes = bench.folder.read(name, 1 << 20).unwrap().unwrap();
+        twin.folder.replace(name, &bytes).unwrap();
+    }
+    let twin = Bench { service: Arc::clone(&bench.service), ..twin };
+    let mut clone = twin.open().unwrap();
+    clone.consent(&Change::withdraw_all()).unwrap();
+    assert_eq!(twin.drain(&mut clone), None);
+    device.consent(&Change::default().with("ads", ConsentState::Given)).unwrap();
+    assert_eq!(bench.drain(&mut device), None);
+    let said = &device.consented().unwrap().purposes;
+    assert!(said.values().all(|state| *state != ConsentState::Given), "{said:?}");
+    let service = bench.service();
+    let statements = &service.subjects.values().next().unwrap().statements;
+    let numbers: Vec<_> = statements.iter().map(|one| one.sequence).collect();
+    assert_eq!(numbers, [1, 2, 2, 1 << 32 | 1], "the new one follows both");
+    drop(service);
+    device.take(&bench.events("app", 2)).unwrap();
+    assert_eq!(bench.drain(&mut device), None);
+    assert_eq!(device.counts().dropped["no_consent"], 2);
+    lawful(&device);
+}
+
 #[test]
 fn numbers_that_the_service_lacks_are_filled_before_higher_ones() {
     let mut bench = Bench::new(8);
@@ -233,7 +263,8 @@ fn no_event_goes_out_while_a_statement_is_refused() {
     device.consent(&given()).unwrap();
     device.take(&bench.events("app", 3)).unwrap();
     let fault = answered(&bench, 400, &[("candor-reason", "consent_invalid")]);
-    bench.service().faults.push_back(fault);
+    // It is said again after a start.
+    bench.service().faults.extend([fault.clone(), fault]);
     let refused = |stop| matches!(stop, Some(Stop::StatementRefused { epoch: 0, .. }));
     assert!(refused(bench.drain(&mut device)));
     assert!(refused(bench.drain(&mut bench.open().unwrap())));

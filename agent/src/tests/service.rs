@@ -62,6 +62,8 @@ pub(super) struct Service {
     pub claimed: Option<String>,
     /// Whether it seals rows in time.
     pub seals: bool,
+    /// What its policy declares; anything where nothing is said.
+    pub declared: Option<Vec<&'static str>>,
     nonces: BTreeSet<[u8; 16]>,
     connections: u64,
 }
@@ -101,6 +103,7 @@ impl Service {
             answered: None,
             claimed: None,
             seals: true,
+            declared: None,
             nonces: BTreeSet::new(),
             connections: 0,
         }))
@@ -126,6 +129,10 @@ impl Service {
                 200,
                 &json!({"schema_version": 1, "fleet": FLEET, "receipts": [{"key": key}], "log": log, "time": self.time}),
             );
+        }
+        if path == "/v1/policy" {
+            let declared = self.declared.iter().flatten().map(|name| ((*name).to_owned(), json!({})));
+            return answer(200, &json!({"purpose": declared.collect::<serde_json::Map<_, _>>()}));
         }
         if let Some(name) = path.strip_prefix("/log/") {
             return self.of_log(name);
@@ -235,18 +242,33 @@ impl Service {
         assert_eq!((statement.key, statement.check()), (verified.key, Ok(())));
         let known = self.subjects.entry(verified.key).or_default();
         if known.statements.contains(&statement) {
-            return answer(200, &json!({}));
+            return answer(200, &record(&known.statements, statement.sequence));
         }
         if known.statements.last().is_some_and(|head| head.closes) || self.erasures.contains_key(&verified.key) {
             return self.refusal(403, Reason::KeyClosed);
         }
         let follows = match known.statements.last() {
             None => true,
-            Some(head) => statement.sequence > head.sequence && statement.previous == head.hash().unwrap().to_string(),
+            Some(head) if statement.sequence == head.sequence => statement.previous == head.previous,
+            Some(head) => {
+                let mut heads = known.statements.iter().filter(|one| one.sequence == head.sequence);
+                let follows = heads.any(|head| statement.previous == head.hash().unwrap().to_string());
+                statement.sequence > head.sequence && follows
+            }
         };
+        let gives = |one: &SignedStatement, name: &str| one.purposes.get(name) == Some(&ConsentState::Given);
+        let before = known.statements.last();
+        let is_known = |name: &String| {
+            let declared = self.declared.as_ref().is_none_or(|all| all.contains(&name.as_str()));
+            declared || !gives(&statement, name) || before.is_some_and(|before| gives(before, name))
+        };
+        if follows && !statement.purposes.keys().all(is_known) {
+            return self.refusal(400, Reason::ConsentInvalid);
+        }
         if follows {
+            let sequence = statement.sequence;
             known.statements.push(statement);
-            return answer(200, &json!({}));
+            return answer(200, &record(&known.statements, sequence));
         }
         let head = known.statements.last().map(|head| format!("{} {}", head.sequence, head.hash().unwrap()));
         let mut response = self.refusal(409, Reason::ConsentConflict);
@@ -426,6 +448,18 @@ pub(super) fn log_signer() -> Signer {
 fn encoding(event: &str, id: i64) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
     [text("event"), b"s".to_vec(), text(event), text("id"), b"i".to_vec(), id.to_be_bytes().to_vec()].concat()
+}
+
+/// What holds after the statements of a number: given is what all of them give.
+fn record(statements: &[SignedStatement], sequence: i64) -> Value {
+    let of_number = || statements.iter().filter(|one| one.sequence == sequence);
+    let names: BTreeSet<&String> = of_number().flat_map(|one| one.purposes.keys()).collect();
+    let state = |name: &&String| {
+        let is_given = of_number().all(|one| one.purposes.get(*name) == Some(&ConsentState::Given));
+        let state = if is_given { "ConsentGiven" } else { "ConsentWithdrawn" };
+        json!({"purpose": name, "state": state})
+    };
+    json!({"purposes": names.iter().map(state).collect::<Vec<_>>()})
 }
 
 fn answer(status: u16, body: &Value) -> Response<Bytes> {

@@ -217,7 +217,8 @@ reaches every epoch that has data at the service or in the spool; events in the 
 purpose is left for are dropped, counted as `withdrawn`. The statement goes out now if --url says
 where to, or before the next events that `agent send` sends.")]
 pub(crate) struct AgentConsentSet {
-    /// PURPOSE=STATE, once for each purpose that changes
+    /// PURPOSE=STATE, once for each purpose that changes: given, refused, withdrawn; `unknown` takes back a name that the service has
+    /// not taken
     #[arg(value_name = "PURPOSE=STATE", required_unless_present_any = ["withdraw_all", "gpc", "age_from", "notice"])]
     pub(crate) purposes: Vec<String>,
     /// Version of the notice that was shown; the first statement needs it

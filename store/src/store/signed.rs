@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candor_policy::batch::Cleared;
-use candor_policy::consent::SubjectConsent;
+use candor_policy::consent::{ConsentState, SubjectConsent};
 use candor_policy::subject::LedgerId;
 use candor_wire::identity::{PublicKey, SubjectKey};
 use candor_wire::receipt::{Receipt, SignedReceipt};
@@ -173,7 +173,7 @@ impl Store {
             if kept.sequence < head || !follows {
                 return Ok(Recorded::Conflict { head: hashes.last().cloned() });
             }
-            if let Some(why) = self.unknown_purpose(&kept, history.last()) {
+            if let Some(why) = self.undeclared_grant(&kept, history.last()) {
                 return Ok(Recorded::Invalid(why));
             }
             let own = self.shared.purposes.compact(&kept);
@@ -233,12 +233,15 @@ impl Store {
         })
     }
 
-    /// What is wrong with a statement that names purposes which neither policy nor the statement before has.
-    fn unknown_purpose(&self, statement: &Statement, before: Option<&Statement>) -> Option<String> {
+    /// What is wrong with a statement that gives a purpose which neither the policy declares nor the statement before gave. An
+    /// undeclared name in any other state permits nothing: to refuse it would hold up the withdrawal that comes with it.
+    fn undeclared_grant(&self, statement: &Statement, before: Option<&Statement>) -> Option<String> {
         let names = self.shared.purposes.names();
-        let known = |name: &String| names.contains(name) || before.is_some_and(|one| one.purposes.contains_key(name));
-        let unknown = !statement.purposes.keys().all(known);
-        unknown.then(|| format!("a purpose is not one that the policy declares: use {}", names.join(", ")))
+        let gives = |one: &Statement, name: &str| one.purposes.get(name) == Some(&ConsentState::Given);
+        let unknown = statement.purposes.keys().any(|name| {
+            gives(statement, name) && !names.contains(name) && !before.is_some_and(|before| gives(before, name))
+        });
+        unknown.then(|| format!("a purpose that it gives is not one that the policy declares: use {}", names.join(", ")))
     }
 }
 

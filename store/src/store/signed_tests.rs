@@ -336,3 +336,31 @@ async fn statements_follow_each_other_or_are_told_what_to_follow() {
     assert!(store.consent(&[device.subject()]).of(0).closed());
     store.close().await.unwrap();
 }
+
+/// A policy can lose a purpose and a person can mistype one: neither may keep a withdrawal from being said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_not_declared_may_be_refused_and_never_given() {
+    let world = World::new();
+    let store = world.open().await;
+    let device = Device::new(8);
+    let (mut sequence, mut last): (i64, Option<SignedStatement>) = (0, None);
+    for (state, name, is_taken) in [
+        (Given, "telepathy", false),
+        (Given, "diagnostics", true),
+        (Refused, "telepathy", true),
+        (Given, "telepathy", false),
+        (ConsentState::Unknown, "telekinesis", true),
+        (Withdrawn, "telepathy", true),
+    ] {
+        let mut statement = device.statement(sequence + 1, last.as_ref(), Given);
+        statement.purposes.insert(name.to_owned(), state);
+        let statement = statement.sign(&device.key).unwrap();
+        match store.record_signed(statement.clone(), "agents").await.unwrap() {
+            Recorded::Now(_) if is_taken => (sequence, last) = (sequence + 1, Some(statement)),
+            Recorded::Invalid(why) if !is_taken => assert!(why.contains("analytics, diagnostics"), "{why}"),
+            other => panic!("{name} {state:?}: {other:?}"),
+        }
+    }
+    assert_eq!(store.consent(&[device.subject()]).of(0).state(0, 0), Given);
+    store.close().await.unwrap();
+}

@@ -15,8 +15,9 @@ use crate::exit::{Exit, Failure};
 use crate::render::{Report, counted, printable};
 use crate::settings::Settings;
 
-/// What a person can say of a purpose.
-const STATES: [ConsentState; 3] = [ConsentState::Given, ConsentState::Refused, ConsentState::Withdrawn];
+/// What a person can say of a purpose: `unknown` takes a name back that was mistyped.
+const STATES: [ConsentState; 4] =
+    [ConsentState::Given, ConsentState::Refused, ConsentState::Withdrawn, ConsentState::Unknown];
 
 /// The statement in force.
 pub(super) fn show(settings: &Settings) -> Result<Exit, Failure> {
@@ -27,6 +28,7 @@ pub(super) fn show(settings: &Settings) -> Result<Exit, Failure> {
     report.note(match undelivered {
         _ if device.consented().is_none() => "nothing is stated yet: nothing that needs consent is stored".to_owned(),
         0 => "the service has it".to_owned(),
+        _ if !device.refusals().is_empty() => tell_refusals(&device),
         n => format!("{} to be delivered: `candor agent send` does it, before any event", counted(n, "statement")),
     });
     report.print(&settings.answer)?;
@@ -56,11 +58,14 @@ pub(super) async fn set(args: &AgentConsentSet, settings: &Settings) -> Result<E
 fn change(args: &AgentConsentSet) -> Result<Change, Failure> {
     let purposes = assignments(&args.purposes, None)?;
     if purposes.contains_key("*") || purposes.values().any(|state| !STATES.contains(state)) {
-        return Err(Failure::usage("a device names each purpose, and says given, refused or withdrawn")
-            .mend("`--withdraw-all` stands for all purposes"));
+        return Err(Failure::usage("a device names each purpose, and says given, refused, withdrawn or unknown")
+            .mend("`--withdraw-all` stands for all purposes, `unknown` takes a name back that was mistyped"));
     }
+    let (left_out, said): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        purposes.into_iter().partition(|(_, state)| *state == ConsentState::Unknown);
     Ok(Change {
-        purposes,
+        purposes: said,
+        left_out: left_out.into_keys().collect(),
         notice: args.notice.clone().map(|version| Notice { version, language: args.language.clone() }),
         age_from: args.age_from,
         expires: args.expires.clone(),
@@ -69,6 +74,13 @@ fn change(args: &AgentConsentSet) -> Result<Change, Failure> {
         guardian: args.guardian,
         withdraw_all: args.withdraw_all,
     })
+}
+
+/// What the service does not take, and why.
+fn tell_refusals(device: &Device) -> String {
+    let told = device.refusals().into_iter();
+    let told = told.map(|(epoch, why)| format!("NOT DELIVERED: the service refuses the consent of epoch {epoch}: {why}"));
+    printable(&told.collect::<Vec<_>>().join("; "))
 }
 
 /// One statement as it stands: a row a purpose.

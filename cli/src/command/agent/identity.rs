@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use candor_agent::device::{Device, Shown};
+use candor_agent::error::Error;
 use candor_agent::identity::Identity;
 use candor_agent::rim::SystemEntropy;
 use serde_json::json;
@@ -89,7 +90,13 @@ pub(super) async fn recover(args: &Recover, settings: &Settings) -> Result<Exit,
     };
     let identity = Identity::of_phrase(&phrase, &args.fleet).map_err(|e| Failure::usage(e.to_string()))?;
     let progress = Progress::start("asking the service what it knows");
-    let device = Device::recover(world(settings)?, device_settings(), &identity, &mut client).await?;
+    let recovered = Device::recover(world(settings)?, device_settings(), &identity, &mut client).await;
+    let device = recovered.map_err(|error| {
+        let is_refused = matches!(&error, Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403));
+        let failure = Failure::from(error);
+        // No token is asked for here: the words and the fleet are the key.
+        if is_refused { failure.mend("check FLEET, the name that the service's catalogue.toml has, and --url") } else { failure }
+    })?;
     drop(progress);
     let mut report = report(&device, settings)?;
     report.note("recovered: this device speaks for the identity now; statements of the one before are behind its own");

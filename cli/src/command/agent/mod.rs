@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use candor_agent::client::Client;
+use candor_agent::deliver::Stop;
 use candor_agent::device::{Device, World};
 use candor_agent::error::Error;
 use candor_agent::feed::{End, feed};
@@ -142,8 +143,11 @@ fn tell_end(report: &mut Report, end: Option<&End>) -> Exit {
         None => report.note("not delivered yet: name the service with --url, or `candor agent send` does it later"),
         Some(End::Delivered) => report.note("delivered"),
         Some(End::Late) => report.note("NOT DELIVERED: nothing got through in time; it is kept, try again later"),
-        Some(End::Stopped(_)) => {
+        Some(End::Stopped(stop)) => {
             report.note(format!("NOT DELIVERED: {}", printable(&stopped.unwrap_or_default())));
+            if matches!(stop, Stop::StatementRefused { .. }) {
+                report.note("say it anew with `candor agent consent set`; PURPOSE=unknown takes a name back");
+            }
         }
     }
     if is_delivered || end.is_none() { Exit::Done } else { Exit::Failed }
