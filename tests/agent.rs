@@ -313,7 +313,30 @@ fn a_withdrawal_reaches_the_service_and_what_waits() {
 }
 
 #[test]
-fn what_waits_goes_out_later_and_a_bad_line_ends_a_feed() {
+fn a_mistyped_purpose_holds_up_no_withdrawal_and_can_be_taken_back() {
+    let world = world();
+    let service = world.serve();
+    let (device, _) = Device::new(&world, "device");
+    device.consents(&service);
+    // That of a name which is not declared nothing may be stored is as well.
+    device.at(&service, &["consent", "set", "analitics=refused"], 0);
+    let refused = device.at(&service, &["consent", "set", "marketng=given"], 1);
+    let why = refused["stopped"].as_str().unwrap();
+    assert!(why.contains("one that the policy declares") && why.contains("analytics"), "{refused}");
+    let shown = device.done(&["consent", "show"]);
+    assert!(why.ends_with(shown["refusals"][0]["message"].as_str().unwrap()), "{shown}");
+    device.at(&service, &["consent", "set", "marketng=unknown"], 0);
+    device.at(&service, &["consent", "set", "marketng=given"], 1);
+    device.at(&service, &["consent", "set", "--withdraw-all"], 0);
+    let held = held(&world, &device.identity(), &["--url", &url(&service)]);
+    for epoch in held["epochs"].as_array().unwrap() {
+        let last = epoch["statements"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["purposes"]["analytics"], "withdrawn", "{last}");
+    }
+}
+
+#[test]
+fn what_waits_goes_out_later_and_a_bad_line_is_counted() {
     let world = world();
     let service = world.serve();
     let (device, _) = Device::new(&world, "device");
@@ -328,11 +351,12 @@ fn what_waits_goes_out_later_and_a_bad_line_ends_a_feed() {
     let there = ["send", "--url", &url, "--token-file", &device.token()];
     let broken = device.fed(&there, format!("{}\n{{\"secret\":1}}\n{}", lines(2), lines(1)).as_bytes());
     let (out, err) = (text(&broken.stdout), text(&broken.stderr));
-    assert_eq!(broken.status.code(), Some(2), "{out}{err}");
-    assert!(err.contains("line 4") && err.contains("the 2 before it were taken") && !err.contains("secret"), "{err}");
+    assert_eq!(broken.status.code(), Some(1), "{out}{err}");
+    assert!(err.contains("line 4") && err.contains("1 such line was passed over") && !err.contains("secret"), "{err}");
     let sent: Value = serde_json::from_str(&out).unwrap();
     let now = ["sent", "acknowledged", "spooled"].map(|key| sent["rows"][0][key].clone());
-    assert_eq!((now, &sent["delivered"]), ([json!(12), json!(12), json!(0)], &json!(true)), "{sent}");
+    assert_eq!((now, &sent["delivered"]), ([json!(14), json!(13), json!(0)], &json!(true)), "{sent}");
+    assert_eq!(sent["rows"][0]["reasons"], json!({ "bad_line": 1 }), "{sent}");
     device.at(&service, &["receipts", "check"], 0);
 }
 

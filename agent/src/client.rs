@@ -190,10 +190,7 @@ impl Client {
         let Some(Tls { config, name }) = &self.tls else { return self.speak(stream).await };
         match TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await {
             Ok(stream) => self.speak(stream).await,
-            Err(error) => Err(match trust::refused(&error) {
-                Some(why) => Error::Untrusted { authority: self.authority.clone(), why },
-                None => self.unreachable(error),
-            }),
+            Err(error) => Err(trust::refused(&error, &self.authority).unwrap_or_else(|| self.unreachable(error))),
         }
     }
 
@@ -313,6 +310,29 @@ mod tests {
             assert!(matches!(Client::new(url, None, None), Err(Error::Address(_))), "{url}");
         }
         assert_eq!(Client::new("http://a", Some("two\nlines"), None).unwrap_err(), Error::Token);
+    }
+
+    #[test]
+    fn where_no_tls_is_spoken_no_later_attempt_helps() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let folder = tempfile::tempdir().unwrap();
+            let roots = folder.path().join("ca.pem");
+            let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            std::fs::write(&roots, root.cert.pem()).unwrap();
+            let answer = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let refusal = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
+                tokio::io::AsyncWriteExt::write_all(&mut stream, refusal).await.unwrap();
+                stream
+            };
+            let mut client = Client::new(&format!("https://localhost:{port}"), None, Some(&roots)).unwrap();
+            let (asked, _stream) = tokio::join!(client.get("/"), answer);
+            asked.unwrap_err()
+        });
+        assert!(matches!(error, Error::Address(_)) && !error.is_temporary(), "{error}");
     }
 
     #[test]

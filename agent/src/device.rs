@@ -33,6 +33,9 @@ use crate::rim::{Clock, Random};
 use crate::spool::Spool;
 use crate::state::State;
 
+/// Why a line that is no event is dropped.
+pub const BAD_LINE: &str = "bad_line";
+
 /// How a device behaves. All of it has defaults.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -107,6 +110,8 @@ pub struct Device {
     pub(crate) heals: u32,
     /// Whose connection is open: another epoch must not share it.
     pub(crate) connected: Option<(Left, u64)>,
+    /// What the service said of the last batch that it refused.
+    pub(crate) batch_refusal: Option<String>,
     /// When a refused statement was last said, by its key: what is not here was not said since the device was opened.
     pub(crate) said: BTreeMap<PublicKey, i64>,
     pub(crate) is_stale: bool,
@@ -162,6 +167,7 @@ impl Device {
             gaps: BTreeSet::new(),
             heals: 0,
             connected: None,
+            batch_refusal: None,
             said: BTreeMap::new(),
             is_stale: false,
             world,
@@ -188,6 +194,14 @@ impl Device {
         self.guarded(|device| device.take_now(events))
     }
 
+    /// Counts lines that should have been events and are none: taken, and dropped as [`BAD_LINE`].
+    ///
+    /// # Errors
+    /// As [`Device::take`].
+    pub fn take_bad(&mut self, lines: u64) -> Result<(), Error> {
+        self.guarded(|device| if lines > 0 { device.drop_unspooled(BAD_LINE, lines) } else { Ok(()) })
+    }
+
     /// What the person says from now on. A withdrawal, and whatever else narrows, reaches every epoch that has data at the service
     /// or in the spool; events that may not be sent any more are dropped.
     ///
@@ -209,6 +223,13 @@ impl Device {
     /// [`Error::Folder`].
     pub fn rotate(&mut self) -> Result<(), Error> {
         self.guarded(Self::next_epoch)
+    }
+
+    /// What the service said of the last batch that it refused since the device was opened: short, and fit for people. Its events are
+    /// dropped, counted as `refused_` with the reason or the status.
+    #[must_use]
+    pub fn batch_refusal(&self) -> Option<&str> {
+        self.batch_refusal.as_deref()
     }
 
     /// Most events of a batch: to hand over more at a time gains nothing.
@@ -239,6 +260,7 @@ impl Device {
         let fresh = Self::open(self.world.clone(), self.settings.clone(), self.at.clone())?;
         let before = std::mem::replace(self, fresh);
         (self.backoff, self.caller.offset, self.said) = (before.backoff, before.caller.offset, before.said);
+        self.batch_refusal = before.batch_refusal;
         Ok(())
     }
 

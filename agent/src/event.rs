@@ -91,23 +91,26 @@ pub fn read_events(lines: impl BufRead, limits: &EventLimits) -> Result<Vec<Even
     Events::of(lines, *limits).collect()
 }
 
-/// Events as their lines come, such as from a pipe. It ends after the first line that is none.
+/// Events as their lines come, such as from a pipe. A line that is none is told in its place, and those after it are read.
 #[derive(Debug)]
 pub struct Events<R> {
     lines: R,
     limits: EventLimits,
     line: u64,
+    /// The rest of a line that is too long comes next.
+    is_within: bool,
     is_over: bool,
 }
 
 impl<R: BufRead> Events<R> {
     /// The events of a reader; empty lines are passed over.
     pub const fn of(lines: R, limits: EventLimits) -> Self {
-        Self { lines, limits, line: 0, is_over: false }
+        Self { lines, limits, line: 0, is_within: false, is_over: false }
     }
 
     fn read(&mut self) -> Result<Option<Event>, Error> {
         let mut bytes = Vec::new();
+        self.pass_over()?;
         loop {
             self.line += 1;
             bytes.clear();
@@ -119,14 +122,31 @@ impl<R: BufRead> Events<R> {
                 return Ok(None);
             }
             let refused = |why: String| Error::Event { line, why };
+            if bytes.len() > self.limits.line_bytes && !bytes.ends_with(b"\n") {
+                self.is_within = true;
+                return Err(refused(format!("it is longer than {} bytes", self.limits.line_bytes)));
+            }
             let text = std::str::from_utf8(&bytes).map_err(|_| refused("it is not UTF-8 text".to_owned()))?.trim();
             if !text.is_empty() {
                 return Event::parse(text, &self.limits).map(Some).map_err(refused);
             }
-            if bytes.len() > self.limits.line_bytes {
-                return Err(refused(format!("it is longer than {} bytes", self.limits.line_bytes)));
-            }
         }
+    }
+
+    /// Passes over the rest of a line that is too long, which is held nowhere.
+    fn pass_over(&mut self) -> Result<(), Error> {
+        while self.is_within {
+            let failed = |e: std::io::Error| Error::Read { line: self.line, why: e.kind().to_string() };
+            let bytes = match self.lines.fill_buf() {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                bytes => bytes.map_err(failed)?,
+            };
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            self.is_within = end.is_none() && !bytes.is_empty();
+            let passed = end.map_or(bytes.len(), |end| end + 1);
+            self.lines.consume(passed);
+        }
+        Ok(())
     }
 }
 
@@ -138,7 +158,7 @@ impl<R: BufRead> Iterator for Events<R> {
             return None;
         }
         let event = self.read().transpose();
-        self.is_over = !matches!(event, Some(Ok(_)));
+        self.is_over = !matches!(event, Some(Ok(_) | Err(Error::Event { .. })));
         event
     }
 }
@@ -227,6 +247,20 @@ mod tests {
             assert!(message.contains(why), "{message}");
             assert!(!message.contains("secret"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_follows_a_line_that_is_no_event_is_read() {
+        let limits = EventLimits { line_bytes: 40, ..EventLimits::default() };
+        let long = "x".repeat(200);
+        let text = format!("{{\"event\":\"a\"}}\nnone\n{long}\n\n{{\"event\":\"b\"}}\n{long}");
+        // A buffer that is smaller than the line.
+        let lines = std::io::BufReader::with_capacity(16, text.as_bytes());
+        let read: Vec<_> = Events::of(lines, limits).map(|event| event.map(|event| event.name)).collect();
+        let bad: Vec<_> = read.iter().filter_map(|event| event.as_ref().err().map(ToString::to_string)).collect();
+        assert_eq!(read.iter().flatten().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(bad.len() == 3 && bad[1].contains("line 3") && bad[1].contains("longer than 40 bytes"), "{bad:?}");
+        assert!(bad[0].contains("line 2") && bad[2].contains("line 6"), "{bad:?}");
     }
 
     #[test]

@@ -23,6 +23,10 @@ const LONG: Duration = Duration::from_hours(24 * 365);
 pub struct Fed {
     /// Events that were taken.
     pub taken: u64,
+    /// Lines that are no events: passed over, and counted as dropped.
+    pub bad: u64,
+    /// What is wrong with the first of them.
+    pub first_bad: Option<Error>,
     /// Why the events ended, if that was no proper end: those before it were taken.
     pub broken: Option<Error>,
     /// How delivering ended.
@@ -52,10 +56,11 @@ pub async fn feed<T: Transport>(
     patience: Duration,
     mut seen: impl FnMut(&Device),
 ) -> Result<Fed, Error> {
-    let (mut taken, mut broken, mut closed) = (0, None, None);
+    let mut closed = None;
+    let mut fed = Fed { taken: 0, bad: 0, first_bad: None, broken: None, end: End::Delivered };
     // What the last step came to, and the moment before which nothing is to be sent.
     let (mut last, mut until) = (Next::Again, Instant::now());
-    while broken.is_none() {
+    while fed.broken.is_none() {
         if until <= Instant::now() {
             last = but_closed(device.step(transport).await?, &mut closed);
             seen(device);
@@ -67,20 +72,22 @@ pub async fn feed<T: Transport>(
             () = sleep_until(until) => continue,
         };
         let Some(first) = first else { break };
-        let batch = gathered(first, events, device.batch_events(), &mut broken).await;
+        let (batch, bad) = gathered(first, events, device.batch_events(), &mut fed).await;
         device.take(&batch)?;
-        taken += batch.len() as u64;
+        device.take_bad(bad)?;
+        fed.taken += batch.len() as u64;
+        fed.bad += bad;
         seen(device);
         if is_idle(&last) {
             (last, until) = (Next::Again, Instant::now());
         }
     }
     let end = finish(device, transport, (last, until, patience), &mut closed, seen).await?;
-    let end = match closed {
+    fed.end = match closed {
         Some(stop) if end == End::Delivered => End::Stopped(stop),
         _ => end,
     };
-    Ok(Fed { taken, broken, end })
+    Ok(fed)
 }
 
 /// How long there is nothing to do after a step.
@@ -110,20 +117,24 @@ fn but_closed(next: Next, closed: &mut Option<Stop>) -> Next {
     Next::Again
 }
 
-/// The event that came first, and those that come soon after it.
+/// The event that came first, and those that come soon after it; and how many lines among them are none.
 async fn gathered(
     first: Result<Event, Error>,
     events: &mut Receiver<Result<Event, Error>>,
     most: usize,
-    broken: &mut Option<Error>,
-) -> Vec<Event> {
-    let (mut batch, mut next) = (Vec::new(), Some(first));
+    fed: &mut Fed,
+) -> (Vec<Event>, u64) {
+    let (mut batch, mut bad, mut next) = (Vec::new(), 0, Some(first));
     let deadline = Instant::now() + LINGER;
     while let Some(event) = next {
         match event {
             Ok(event) => batch.push(event),
+            Err(error @ Error::Event { .. }) => {
+                bad += 1;
+                fed.first_bad.get_or_insert(error);
+            }
             Err(error) => {
-                *broken = Some(error);
+                fed.broken = Some(error);
                 break;
             }
         }
@@ -132,7 +143,7 @@ async fn gathered(
         }
         next = timeout_at(deadline, events.recv()).await.unwrap_or_default();
     }
-    batch
+    (batch, bad)
 }
 
 /// Goes on from the last step. What does not go on by itself is not waited for, and nothing is sent before its time for all that

@@ -31,10 +31,18 @@ pub(crate) fn config(file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// What is wrong with the other side's certificate, if that is why a handshake failed.
-pub(crate) fn refused(error: &std::io::Error) -> Option<String> {
+/// What no later attempt would mend, if that is why a handshake failed: the other side's certificate, or that it speaks no TLS.
+pub(crate) fn refused(error: &std::io::Error, authority: &str) -> Option<Error> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    matches!(error, rustls::Error::InvalidCertificate(_)).then(|| error.to_string())
+    match error {
+        rustls::Error::InvalidCertificate(_) => {
+            Some(Error::Untrusted { authority: authority.to_owned(), why: error.to_string() })
+        }
+        rustls::Error::InvalidMessage(_) => {
+            Some(Error::Address("no TLS is spoken there: take http:// or another port"))
+        }
+        _ => None,
+    }
 }
 
 fn of_file(path: &Path) -> Result<RootCertStore, String> {

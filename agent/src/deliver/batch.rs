@@ -63,6 +63,7 @@ impl Device {
                 self.got_through();
                 let why = reason.map_or_else(|| heard.status.as_u16().to_string(), |reason| reason.name().to_owned());
                 self.give_up(&[at], &format!("refused_{why}"))?;
+                self.batch_refusal = Some(heard.message());
                 Ok(Next::Again)
             }
         }

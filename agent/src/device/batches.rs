@@ -129,7 +129,7 @@ impl Device {
         Ok(())
     }
 
-    fn drop_unspooled(&mut self, reason: &str, events: u64) -> Result<(), Error> {
+    pub(super) fn drop_unspooled(&mut self, reason: &str, events: u64) -> Result<(), Error> {
         let dropped = BTreeMap::from([(reason.to_owned(), events)]);
         let taken = self.taken + events;
         self.journal.append(&[Line { epoch: self.state.epoch, dropped, taken, ..Line::default() }])?;

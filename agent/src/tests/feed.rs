@@ -39,7 +39,7 @@ fn events_are_acknowledged_while_more_are_awaited() {
 }
 
 #[test]
-fn what_gets_nowhere_is_kept_and_a_broken_line_ends_the_feed() {
+fn what_gets_nowhere_is_kept_and_a_bad_line_is_counted_and_passed_over() {
     let mut bench = Bench::new(2);
     let mut device = bench.create();
     device.consent(&given()).unwrap();
@@ -54,17 +54,22 @@ fn what_gets_nowhere_is_kept_and_a_broken_line_ends_the_feed() {
         bench.open().unwrap()
     };
     let (sender, mut receiver) = channel(8);
-    let broken = Error::Event { line: 2, why: "it is none".to_owned() };
+    let bad = |line| Error::Event { line, why: "it is none".to_owned() };
+    let broken = Error::Read { line: 5, why: "it broke".to_owned() };
     let events = bench.events("app", 2);
-    for event in [Ok(events[0].clone()), Err(broken.clone()), Ok(events[1].clone())] {
+    let (one, two) = (events[0].clone(), events[1].clone());
+    for event in [Ok(one), Err(bad(2)), Ok(two.clone()), Err(bad(4)), Err(broken.clone()), Ok(two)] {
         sender.try_send(event).unwrap();
     }
     let mut link = bench.link();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let feeding = feed(&mut device, &mut link, &mut receiver, Duration::from_secs(5), |_| {});
     let fed = runtime.block_on(feeding).unwrap();
-    assert_eq!((fed.taken, fed.end, fed.broken), (1, End::Delivered, Some(broken)));
-    assert_eq!((bench.service().ids().len(), device.counts().acknowledged), (8, 8));
+    assert_eq!((fed.taken, fed.end, fed.broken), (2, End::Delivered, Some(broken)));
+    assert_eq!((fed.bad, fed.first_bad), (2, Some(bad(2))));
+    assert_eq!((bench.service().ids().len(), device.counts().acknowledged), (9, 9));
+    assert_eq!((device.counts().taken, device.counts().dropped["bad_line"]), (11, 2));
+    lawful(&device);
 }
 
 /// What a closed key cost is told at the end, however much was delivered under the next one meanwhile.

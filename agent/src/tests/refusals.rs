@@ -45,6 +45,7 @@ fn every_status_is_waited_for_counted_or_told() {
             }
             _ => {
                 assert_eq!((next, dropped[&format!("refused_{status}")]), (Next::Again, 4), "{status}");
+                assert_eq!(device.batch_refusal(), Some("because"), "{status}");
             }
         }
         assert_eq!(bench.drain(&mut device), None);

@@ -266,7 +266,9 @@ An event is one JSON object a line: {\"time\", \"event\", \"resource\": {..}, \"
 out as OTLP, compressed with zstd and signed. What waits is kept encrypted in the state folder, over
 restarts too: sent = acknowledged + dropped + spooled, at every moment. Statements of consent go out
 before events. /dev/null sends what is left there.
-Exit code 1 if something still waits at the end: the same command sends it later.")]
+A line that is no event is passed over, and counted as dropped.
+Exit code 1 if something still waits at the end, which the same command sends later, if the service
+refused a batch for good, or if a line was no event.")]
 pub(crate) struct Send {
     /// File with one event a line, or - for stdin
     #[arg(value_name = "FILE", default_value = "-")]

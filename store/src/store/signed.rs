@@ -241,7 +241,8 @@ impl Store {
         let unknown = statement.purposes.keys().any(|name| {
             gives(statement, name) && !names.contains(name) && !before.is_some_and(|before| gives(before, name))
         });
-        unknown.then(|| format!("a purpose that it gives is not one that the policy declares: use {}", names.join(", ")))
+        unknown
+            .then(|| format!("a purpose that it gives is not one that the policy declares: use {}", names.join(", ")))
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) fn show(settings: &Settings) -> Result<Exit, Failure> {
     let mut report = report("agent.consent.show", &device)?;
     let undelivered = device.show()?.undelivered;
     report.fact("delivered", undelivered == 0);
+    let refusals = device.refusals().into_iter().map(|(epoch, message)| json!({ "epoch": epoch, "message": message }));
+    report.fact("refusals", refusals.collect::<Vec<_>>());
     report.note(match undelivered {
         _ if device.consented().is_none() => "nothing is stated yet: nothing that needs consent is stored".to_owned(),
         0 => "the service has it".to_owned(),
@@ -79,7 +81,8 @@ fn change(args: &AgentConsentSet) -> Result<Change, Failure> {
 /// What the service does not take, and why.
 fn tell_refusals(device: &Device) -> String {
     let told = device.refusals().into_iter();
-    let told = told.map(|(epoch, why)| format!("NOT DELIVERED: the service refuses the consent of epoch {epoch}: {why}"));
+    let told =
+        told.map(|(epoch, why)| format!("NOT DELIVERED: the service refuses the consent of epoch {epoch}: {why}"));
     printable(&told.collect::<Vec<_>>().join("; "))
 }
 

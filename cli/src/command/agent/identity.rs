@@ -64,8 +64,12 @@ pub(super) async fn transfer(args: &Transfer, settings: &Settings) -> Result<Exi
     let mut report = report(&device, settings)?;
     let dropped = old.dropped.values().sum::<u64>();
     report.fact("before", json!({ "taken": old.taken, "acknowledged": old.acknowledged, "dropped": old.dropped }));
+    let gone = match device.show()?.leaving {
+        0 => "seed, spool and receipts are destroyed",
+        _ => "spool and receipts are destroyed, the seed once its closing statements are delivered",
+    };
     report.note(format!(
-        "the owner before: {} = {} acknowledged + {dropped} dropped; seed, spool and receipts are destroyed",
+        "the owner before: {} = {} acknowledged + {dropped} dropped; {gone}",
         counted(old.taken, "event"),
         old.acknowledged
     ));
@@ -95,7 +99,11 @@ pub(super) async fn recover(args: &Recover, settings: &Settings) -> Result<Exit,
         let is_refused = matches!(&error, Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403));
         let failure = Failure::from(error);
         // No token is asked for here: the words and the fleet are the key.
-        if is_refused { failure.mend("check FLEET, the name that the service's catalogue.toml has, and --url") } else { failure }
+        if is_refused {
+            failure.mend("check FLEET, the name that the service's catalogue.toml has, and --url")
+        } else {
+            failure
+        }
     })?;
     drop(progress);
     let mut report = report(&device, settings)?;

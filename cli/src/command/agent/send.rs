@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
-use candor_agent::device::{Counts, Device};
+use candor_agent::device::{BAD_LINE, Counts, Device};
 use candor_agent::error::Error;
 use candor_agent::event::{Event, EventLimits, Events};
 use candor_agent::feed::{Fed, feed};
@@ -17,7 +17,7 @@ use crate::args::Send;
 use crate::command::audit::by_size;
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
-use crate::render::Report;
+use crate::render::{Report, counted_and, printable, tell};
 use crate::service;
 use crate::settings::Settings;
 
@@ -46,13 +46,25 @@ pub(super) async fn run(args: &Send, settings: &Settings) -> Result<Exit, Failur
             return Err(error.into());
         }
     };
-    let exit = tell_end(&mut report, Some(&fed.end));
+    let mut exit = tell_end(&mut report, Some(&fed.end));
     report.fact("read", fed.taken);
+    report.fact("bad_lines", fed.bad);
+    report.fact("refused", device.batch_refusal());
+    if let Some(why) = device.batch_refusal() {
+        tell(&printable(&format!("warning: the service refused a batch, whose events are dropped and counted: {why}")));
+        exit = Exit::Failed;
+    }
     report.print(&settings.answer)?;
     match fed {
         Fed { broken: Some(error), taken, .. } => {
             let mut failure = Failure::from(error);
             failure.message = format!("{} (the {taken} before it were taken)", failure.message);
+            Err(failure)
+        }
+        Fed { first_bad: Some(error), bad, .. } => {
+            let mut failure = Failure { exit: Exit::Failed, ..Failure::from(error) };
+            let passed = counted_and(bad, "such line", "was passed over", "were passed over");
+            failure.message = format!("{} ({passed}, counted as `{BAD_LINE}`)", failure.message);
             Err(failure)
         }
         _ => Ok(exit),
@@ -70,7 +82,14 @@ fn read(path: &Path) -> Result<Receiver<Result<Event, Error>>, Failure> {
     };
     let (sender, receiver) = channel(AHEAD);
     std::thread::spawn(move || {
+        let mut is_told = false;
         for event in Events::of(lines, EventLimits::default()) {
+            // A feed may go on for months: the first is told as it comes.
+            if let Err(error @ Error::Event { .. }) = &event
+                && !std::mem::replace(&mut is_told, true)
+            {
+                tell(&printable(&format!("warning: {error}: it is passed over, as are others that come")));
+            }
             if sender.blocking_send(event).is_err() {
                 break;
             }
