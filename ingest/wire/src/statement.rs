@@ -210,6 +210,20 @@ impl Statement {
         }))
     }
 
+    /// What statements say together of one purpose, which is number 0 of the answer; none if there are none. Several of one number
+    /// permit what each of them does.
+    ///
+    /// # Errors
+    /// As [`Statement::consent`].
+    pub fn together<'a>(
+        statements: impl IntoIterator<Item = &'a Self>,
+        purpose: &str,
+    ) -> Result<Option<SubjectConsent>, StatementError> {
+        let said: Vec<SubjectConsent> =
+            statements.into_iter().map(|one| one.consent(&[purpose])).collect::<Result<_, _>>()?;
+        Ok(said.into_iter().reduce(SubjectConsent::and))
+    }
+
     const fn damaged(&self, what: &'static str) -> StatementError {
         StatementError::Damaged { sequence: self.sequence, what }
     }
