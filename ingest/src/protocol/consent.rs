@@ -155,10 +155,14 @@ async fn record_one(service: &Service, source: &str, request: ConsentRequest) ->
 /// The record of a statement that is in force, or was.
 async fn record_of(service: &Service, subject: &LedgerId, statement: Statement) -> Result<ConsentRecord, Refusal> {
     let mut history = service.store.consent_history(subject).await?;
-    // Another statement may have come since: this answer is about this one.
-    history.retain(|earlier| earlier.sequence < statement.sequence);
-    history.push(statement);
-    ConsentRecord::new(&history, &service.plan, &service.parties).map_err(|_| crate::guard::bug())
+    // Another statement may have come since: this answer is about this one, and about what others of its number leave of it.
+    history.retain(|one| one.sequence <= statement.sequence);
+    if !history.contains(&statement) {
+        // An erasure took it in the meantime; that it was recorded is true all the same.
+        history.push(statement.clone());
+    }
+    let record = ConsentRecord::new(&history, &service.plan, &service.parties);
+    record.and_then(|record| record.about(&statement)).map_err(|_| crate::guard::bug())
 }
 
 /// The statements of a body, and whether it is an array.

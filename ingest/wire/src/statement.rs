@@ -255,6 +255,12 @@ fn check_terms(
     Ok(())
 }
 
+/// The `YYYY-MM-DD` of days since 1970-01-01.
+pub(crate) fn day_text(day: u32) -> Option<String> {
+    let days = jiff::Span::new().try_days(day).ok()?;
+    jiff::civil::date(1970, 1, 1).checked_add(days).ok().map(|date| date.to_string())
+}
+
 /// Days since 1970-01-01 of a `YYYY-MM-DD`.
 fn day_number(date: &str) -> Option<i32> {
     let bytes = date.as_bytes();
