@@ -63,6 +63,7 @@ pub struct ConsentRequest {
     pub notice: Notice,
     /// Lower end of the subject's age band in years; stays as it was if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(max = MAX_AGE)))]
     pub age_from: Option<u8>,
     /// Day (`YYYY-MM-DD`) from which *given* counts as expired. While a purpose that was given before is not named
     /// again, the earlier of its day and this one holds.
