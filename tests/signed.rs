@@ -30,6 +30,11 @@ fn stored(world: &World) -> u64 {
     world.account().iter().map(|(_, stored)| stored).sum()
 }
 
+/// Of each purpose of a record.
+fn states(record: &Value) -> Vec<&str> {
+    record["purposes"].as_array().unwrap().iter().map(|purpose| purpose["state"].as_str().unwrap()).collect()
+}
+
 /// Alters a request that was signed; what it must be told.
 type Alteration = (&'static str, fn(&mut Signed), u16, &'static str);
 
@@ -121,6 +126,12 @@ fn whatever_is_altered_is_refused_with_a_reason_and_stores_nothing() {
     refuse("no fleet", &resigned(|r| drop(r.headers.remove("candor-fleet")), now(), &here), 403, "fleet_unknown");
     refuse("no number", &resigned(|r| drop(r.headers.remove("candor-batch")), now(), &here), 400, "batch_number");
     refuse("number 0", &resigned(|r| set(r, "candor-batch", "0"), now(), &here), 400, "batch_number");
+    for consent in ["01", "x", "9007199254740992"] {
+        let mut request = device.batch_of(&service, 1, 1, &events(0));
+        set(&mut request, "candor-consent", consent);
+        request.sign_for(&device.key, &here, now());
+        refuse(consent, &request.send(&service, Some(AGENTS)), 400, "consent_number");
+    }
     refuse("too far", &resigned(|r| set(r, "candor-batch", "5000"), now(), &here), 409, "batch_too_far");
     refuse("newer consent", &resigned(|r| set(r, "candor-consent", "9"), now(), &here), 503, "consent_missing");
     let other = Signer::new(2, 0);
@@ -268,9 +279,16 @@ fn statements_follow_each_other_and_the_strictest_of_two_holds() {
 
     let (given, withdrawn) =
         (device.statement_after(Some(&first), 2, Given), device.statement_after(Some(&first), 2, Withdrawn));
-    for statement in [&withdrawn, &given] {
-        device.send_statement(&service, statement).expect_status(200);
+    for statement in [&withdrawn, &given, &withdrawn] {
+        let answer = device.send_statement(&service, statement).expect_status(200);
+        let record: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(record["record_id"], statement.hash().unwrap().to_string());
+        assert_eq!(states(&record), ["ConsentWithdrawn"; 3], "what is stored of either");
     }
+    let all: Value = serde_json::from_slice(&device.get(&service, "/v1/subject").expect_status(200).body).unwrap();
+    assert_eq!(states(&all["records"]), ["ConsentWithdrawn"; 3]);
+    let changes: Vec<_> = all["records"]["events"].as_array().unwrap().iter().map(|one| &one["event_state"]).collect();
+    assert_eq!(changes, [["ConsentGiven"; 3], ["ConsentWithdrawn"; 3]].concat());
     let batch =
         |number, consent| device.batch_of(&service, number, consent, &events(number)).send(&service, Some(AGENTS));
     assert!(receipt(&batch(1, 2).expect_status(200)).receipt.purposes.values().all(|purpose| purpose.stored == 0));

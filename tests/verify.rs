@@ -1,9 +1,11 @@
 //! An operator that lies: what is changed, hidden, turned back or forked is found by `audit verify`, or named as what no proof can show.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use arrow_array::{RecordBatch, UInt32Array};
+use candor_policy::consent::ConsentState::{Given, Withdrawn};
 use candor_policy::hex;
 use candor_store::access;
 use candor_store::recount::{self, Found};
@@ -17,8 +19,10 @@ use candor_wire::verify::Manifest;
 use serde_json::Value;
 
 use crate::clients::python;
+use crate::otlp::Event;
 use crate::random::Random;
 use crate::receipts::{BATCHES, files, rewrite, sent};
+use crate::signer::{AGENTS, FLEET, Signed, Signer as Device, receipt};
 use crate::world::{Service, Start, World, figure, workspace};
 
 /// Epochs close as soon as anything is in them.
@@ -187,6 +191,32 @@ fn an_answer_a_bundle_and_a_folder_hold_line_by_line() {
         answer["rows"].as_array().unwrap().len(),
         whole["rows"].as_array().unwrap().len()
     ));
+}
+
+/// Two devices with one seed say two things under one number. What came before the second one was allowed, and is not held against
+/// the service.
+#[test]
+fn what_was_stored_before_its_number_was_said_again_holds() {
+    let world = World::new();
+    world.sign();
+    let service = world.start(&Start { environment: &EPOCHS, ..Start::default() }).unwrap();
+    let mut device = Device::new(11, 0);
+    device.says(&service, Given);
+    let send = |batch: Signed| receipt(&batch.send(&service, Some(AGENTS)).expect_status(200)).receipt;
+    let before = send(device.batch(&service, &[Event::numbered("", 1), Event::numbered("", 2)]));
+    let withdrawn = device.statement_after(None, 1, Withdrawn);
+    device.send_statement(&service, &withdrawn).expect_status(200);
+    let after = send(device.batch(&service, &[Event::numbered("", 3)]));
+    assert_eq!((before.consent, after.consent), (Some(1), Some(1)));
+    assert!(before.purposes["analytics"].stored > 0 && after.purposes.values().all(|purpose| purpose.stored == 0));
+    service.flush();
+    let identity = world.path("identity.toml");
+    std::fs::write(&identity, format!("version = 1\nfleet = \"{FLEET}\"\nseed = \"{}\"\n", "0b".repeat(32))).unwrap();
+    std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let url = format!("http://{}", service.address());
+    let told = audit(&world, &["verify", "--identity", identity.to_str().unwrap(), "--url", &url], 0);
+    assert_eq!(verdicts(&told, "consent"), ["proved"], "{told}");
+    assert!(service.stop().success());
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn scope_of(body: &[u8], now: i64) -> Result<Scope, Refusal> {
              {{\"scope\": {{\"purposes\": [...]}}}} or {{\"scope\": {{\"received\": {{\"from\": \"YYYY-MM-DD\", \"to\": ...}}}}}}"
         ))
     })?;
-    let scope = request.scope;
+    let scope = request.scope.in_order();
     scope.check().map_err(|why| Refusal::malformed(format!("nothing can be erased by this: {why}")))?;
     let today = i32::try_from(now.div_euclid(DAY)).unwrap_or(i32::MAX);
     let reaches_on = |day: &str| !Scope::Received { from: None, to: Some(day.to_owned()) }.covers("", today + 1);
@@ -212,6 +212,13 @@ fn status(erasure: Erasure) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_order_of_purposes_says_nothing() {
+        let scope = scope_of(br#"{"scope":{"purposes":["marketing","analytics","marketing"]}}"#, 0).unwrap();
+        assert_eq!(scope, Scope::Purposes(vec!["analytics".to_owned(), "marketing".to_owned()]));
+        assert!(scope_of(br#"{"scope":{"purposes":[]}}"#, 0).is_err());
+    }
 
     #[test]
     fn days_to_come_cannot_be_erased_and_no_value_is_repeated() {

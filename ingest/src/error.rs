@@ -203,6 +203,7 @@ pub(crate) fn line_of(reason: Reason) -> ReasonLine {
         Reason::ConsentMissing => (Kind::Unavailable, "send the statements, then the same batch again, signed anew"),
         Reason::ConsentConflict => (Kind::Conflict, "follow the statement that `Candor-Consent-Head` names"),
         Reason::ConsentInvalid => (Kind::Malformed, "correct the statement as the message says"),
+        Reason::ConsentNumber => (Kind::Malformed, "name the statement's whole number in `Candor-Consent`, like 7"),
         Reason::BatchNumber => (Kind::Malformed, "number the batch in `Candor-Batch`, from 1"),
         Reason::BatchTooFar => (Kind::Conflict, "send the batches of lower numbers first"),
         Reason::SubjectUnknown => (Kind::NotFound, "nothing: nothing was recorded of this subject"),

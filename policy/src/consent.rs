@@ -167,6 +167,12 @@ impl SubjectConsent {
         self.sequence
     }
 
+    /// Days since 1970-01-01 from which *given* counts as expired, whichever purpose; `None` if it never does.
+    #[must_use]
+    pub const fn expires_day(&self) -> Option<u32> {
+        if self.expires_day == 0 { None } else { Some(self.expires_day) }
+    }
+
     /// Lower end of the age band in years.
     #[must_use]
     pub const fn age_from(&self) -> Option<u8> {
@@ -261,6 +267,7 @@ mod tests {
         assert_eq!(consent.state(1, 100), ConsentState::Refused);
         let forever = SubjectConsent::new(1, None, 0).with(0, ConsentState::Given);
         assert_eq!(forever.state(0, i32::MAX), ConsentState::Given);
+        assert_eq!((consent.expires_day(), forever.expires_day()), (Some(100), None));
     }
 
     #[test]

@@ -198,11 +198,9 @@ fn scope(args: &ErasureRequest) -> Result<Scope, Failure> {
     } else if args.purpose.is_empty() {
         Scope::Received { from: args.from.clone(), to: args.to.clone() }
     } else {
-        let mut names = args.purpose.clone();
-        names.sort_unstable();
-        names.dedup();
-        Scope::Purposes(names)
+        Scope::Purposes(args.purpose.clone())
     };
+    let scope = scope.in_order();
     scope.check().map_err(|why| Failure::usage(format!("nothing can be erased by this: {why}")))?;
     Ok(scope)
 }

@@ -8,7 +8,7 @@ use candor_policy::subject::LedgerId;
 use candor_store::signed::Recorded;
 use candor_wire::reason::Reason;
 use candor_wire::record::ConsentRecord;
-use candor_wire::statement::{ConsentRequest, SignedStatement, Statement};
+use candor_wire::statement::{ConsentRequest, MAX_AGE, SignedStatement, Statement};
 use futures::future::join_all;
 
 use crate::body::Sent;
@@ -25,8 +25,6 @@ pub(crate) const MOST: usize = 1_000;
 const AT_ONCE: usize = 64;
 /// Most bytes of the value that names a subject.
 const MOST_SUBJECT_BYTES: usize = 1_024;
-/// Nobody is older: a bigger number is a birth year.
-const MOST_AGE: u8 = 150;
 
 /// Records one statement or an array of them, and answers with their records.
 pub(crate) async fn record(call: Call<'_>) -> Result<Response, Refusal> {
@@ -121,8 +119,8 @@ pub(crate) fn check(request: &ConsentRequest, policy: &Policy) -> Result<(), Str
     }
     text("notice.version", &request.notice.version, 64)?;
     text("notice.language", &request.notice.language, 35)?;
-    if request.age_from.is_some_and(|age| age > MOST_AGE) {
-        return Err(format!("age_from is an age in years, at most {MOST_AGE}"));
+    if request.age_from.is_some_and(|age| age > MAX_AGE) {
+        return Err(format!("age_from is an age in years, at most {MAX_AGE}"));
     }
     if request.expires.as_ref().is_some_and(|day| day.parse::<jiff::civil::Date>().is_err()) {
         return Err("expires must be a day, YYYY-MM-DD".into());
@@ -155,10 +153,14 @@ async fn record_one(service: &Service, source: &str, request: ConsentRequest) ->
 /// The record of a statement that is in force, or was.
 async fn record_of(service: &Service, subject: &LedgerId, statement: Statement) -> Result<ConsentRecord, Refusal> {
     let mut history = service.store.consent_history(subject).await?;
-    // Another statement may have come since: this answer is about this one.
-    history.retain(|earlier| earlier.sequence < statement.sequence);
-    history.push(statement);
-    ConsentRecord::new(&history, &service.plan, &service.parties).map_err(|_| crate::guard::bug())
+    // Another statement may have come since: this answer is about this one, and about what others of its number leave of it.
+    history.retain(|one| one.sequence <= statement.sequence);
+    if !history.contains(&statement) {
+        // An erasure took it in the meantime; that it was recorded is true all the same.
+        history.push(statement.clone());
+    }
+    let record = ConsentRecord::new(&history, &service.plan, &service.parties);
+    record.and_then(|record| record.about(&statement)).map_err(|_| crate::guard::bug())
 }
 
 /// The statements of a body, and whether it is an array.

@@ -85,6 +85,14 @@ async fn types_are_those_that_handlers_read_and_write() {
     let required = &schemas["ConsentRequest"]["required"];
     assert_eq!(required, &serde_json::json!(["subject", "purposes", "notice"]));
     assert_eq!(schemas["ConsentRequest"]["additionalProperties"], false);
+    for type_name in ["ConsentRequest", "SignedStatement"] {
+        let age = &schemas[type_name]["properties"]["age_from"];
+        assert_eq!(
+            (&age["minimum"], &age["maximum"]),
+            (&0.into(), &candor_wire::statement::MAX_AGE.into()),
+            "{type_name}"
+        );
+    }
     assert!(schemas["Limits"]["properties"]["in_flight_bytes"]["description"].is_string());
     let mut references = Vec::new();
     collect(&document, &mut references);

@@ -181,6 +181,16 @@ pub enum ErasureError {
 }
 
 impl Scope {
+    /// The same with names in the order that a certificate has them in, each once: neither order nor repeats say anything.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        if let Self::Purposes(names) = &mut self {
+            names.sort_unstable();
+            names.dedup();
+        }
+        self
+    }
+
     /// Whether it can be asked for.
     ///
     /// # Errors

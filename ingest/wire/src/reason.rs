@@ -23,6 +23,8 @@ pub enum Reason {
     ConsentConflict,
     /// The statement is not one.
     ConsentInvalid,
+    /// The number of the consent that events were collected under is none.
+    ConsentNumber,
     /// The batch has no number, or none that can be.
     BatchNumber,
     /// More numbers are missing below this one than are kept: send the lower ones first.
@@ -33,7 +35,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SignatureMissing,
         Self::SignatureInvalid,
         Self::SignatureTime,
@@ -44,6 +46,7 @@ impl Reason {
         Self::ConsentMissing,
         Self::ConsentConflict,
         Self::ConsentInvalid,
+        Self::ConsentNumber,
         Self::BatchNumber,
         Self::BatchTooFar,
         Self::SubjectUnknown,
@@ -63,6 +66,7 @@ impl Reason {
             Self::ConsentMissing => "consent_missing",
             Self::ConsentConflict => "consent_conflict",
             Self::ConsentInvalid => "consent_invalid",
+            Self::ConsentNumber => "consent_number",
             Self::BatchNumber => "batch_number",
             Self::BatchTooFar => "batch_too_far",
             Self::SubjectUnknown => "subject_unknown",

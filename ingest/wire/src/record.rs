@@ -10,10 +10,12 @@ use candor_policy::plan::{Input, Plan};
 use candor_policy::policy::LegalBasis;
 use serde::{Deserialize, Serialize};
 
-use crate::statement::{Assertion, Statement, StatementError};
+use crate::statement::{Assertion, Statement, StatementError, day_text};
 
 /// Names the form of [`ConsentRecord`]; another form gets another name.
 pub const SCHEMA_VERSION: &str = "ISO/IEC TS 27560:2023 candor/1";
+/// A day before every expiry: a record says until when beside the state.
+const BEFORE_ALL: i32 = i32::MIN;
 
 /// Who runs the service and where, as the records say it: what neither catalogue nor policy knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +73,7 @@ pub struct PurposeRecord {
     pub recipient_third_parties: Vec<String>,
     /// How to withdraw.
     pub withdrawal_method: String,
-    /// State as the statement left it.
+    /// State as the statement left it, or, where there are several of its number, what each of them permits.
     pub state: DpvState,
     /// Day from which *given* counts as expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,13 +161,26 @@ impl Terms {
 
 impl ConsentRecord {
     /// The record of the newest statement of a history (oldest first; the newest alone will do, its events are then
-    /// those that it can show by itself).
+    /// those that it can show by itself, and no other of its number counts).
     ///
     /// # Errors
-    /// [`StatementError::Damaged`] for an empty history or a statement that is not JSON.
+    /// [`StatementError::Damaged`] for an empty history or a statement that is not JSON, or has an expiry that is no day.
     pub fn new(history: &[Statement], plan: &Plan, parties: &Parties) -> Result<Self, StatementError> {
         let digests = (plan.policy().digest.to_string(), plan.catalogue().digest.to_string());
         Self::with_terms(history, &Terms::of_plan(plan), digests, parties)
+    }
+
+    /// The same about one statement of the newest number, where that has several.
+    ///
+    /// # Errors
+    /// As [`ConsentRecord::new`].
+    pub fn about(self, statement: &Statement) -> Result<Self, StatementError> {
+        Ok(Self {
+            record_id: statement.hash()?.to_string(),
+            privacy_notice: statement.notice.version.clone(),
+            language: statement.notice.language.clone(),
+            ..self
+        })
     }
 
     fn with_terms(
@@ -178,16 +193,17 @@ impl ConsentRecord {
         let newest = history.last().ok_or(damaged(0, "there is none"))?;
         let record_id = newest.hash()?;
         let of_purpose = |terms: &Terms| {
-            let state = newest.purposes.get(&terms.purpose).copied().unwrap_or_default();
-            PurposeRecord {
+            let consent = Statement::together(last_of_one_number(history), &terms.purpose)?.unwrap_or_default();
+            let state = consent.state(0, BEFORE_ALL);
+            Ok(PurposeRecord {
                 terms: terms.clone(),
                 pii_controllers: parties.controllers.clone(),
                 storage_locations: parties.storage_locations.clone(),
                 recipient_third_parties: parties.recipients.clone(),
                 withdrawal_method: parties.withdrawal.clone(),
                 state: state.into(),
-                valid_until: newest.expires.clone().filter(|_| state == ConsentState::Given),
-            }
+                valid_until: consent.expires_day().filter(|_| state == ConsentState::Given).and_then(day_text),
+            })
         };
         Ok(Self {
             schema_version: SCHEMA_VERSION.to_owned(),
@@ -198,8 +214,8 @@ impl ConsentRecord {
             language: newest.notice.language.clone(),
             policy,
             catalogue,
-            purposes: terms.iter().map(of_purpose).collect(),
-            events: events(history),
+            purposes: terms.iter().map(of_purpose).collect::<Result<_, StatementError>>()?,
+            events: events(history)?,
         })
     }
 }
@@ -239,25 +255,34 @@ fn categories(plan: &Plan, purpose: u16) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// What each statement changed; the first one shows every state that it names.
-fn events(history: &[Statement]) -> Vec<ConsentEvent> {
+/// What each statement changed; the first one shows every state that it names. The second of a number gives nothing that the first
+/// one does not.
+fn events(history: &[Statement]) -> Result<Vec<ConsentEvent>, StatementError> {
     let mut states: BTreeMap<&str, ConsentState> = BTreeMap::new();
     let mut events = Vec::new();
-    for statement in history {
-        for (purpose, state) in &statement.purposes {
-            let before = states.insert(purpose, *state).unwrap_or_default();
-            if before != *state {
+    for (at, statement) in history.iter().enumerate() {
+        for purpose in statement.purposes.keys() {
+            let consent = Statement::together(last_of_one_number(&history[..=at]), purpose)?.unwrap_or_default();
+            let state = consent.state(0, BEFORE_ALL);
+            let before = states.insert(purpose, state).unwrap_or_default();
+            if before != state {
                 events.push(ConsentEvent {
                     event_time: statement.received_at.clone(),
                     purpose: purpose.clone(),
-                    event_state: (*state).into(),
+                    event_state: state.into(),
                     sequence: statement.sequence,
                     asserted_by: statement.asserted_by,
                 });
             }
         }
     }
-    events
+    Ok(events)
+}
+
+/// The newest statement of a history, and those of its number before it.
+fn last_of_one_number(history: &[Statement]) -> impl Iterator<Item = &Statement> {
+    let newest = history.last().map(|newest| newest.sequence);
+    history.iter().rev().take_while(move |one| Some(one.sequence) == newest)
 }
 
 #[cfg(test)]
@@ -321,6 +346,43 @@ mod tests {
         assert_eq!(record.purposes[1].state, DpvState::ConsentUnknown);
         let given = self::record(&history[..1]);
         assert_eq!(given.purposes[0].valid_until.as_deref(), Some("2027-01-01"));
+    }
+
+    #[test]
+    fn of_two_statements_of_one_number_what_both_permit_is_told() {
+        use ConsentState::{Given, Withdrawn};
+        let history = history();
+        let fork = |of: &Statement, analytics, marketing, expires: Option<&str>| Statement {
+            purposes: [("analytics".to_owned(), analytics), ("marketing".to_owned(), marketing)].into(),
+            expires: expires.map(str::to_owned),
+            ..of.clone()
+        };
+        let told = |history: &[Statement]| {
+            let record = record(history);
+            let states: Vec<_> = record.purposes.iter().map(|one| (one.state, one.valid_until.clone())).collect();
+            let events: Vec<_> = record.events.into_iter().map(|one| (one.purpose, one.event_state)).collect();
+            (states, events)
+        };
+        let (withdrawn, given) = ((DpvState::ConsentWithdrawn, None), (DpvState::ConsentGiven, None));
+        let event = |purpose: &str, state| (purpose.to_owned(), state);
+        let (taken, gave) = (DpvState::ConsentWithdrawn, DpvState::ConsentGiven);
+        // All withdrawn, and given under the same number: nothing changes.
+        let newest = &history[2];
+        let all = [fork(newest, Withdrawn, Withdrawn, None), fork(newest, Given, Given, None)];
+        let events = vec![event("analytics", taken), event("marketing", taken)];
+        assert_eq!(told(&all), (vec![withdrawn.clone(), withdrawn.clone()], events));
+        // Each withdraws another purpose.
+        let each = [fork(newest, Given, Withdrawn, None), fork(newest, Withdrawn, Given, None)];
+        let events = vec![event("analytics", gave), event("marketing", taken), event("analytics", taken)];
+        assert_eq!(told(&each), (vec![withdrawn.clone(), withdrawn.clone()], events));
+        // The earlier day holds; and a number before this one changes nothing.
+        let until = |first, second| told(&[fork(newest, Given, Given, first), fork(newest, Given, Given, second)]).0;
+        let january = (DpvState::ConsentGiven, Some("2027-01-01".to_owned()));
+        assert_eq!(until(Some("2027-01-01"), None), [january.clone(), january.clone()]);
+        assert_eq!(until(Some("2027-03-01"), Some("2027-01-01")), [january.clone(), january]);
+        assert_eq!(until(None, None), [given.clone(), given.clone()]);
+        let again = Statement { sequence: 4, ..fork(newest, Given, Given, None) };
+        assert_eq!(told(&[all[0].clone(), all[1].clone(), again]).0, [given.clone(), given]);
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub fn sign(
 /// Checks the signature of a request before its body is read; `now` is in seconds since 1970.
 ///
 /// # Errors
-/// Why it is not taken: [`Reason::SignatureMissing`], `SignatureInvalid`, `SignatureTime` or `BatchNumber`.
+/// Why it is not taken: [`Reason::SignatureMissing`], `SignatureInvalid`, `SignatureTime`, `ConsentNumber` or `BatchNumber`.
 pub fn verify(head: &RequestHead<'_>, has_body: bool, now: i64) -> Result<Verified, SignatureError> {
     let headers = head.headers;
     if !headers.contains_key(&SIGNATURE_INPUT) && !headers.contains_key(&SIGNATURE) {
@@ -187,8 +187,9 @@ pub fn verify(head: &RequestHead<'_>, has_body: bool, now: i64) -> Result<Verifi
         nonce: Nonce { id: input.nonce_id(), expires: input.expires + SKEW + 1 },
         digest,
         fleet: text(headers, &FLEET)?.map(str::to_owned),
-        consent: number(headers, &CONSENT)?,
-        batch: batch(headers)?,
+        // The signature holds: to sign the same again would mend nothing.
+        consent: number(headers, &CONSENT, 0, Reason::ConsentNumber)?,
+        batch: number(headers, &BATCH, 1, Reason::BatchNumber)?.map(i64::unsigned_abs),
     })
 }
 
@@ -260,17 +261,14 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
     if headers.contains_key(name) { one(headers, name).map(|value| Some(value.trim())) } else { Ok(None) }
 }
 
-fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<i64>, SignatureError> {
+fn number(headers: &HeaderMap, name: &HeaderName, least: i64, reason: Reason) -> Result<Option<i64>, SignatureError> {
     let Some(value) = text(headers, name)? else { return Ok(None) };
-    let number = value.parse::<i64>().ok().filter(|number| (0..1 << 53).contains(number) && is_plain(value));
-    number.map(Some).ok_or_else(|| SignatureError::invalid(format!("the header {name} must be a whole number, like 7")))
-}
-
-fn batch(headers: &HeaderMap) -> Result<Option<u64>, SignatureError> {
-    let Some(value) = text(headers, &BATCH)? else { return Ok(None) };
-    let number = value.parse::<u64>().ok().filter(|number| (1..1 << 53).contains(number) && is_plain(value));
-    let wrong = "the header Candor-Batch must be the batch's running number, from 1";
-    number.map(Some).ok_or_else(|| SignatureError::new(Reason::BatchNumber, wrong))
+    let number = value.parse::<i64>().ok().filter(|number| (least..1 << 53).contains(number) && is_plain(value));
+    let wrong = || {
+        let message = format!("the header {name} must be a whole number from {least} below 2^53, like 7");
+        SignatureError::new(reason, message)
+    };
+    number.map(Some).ok_or_else(wrong)
 }
 
 /// One way to write a number, so that two devices cannot mean the same by different bytes.

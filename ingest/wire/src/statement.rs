@@ -63,6 +63,7 @@ pub struct ConsentRequest {
     pub notice: Notice,
     /// Lower end of the subject's age band in years; stays as it was if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(max = MAX_AGE)))]
     pub age_from: Option<u8>,
     /// Day (`YYYY-MM-DD`) from which *given* counts as expired. While a purpose that was given before is not named
     /// again, the earlier of its day and this one holds.
@@ -210,6 +211,20 @@ impl Statement {
         }))
     }
 
+    /// What statements say together of one purpose, which is number 0 of the answer; none if there are none. Several of one number
+    /// permit what each of them does.
+    ///
+    /// # Errors
+    /// As [`Statement::consent`].
+    pub fn together<'a>(
+        statements: impl IntoIterator<Item = &'a Self>,
+        purpose: &str,
+    ) -> Result<Option<SubjectConsent>, StatementError> {
+        let said: Vec<SubjectConsent> =
+            statements.into_iter().map(|one| one.consent(&[purpose])).collect::<Result<_, _>>()?;
+        Ok(said.into_iter().reduce(SubjectConsent::and))
+    }
+
     const fn damaged(&self, what: &'static str) -> StatementError {
         StatementError::Damaged { sequence: self.sequence, what }
     }
@@ -239,6 +254,12 @@ fn check_terms(
         return invalid("granted_at", "a time of RFC 3339, like 2026-01-31T12:00:00Z");
     }
     Ok(())
+}
+
+/// The `YYYY-MM-DD` of days since 1970-01-01.
+pub(crate) fn day_text(day: u32) -> Option<String> {
+    let days = jiff::Span::new().try_days(day).ok()?;
+    jiff::civil::date(1970, 1, 1).checked_add(days).ok().map(|date| date.to_string())
 }
 
 /// Days since 1970-01-01 of a `YYYY-MM-DD`.

@@ -172,7 +172,7 @@ type Change = fn(&mut Request);
 
 #[test]
 fn every_part_that_is_changed_is_refused_by_name() {
-    use Reason::{BatchNumber, SignatureInvalid, SignatureMissing, SignatureTime};
+    use Reason::{BatchNumber, ConsentNumber, SignatureInvalid, SignatureMissing, SignatureTime};
     assert_eq!(signed().refusal(), None);
     let changes: [(&str, Reason, Change); 9] = [
         ("method", SignatureInvalid, |r| r.method = "PUT".to_owned()),
@@ -217,8 +217,10 @@ fn every_part_that_is_changed_is_refused_by_name() {
         ("candor-batch", "0", BatchNumber),
         ("candor-batch", "07", BatchNumber),
         ("candor-batch", "9007199254740992", BatchNumber),
-        ("candor-consent", "-1", SignatureInvalid),
-        ("candor-consent", "9007199254740992", SignatureInvalid),
+        ("candor-consent", "-1", ConsentNumber),
+        ("candor-consent", "01", ConsentNumber),
+        ("candor-consent", "x", ConsentNumber),
+        ("candor-consent", "9007199254740992", ConsentNumber),
     ] {
         let mut request = full();
         request.set(name, value);

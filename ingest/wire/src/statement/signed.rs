@@ -42,6 +42,7 @@ pub struct SignedStatement {
     pub notice: Notice,
     /// Lower end of the age band in years.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(max = super::MAX_AGE)))]
     pub age_from: Option<u8>,
     /// Day from which *given* counts as expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candor_policy::consent::{ConsentState, SubjectConsent};
+use candor_policy::consent::ConsentState;
 use candor_policy::policy::{LegalBasis, Policy, Purpose};
 
 use super::answer::Row;
@@ -32,6 +32,18 @@ struct Said<'a> {
     entry: Option<u64>,
 }
 
+/// When a batch came, or the rows of a day did, as far as somebody knows it who was not there.
+struct Came {
+    /// Not before, µs UTC.
+    from: i64,
+    /// Not after, µs UTC.
+    until: i64,
+    /// How many entries the log had, where a receipt says it.
+    size: Option<u64>,
+    /// The highest number of a statement that had been named to the service by then, as other receipts show.
+    named: i64,
+}
+
 /// The statements that rows are under, by purpose and batch.
 type Under<'a> = BTreeMap<(&'a str, Option<i64>), BTreeSet<i64>>;
 
@@ -51,15 +63,67 @@ pub(super) fn check(view: &View<'_>, log: &Log, documents: &Documents<'_>, lines
         under.entry((purpose, *batch)).or_default().insert(consent_seq.unwrap_or(0));
     }
     let mut policies = BTreeMap::new();
+    let origin = &log.checkpoint.origin;
+    let named = named(view, origin);
     let receipts = view.subject.receipts.iter().map(|given| &given.receipt);
     for receipt in receipts.filter(|receipt| receipt.purposes.values().any(|purpose| purpose.stored > 0)) {
         let digest = receipt.policy.as_str();
         let policy = policies.entry(digest).or_insert_with(|| documents.policy(digest)).as_ref();
-        check_receipt(view, receipt, &under, policy, lines);
+        let came = Came::of_receipt(receipt, origin, &named);
+        check_receipt(view, (receipt, &came), (&said, &under), policy, lines);
         if let Some(policy) = policy {
-            check_in_force(view, (receipt, &log.checkpoint.origin), &said, policy, lines);
+            check_in_force(view, (receipt, &came), &said, policy, lines);
         }
     }
+}
+
+impl Came {
+    fn of_receipt(receipt: &Receipt, origin: &str, named: &BTreeMap<u64, i64>) -> Self {
+        let size = receipt.checkpoint.as_deref().and_then(|text| seen_checkpoint(text, origin)).map(|(size, _)| size);
+        let before = size.and_then(|size| named.range(..size).next_back());
+        let named = before.map_or(0, |(_, named)| *named);
+        Self { from: receipt.received_at, until: receipt.received_at, size, named }
+    }
+
+    /// Of rows whose receipt nobody has, no more is known than their day.
+    fn of_day(day: i32) -> Self {
+        let from = i64::from(day).saturating_mul(DAY);
+        Self { from, until: from.saturating_add(DAY), size: None, named: 0 }
+    }
+
+    /// Whether a statement was there before. When it was received is the service's word, which counts against it alone. What was in
+    /// the log is not.
+    fn is_after(&self, one: &Said<'_>) -> bool {
+        let was_logged = one.entry.zip(self.size).is_some_and(|(entry, size)| entry < size);
+        was_logged || one.received_at.saturating_add(RACE) < self.from
+    }
+
+    /// Whether a statement can have been there before.
+    fn may_be_after(&self, one: &Said<'_>) -> bool {
+        one.received_at <= self.until.saturating_add(RACE)
+    }
+}
+
+/// The highest number of a statement that batches had named when the log had so many entries, and before: each of them was taken, so
+/// that the service knew one of that number, or of a higher one. In the order of batches these sizes never fall.
+fn named(view: &View<'_>, origin: &str) -> BTreeMap<u64, i64> {
+    let given = view.subject.receipts.iter().map(|given| &given.receipt);
+    let kept = view.subject.kept_receipts.iter().flatten().map(|signed| &signed.receipt);
+    let mut named: BTreeMap<u64, i64> = BTreeMap::new();
+    for receipt in given.chain(kept) {
+        if let Some(((size, _), number)) =
+            receipt.checkpoint.as_deref().and_then(|text| seen_checkpoint(text, origin)).zip(receipt.consent)
+        {
+            let highest = named.entry(size).or_default();
+            *highest = number.max(*highest);
+        }
+    }
+    let mut so_far = 0;
+    for highest in named.values_mut() {
+        so_far = so_far.max(*highest);
+        *highest = so_far;
+    }
+    named
 }
 
 fn check_chain(view: &View<'_>, lines: &mut Lines) {
@@ -172,7 +236,7 @@ fn check_rows(view: &View<'_>, said: &[Said<'_>], documents: &Documents<'_>, lin
         let policy = policies.entry(digest.as_str()).or_insert_with(|| documents.policy(digest));
         let is_covered = known.entry((digest, name, *consent_seq, row.day())).or_insert_with(|| {
             let purpose = policy.as_ref()?.purposes.iter().find(|one| one.name == *name)?;
-            Some(is_covered(view, row, purpose) && (view.subject.key.is_some() || is_timely(said, row, purpose)))
+            Some(is_covered(said, row, purpose) && (view.subject.key.is_some() || is_timely(said, row, purpose)))
         });
         match is_covered {
             None => unplanned += 1,
@@ -198,11 +262,9 @@ fn check_rows(view: &View<'_>, said: &[Said<'_>], documents: &Documents<'_>, lin
     }
 }
 
-fn is_covered(view: &View<'_>, row: &ReadRow<'_>, purpose: &Purpose) -> bool {
-    allows(
-        purpose,
-        row.row.consent_seq.and_then(|sequence| held(view, sequence, purpose, row.day())).unwrap_or_default(),
-    )
+/// By its day: where there is a receipt, [`check_receipt`] knows it better.
+fn is_covered(said: &[Said<'_>], row: &ReadRow<'_>, purpose: &Purpose) -> bool {
+    is_allowed(said, row.row.consent_seq.unwrap_or(0), &Came::of_day(row.day()), purpose, row.day())
 }
 
 /// Whether a row of a subject that has no receipts can have been stored on its day: of what was said before that day began, the newest
@@ -217,20 +279,44 @@ fn is_timely(said: &[Said<'_>], row: &ReadRow<'_>, purpose: &Purpose) -> bool {
         let since = one.statement.sequence <= under && one.received_at < ends.saturating_add(RACE);
         one.statement.sequence == newest || one.statement.sequence > newest && since
     };
-    let allow =
-        |one: &Said<'_>| allows(purpose, state(std::iter::once(one.statement), purpose, row.day()).unwrap_or_default());
+    let allow = |one: &Said<'_>| allows(purpose, state([one.statement], purpose, row.day()).unwrap_or_default());
     said.iter().filter(counts).any(allow)
 }
 
-/// What held of a purpose under a sequence: a device may leave a number out, and what it said before holds then.
-fn held(view: &View<'_>, sequence: i64, purpose: &Purpose, day: i32) -> Option<ConsentState> {
-    let statements = &view.subject.answer.statements;
-    let held = statements.iter().map(|statement| statement.sequence).filter(|other| *other <= sequence).max();
-    state(statements.iter().filter(|statement| Some(statement.sequence) == held), purpose, day)
+/// Whether what had been said under a number allows a purpose: a device may leave a number out, and what it said before holds then.
+///
+/// Two statements of one number hold together from the moment that the service has both, and what was stored before is as right as it
+/// was. So the second one counts against what came after it, and no later word of the service takes away what the log, or a number
+/// that was named to it, shows that it knew. Of what came with the batch, within [`RACE`], nobody can tell which of them was there:
+/// one must have been, and each more of them takes away only.
+fn is_allowed(said: &[Said<'_>], number: i64, came: &Came, purpose: &Purpose, day: i32) -> bool {
+    let held = said.iter().map(|one| one.statement.sequence).filter(|other| *other <= number).max();
+    let Some(held) = held else { return allows(purpose, ConsentState::default()) };
+    // No statement of a number is taken once there is a higher one, and no batch that names a number higher than all of them.
+    let is_past = |one: &Said<'_>| one.statement.sequence > held && came.is_after(one);
+    let is_closed = held < number || held < came.named || said.iter().any(is_past);
+    let all: Vec<&Said<'_>> = said.iter().filter(|one| one.statement.sequence == held).collect();
+    let were_there: Vec<&Said<'_>> = all.iter().copied().filter(|one| is_closed || came.is_after(one)).collect();
+    let allow = |some: &[&Said<'_>]| {
+        let statements = some.iter().map(|one| one.statement);
+        allows(purpose, state(statements, purpose, day).unwrap_or_default())
+    };
+    if !were_there.is_empty() {
+        return allow(&were_there);
+    }
+    let mut possible = all.iter().copied().filter(|one| came.may_be_after(one)).peekable();
+    // The number was named, so that one of them was there: if none was by its time, times say nothing here.
+    if possible.peek().is_none() { allow(&all) } else { possible.any(|one| allow(&[one])) }
 }
 
 /// What a batch stored is under the statement that its receipt names, and that statement allows it.
-fn check_receipt(view: &View<'_>, receipt: &Receipt, under: &Under<'_>, policy: Option<&Policy>, lines: &mut Lines) {
+fn check_receipt(
+    view: &View<'_>,
+    (receipt, came): (&Receipt, &Came),
+    (said, under): (&[Said<'_>], &Under<'_>),
+    policy: Option<&Policy>,
+    lines: &mut Lines,
+) {
     let Some(sequence) = receipt.consent else { return };
     for (name, stored) in receipt.purposes.iter().filter(|(_, purpose)| purpose.stored > 0) {
         let about = || view.about(format!("batch {}, {name}", receipt.batch));
@@ -242,7 +328,7 @@ fn check_receipt(view: &View<'_>, receipt: &Receipt, under: &Under<'_>, policy: 
             continue;
         };
         let day = receipt.received_at.div_euclid(DAY) as i32;
-        if !allows(purpose, held(view, sequence, purpose, day).unwrap_or_default()) {
+        if !is_allowed(said, sequence, came, purpose, day) {
             lines.failed(Check::Consent, about(), "the statement that its receipt names does not allow it");
         }
     }
@@ -251,32 +337,23 @@ fn check_receipt(view: &View<'_>, receipt: &Receipt, under: &Under<'_>, policy: 
 /// Nothing that came in well after a withdrawal was received, or after the log had it, was stored.
 fn check_in_force(
     view: &View<'_>,
-    (receipt, origin): (&Receipt, &str),
+    (receipt, came): (&Receipt, &Came),
     said: &[Said<'_>],
     policy: &Policy,
     lines: &mut Lines,
 ) {
-    let size = receipt.checkpoint.as_deref().and_then(|text| seen_checkpoint(text, origin)).map(|(size, _)| size);
-    let is_before = |one: &&Said<'_>| {
-        // When it was received is the service's word. What was in the log is not.
-        let was_logged = one.entry.zip(size).is_some_and(|(entry, size)| entry < size);
-        was_logged || one.received_at.saturating_add(RACE) < receipt.received_at
-    };
-    let before = said.iter().filter(is_before);
-    let newest = before.clone().map(|one| one.statement.sequence).max();
-    // What was received since then may have changed it back.
-    let raced = said.iter().filter(|one| one.received_at.abs_diff(receipt.received_at) <= RACE.unsigned_abs());
-    let states: Vec<&Statement> = before
-        .chain(raced)
-        .map(|one| one.statement)
-        .filter(|one| newest.is_some_and(|newest| one.sequence >= newest))
-        .collect();
+    let before: Vec<&Said<'_>> = said.iter().filter(|one| came.is_after(one)).collect();
+    let Some(newest) = before.iter().map(|one| one.statement.sequence).max() else { return };
+    let in_force = before.iter().filter(|one| one.statement.sequence == newest).map(|one| one.statement);
+    // What was received since then may have changed it back; not so another one of that number, which takes away only.
+    let raced = said.iter().filter(|one| !came.is_after(one) && came.may_be_after(one));
+    let raced = raced.map(|one| one.statement).filter(|one| one.sequence > newest);
     let day = receipt.received_at.div_euclid(DAY) as i32;
     for purpose in policy.purposes.iter().filter(|one| receipt.purposes.get(&one.name).is_some_and(|of| of.stored > 0))
     {
-        let none =
-            states.iter().all(|one| !allows(purpose, state([*one].into_iter(), purpose, day).unwrap_or_default()));
-        if !states.is_empty() && none {
+        let allowed = |state: Option<ConsentState>| allows(purpose, state.unwrap_or_default());
+        let changed_back = || raced.clone().any(|one| allowed(state([one], purpose, day)));
+        if !allowed(state(in_force.clone(), purpose, day)) && !changed_back() {
             let about = view.about(format!("batch {}, {}", receipt.batch, purpose.name));
             lines.failed(Check::Consent, about, "it was stored after a statement that did not allow it");
         }
@@ -289,9 +366,8 @@ fn time_of(statement: &Statement) -> Option<i64> {
 }
 
 /// What statements say together of a purpose on a day; none if there is none.
-fn state<'a>(statements: impl Iterator<Item = &'a Statement>, purpose: &Purpose, day: i32) -> Option<ConsentState> {
-    let said: Option<Vec<SubjectConsent>> = statements.map(|one| one.consent(&[purpose.name.as_str()]).ok()).collect();
-    said?.into_iter().reduce(SubjectConsent::and).map(|consent| consent.state(0, day))
+fn state<'a>(statements: impl IntoIterator<Item = &'a Statement>, purpose: &Purpose, day: i32) -> Option<ConsentState> {
+    Statement::together(statements, &purpose.name).ok()?.map(|consent| consent.state(0, day))
 }
 
 /// Whether some jurisdiction has a basis for the purpose that holds in this state: which one the device was in, no row says.

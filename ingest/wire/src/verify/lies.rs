@@ -161,40 +161,160 @@ fn a_row_is_under_the_statement_that_its_receipt_names() {
     assert_eq!(of(&lines, Check::Consent)[0].verdict, Verdict::Proved, "{}", text(&lines));
 }
 
+/// A second statement of the number of the last one.
+fn fork(world: &mut World, state: ConsentState, at: i64) {
+    let mut signed = world.statements.last().unwrap().to_signed().unwrap();
+    signed.purposes.values_mut().for_each(|one| *one = state);
+    let signed = signed.sign(&world.me).unwrap();
+    world.statements.push(crate::statement::Statement::from_signed(signed, at, "devices").unwrap());
+}
+
+/// A withdrawal that is said to have come at a time, and a batch of a minute after [`NOW`] that stored something: which of them the log had first.
+fn withdrawn(say: fn(&mut World, ConsentState, i64), at: i64, logged_first: bool) -> Evidence {
+    let mut world = World::new();
+    say(&mut world, ConsentState::Withdrawn, at);
+    if logged_first {
+        close(&mut world, 2, NOW + HOUR);
+    }
+    let rows = vec![world.mine("analytics", 3, 1)];
+    world.receipt(3, &[("analytics", 3, rows.clone())]);
+    world.receipts[2].received_at = NOW + 60;
+    world.seal("analytics/phone.app", rows, &[], 0);
+    if !logged_first {
+        close(&mut world, 2, NOW + HOUR);
+    }
+    let consents = (0..2).map(|statement| place(&world, statement, 2)).collect();
+    let mut evidence = early(world.evidence());
+    evidence.subjects[0].receipts.iter_mut().for_each(|given| given.receipt.seal_by = NOW + 3 * HOUR);
+    let receipts = evidence.subjects[0].receipts.clone();
+    world.receipts = receipts.into_iter().map(|given| given.receipt).collect();
+    let mut evidence = early(world.evidence());
+    evidence.subjects[0].answer.consents = consents;
+    evidence
+}
+
 #[test]
 fn a_withdrawal_that_the_log_had_before_a_batch_is_not_younger_than_it() {
-    let withdrawn = |at: i64, logged_first: bool| {
-        let mut world = World::new();
-        world.state(ConsentState::Withdrawn, at);
-        if logged_first {
-            close(&mut world, 2, NOW + HOUR);
-        }
-        let rows = vec![world.mine("analytics", 3, 1)];
-        world.receipt(3, &[("analytics", 3, rows.clone())]);
-        world.receipts[2].received_at = NOW + 60;
-        world.seal("analytics/phone.app", rows, &[], 0);
-        if !logged_first {
-            close(&mut world, 2, NOW + HOUR);
-        }
-        let consents = (0..2).map(|statement| place(&world, statement, 2)).collect();
-        let mut evidence = early(world.evidence());
-        evidence.subjects[0].receipts.iter_mut().for_each(|given| given.receipt.seal_by = NOW + 3 * HOUR);
-        let receipts = evidence.subjects[0].receipts.clone();
-        world.receipts = receipts.into_iter().map(|given| given.receipt).collect();
-        let mut evidence = early(world.evidence());
-        evidence.subjects[0].answer.consents = consents;
-        evidence
+    for say in [World::state as fn(&mut World, ConsentState, i64), fork] {
+        // Received with the batch, logged after it: that can be a race.
+        holds(&withdrawn(say, NOW + 60, false));
+        // The time that is shown is the service's word; that the log had it is not.
+        fails(&withdrawn(say, NOW + 60, true), Check::Consent);
+        fails(&withdrawn(say, NOW + HOUR, true), Check::Consent);
+        // A time that cannot be read is none.
+        let mut evidence = withdrawn(say, NOW + HOUR, false);
+        holds(&evidence);
+        evidence.subjects[0].answer.statements[1].received_at = "later".to_owned();
+        fails(&evidence, Check::Statements);
+    }
+}
+
+/// Statements of number 1, each with its time, beside the two batches that came at [`NOW`] and name it.
+fn forked(statements: &[(ConsentState, i64)]) -> World {
+    let mut world = World::new();
+    world.statements.clear();
+    let (first, others) = statements.split_first().unwrap();
+    world.state(first.0, first.1);
+    others.iter().for_each(|(state, at)| fork(&mut world, *state, *at));
+    world
+}
+
+#[test]
+fn a_second_statement_of_a_number_counts_from_when_it_came() {
+    use ConsentState::{Given, Withdrawn};
+    let (before, soon, second) = (NOW - HOUR, NOW + 9, 1_000_000);
+    let found = |statements: &[(ConsentState, i64)]| early(forked(statements).evidence());
+    // What was stored before it came was allowed then.
+    holds(&found(&[(Given, before), (Withdrawn, soon)]));
+    holds(&found(&[(Given, before), (Withdrawn, NOW + HOUR)]));
+    fails(&found(&[(Given, before), (Withdrawn, before + HOUR / 2)]), Check::Consent);
+    fails(&found(&[(Given, before), (Given, before + 1), (Withdrawn, before + 2)]), Check::Consent);
+    // No second one gives what the first one does not.
+    fails(&found(&[(Withdrawn, before), (Given, soon)]), Check::Consent);
+    // Which of two came first within a minute, and before a batch of that minute, nobody can tell. What came an hour later was no
+    // ground for it.
+    holds(&found(&[(Given, NOW - second), (Withdrawn, NOW + second)]));
+    fails(&found(&[(Withdrawn, NOW - second), (Withdrawn, NOW + second)]), Check::Consent);
+    fails(&found(&[(Withdrawn, NOW - second), (Given, NOW + HOUR)]), Check::Consent);
+    // A number that is named was there, whatever is said of its times: these are worth nothing then.
+    holds(&found(&[(Given, NOW + HOUR)]));
+    fails(&found(&[(Given, NOW + HOUR), (Withdrawn, NOW + 2 * HOUR)]), Check::Consent);
+}
+
+#[test]
+fn no_statement_of_a_number_came_after_one_of_a_higher_number() {
+    use ConsentState::{Given, Withdrawn};
+    let with = |second: i64| {
+        let mut world = forked(&[(Given, NOW - HOUR), (Withdrawn, NOW + 9)]);
+        world.state(Given, second);
+        world
     };
-    // Received with the batch, logged after it: that can be a race.
-    holds(&withdrawn(NOW + 60, false));
-    // The time that is shown is the service's word; that the log had it is not.
-    fails(&withdrawn(NOW + 60, true), Check::Consent);
-    fails(&withdrawn(NOW + HOUR, true), Check::Consent);
-    // A time that cannot be read is none.
-    let mut evidence = withdrawn(NOW + HOUR, false);
-    holds(&evidence);
-    evidence.subjects[0].answer.statements[1].received_at = "later".to_owned();
-    fails(&evidence, Check::Statements);
+    holds(&early(with(NOW + HOUR).evidence()));
+    // By its time.
+    fails(&early(with(NOW - HOUR / 2).evidence()), Check::Consent);
+    // By a batch that named it while the log was shorter, and that stored nothing.
+    let named = |size: usize| {
+        let mut world = with(NOW + HOUR);
+        world.receipt(3, &[]);
+        let checkpoint = Some(world.checkpoint(size).to_string());
+        let receipt = world.receipts.last_mut().unwrap();
+        (receipt.consent, receipt.checkpoint) = (Some(2), checkpoint);
+        early(world.evidence())
+    };
+    // The two others saw four entries.
+    holds(&named(4));
+    fails(&named(3), Check::Consent);
+    // By the batch itself: it names a number that the device left out, and was taken.
+    let left_out = |fork: bool| {
+        let mut world =
+            forked(if fork { &[(Given, NOW - HOUR), (Withdrawn, NOW + 9)] } else { &[(Given, NOW - HOUR)] });
+        world.state(Given, NOW + 10);
+        let last = world.statements.pop().unwrap();
+        let mut signed = last.to_signed().unwrap();
+        signed.sequence = 9;
+        let signed = signed.sign(&world.me).unwrap();
+        world.statements.push(crate::statement::Statement::from_signed(signed, NOW + 10, "devices").unwrap());
+        let row = world.mine("analytics", 3, 5);
+        world.receipt(3, &[("analytics", 3, vec![row.clone()])]);
+        world.receipts[2].consent = Some(5);
+        world.seal("analytics/phone.app", vec![row], &[], 0);
+        early(world.evidence())
+    };
+    holds(&left_out(false));
+    fails(&left_out(true), Check::Consent);
+}
+
+#[test]
+fn what_two_statements_of_the_newest_number_do_not_both_allow_is_not_in_force() {
+    use ConsentState::{Given, Withdrawn};
+    let with = |at: i64| {
+        let mut world = World::new();
+        world.state(Given, NOW - HOUR / 2);
+        fork(&mut world, Withdrawn, at);
+        early(world.evidence())
+    };
+    // The batches name the number before.
+    fails(&with(NOW - HOUR / 3), Check::Consent);
+    holds(&with(NOW + 9));
+}
+
+#[test]
+fn a_row_without_a_receipt_is_held_against_what_there_was_on_its_day() {
+    use ConsentState::{Given, Withdrawn};
+    let found = |statements: &[(ConsentState, i64)]| {
+        let world = forked(statements);
+        let mut evidence = early(world.evidence());
+        let subject = &mut evidence.subjects[0];
+        (subject.kept_receipts, subject.receipts) = (None, Vec::new());
+        subject.answer.rows = vec![world.row("analytics", &world.mine("analytics", 1, 1), None)];
+        consent(&evidence)
+    };
+    let (days_ago, later) = (NOW - 3 * DAY_LONG, NOW + 2 * DAY_LONG);
+    assert_eq!(found(&[(Given, days_ago), (Withdrawn, NOW - HOUR)]), Verdict::Proved);
+    assert_eq!(found(&[(Given, days_ago), (Withdrawn, later)]), Verdict::Proved);
+    assert_eq!(found(&[(Given, days_ago), (Withdrawn, days_ago + DAY_LONG)]), Verdict::Failed);
+    assert_eq!(found(&[(Withdrawn, days_ago), (Given, NOW - HOUR)]), Verdict::Failed);
+    assert_eq!(found(&[(Withdrawn, NOW - HOUR), (Given, later)]), Verdict::Failed);
 }
 
 /// What an operator is told of a subject that signs nothing: rows of two days ago and today, and statements at these times.
