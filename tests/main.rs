@@ -8,6 +8,7 @@
 
 mod agent;
 mod alerts;
+mod astray;
 mod backup;
 mod cancel;
 mod captures;

@@ -55,6 +55,9 @@ pub struct HeldEpoch {
     /// The checkpoint of the log that they are told under, a note; none where there is no log.
     #[serde(default)]
     pub checkpoint: Option<String>,
+    /// Files that the service has and cannot read: what they have of the subject is not in the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
 }
 
 /// The batch numbers that a service has seen.

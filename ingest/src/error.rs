@@ -250,6 +250,24 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// An error of the store where something was only to be read: nothing was brought that could be sent again.
+    pub(crate) fn unread(error: candor_store::error::Error) -> Self {
+        error.end_process_if_of_disk();
+        match error.kind() {
+            StoreKind::Request => error.into(),
+            StoreKind::Retry => {
+                tracing::warn!(%error, "what is held cannot be read at the moment");
+                Self::unavailable("what is held was changed while it was read: ask again")
+            }
+            StoreKind::Data | StoreKind::Stop => {
+                tracing::error!(%error, "what is held cannot be read");
+                Self::unavailable("what is held cannot be read: whoever runs the service finds in its log why")
+            }
+        }
+    }
+}
+
 impl From<SignatureError> for Refusal {
     fn from(error: SignatureError) -> Self {
         Self::because(error.reason, error.message)

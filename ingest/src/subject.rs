@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use axum::response::Response;
 use candor_policy::hex;
 use candor_policy::subject::LedgerId;
-use candor_store::access::{self, Under};
+use candor_store::access::{self, Asked, Lasting, Under};
 use candor_store::error::{Error as StoreError, Kind};
 use candor_store::log::Log;
 use candor_store::settings::Settings as StoreSettings;
@@ -69,6 +69,10 @@ pub(crate) struct Subject {
     checkpoint: Option<String>,
     /// For each live file of each table what shows that it has these rows of the subject, or none.
     files: Vec<FileEvidence>,
+    /// Files, from the data folder, that cannot be read, or that are live in the log and in no table: what they have of the subject
+    /// is not in `rows`, and they have no proof. Left out where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
     /// Every row, sealed or not, with what let it through and its canonical encoding.
     #[schemars(with = "Vec<BTreeMap<String, serde_json::Value>>")]
     rows: Vec<HeldRow>,
@@ -101,6 +105,7 @@ pub(crate) struct Receipts {
 pub(crate) struct Readings {
     data: PathBuf,
     key_ring: Option<PathBuf>,
+    lasting: Lasting,
     places: Semaphore,
 }
 
@@ -120,20 +125,22 @@ pub(crate) async fn all(call: Call<'_>) -> Result<Response, Refusal> {
     let mut tries = 0..TRIES;
     let (subject, ids, held, batches) = loop {
         let before = call.signer.map(|signer| batches(service, signer));
-        let (view, under) = service.readings.open(&service.store.log()).await?;
+        let log = service.store.log();
+        let (view, under) = service.readings.open(&log).await.map_err(Refusal::unread)?;
         let (subject, ids) = of(&view)?;
-        let held = view.proved(under.as_ref(), &subject, &ids).await;
         let is_last = tries.next().is_none();
+        let asked = Asked { ledger: &subject, ids: &ids, is_last };
+        let held = view.proved(under.as_ref(), asked, || Ok(Some(Under::of(&log)))).await;
         match held {
             // A file was replaced while it was read.
             Err(error) if error.kind() == Kind::Retry && !is_last => {}
             // A batch came in between: it would be in the rows and not in the numbers.
             Ok(_) if call.signer.map(|signer| batches(service, signer)) != before && !is_last => {}
-            held => break (subject, ids, held?, before),
+            held => break (subject, ids, held.map_err(Refusal::unread)?, before),
         }
     };
     let statements = service.store.consent_history(&subject).await?;
-    if call.signer.is_none() && statements.is_empty() && held.rows.is_empty() {
+    if call.signer.is_none() && statements.is_empty() && held.rows.is_empty() && held.unread.is_empty() {
         return Err(unknown());
     }
     call.note.rows = held.rows.len() as u64;
@@ -149,6 +156,7 @@ pub(crate) async fn all(call: Call<'_>) -> Result<Response, Refusal> {
         batches,
         checkpoint: held.checkpoint,
         files: held.files,
+        unread: held.unread,
         rows: held.rows,
     }))
 }
@@ -198,7 +206,8 @@ fn asked_receipts(query: &str) -> Option<(u64, bool)> {
 
 impl Readings {
     pub(crate) fn new(store: &StoreSettings) -> Self {
-        Self { data: store.data.clone(), key_ring: store.key_ring.clone(), places: Semaphore::new(READINGS) }
+        let (data, key_ring) = (store.data.clone(), store.key_ring.clone());
+        Self { data, key_ring, lasting: Lasting::default(), places: Semaphore::new(READINGS) }
     }
 
     /// A place that is held while something is read.
@@ -208,7 +217,7 @@ impl Readings {
 
     /// What is acknowledged by now, and the log that it fits.
     async fn open(&self, log: &Log) -> Result<(View, Option<Under>), StoreError> {
-        let (view, under) = access::open(&self.data, || Ok(Some(Under::of(log)))).await?;
+        let (view, under) = access::open(&self.data, &self.lasting, || Ok(Some(Under::of(log)))).await?;
         Ok((view.with_key_ring(self.key_ring.as_deref()), under))
     }
 }

@@ -69,7 +69,8 @@ async fn look(
         let tables = tables::check(&folder, &sealed, busy, &told)?;
         let mut findings = vec![segments(&folder, busy), set_aside(&folder), tables.finding(), log];
         findings.push(documents(&folder, &files, &tables.documents));
-        findings.push(orphans(&files, &tables.live, busy));
+        let sealed = sealed.keys().map(|(table, path)| format!("tables/{table}/{path}")).collect();
+        findings.push(orphans(&files, (&tables.live, &sealed), busy));
         findings.push(unknown(&files));
         Ok((findings, tables))
     })
@@ -179,10 +180,11 @@ fn documents(data: &Path, files: &[Found], named: &BTreeSet<String>) -> Finding 
     verdict(DOCUMENTS, counted(there.len(), "document"), &problems, RESTORE)
 }
 
-fn orphans(files: &[Found], live: &HashSet<String>, busy: bool) -> Finding {
+fn orphans(files: &[Found], (live, sealed): (&HashSet<String>, &HashSet<String>), busy: bool) -> Finding {
     const CHECK: &str = "left over";
     let is_orphan = |file: &&Found| match file.kind {
-        Some(Kind::Parquet) => !live.contains(&file.path),
+        // What the log has as live stays, and is a problem of the tables.
+        Some(Kind::Parquet) => !live.contains(&file.path) && !sealed.contains(&file.path),
         Some(Kind::Unfinished) => file.path != RESTORING,
         _ => false,
     };

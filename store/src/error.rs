@@ -66,6 +66,15 @@ impl Error {
         }
     }
 
+    /// A file that could not be opened because the process, or the machine, has no more of what that takes: this says nothing of the
+    /// file. None for any other reason.
+    pub(crate) fn of_no_room(file: &str, why: &std::io::Error) -> Option<Self> {
+        use rustix::io::Errno;
+        let lacks = matches!(Errno::from_io_error(why), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM));
+        let mend = "ask again; let the process have more files open if it stays so";
+        lacks.then(|| Self::new(Kind::Retry, format!("cannot open {file}"), why, mend))
+    }
+
     /// A failed sync: what the page cache shows may not be on the disk, so nothing may be built on it.
     pub(crate) fn sync(what: impl Into<String>, why: &std::io::Error) -> Self {
         if is_full(why) {

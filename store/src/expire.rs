@@ -15,6 +15,7 @@ use crate::error::{Error, Kind};
 use crate::held::compile;
 use crate::ledger::Ledger;
 use crate::rewrite::{self, Desk, Fate, FileInfo, Rewrite, TableRewrite, describe, guarded};
+use crate::table::aside;
 use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
@@ -101,9 +102,12 @@ pub(crate) fn expire(
                 continue;
             }
         };
-        files.retain(|file| !taken.contains(&(table.purpose.clone(), table.stream.clone(), file.path.clone())));
+        let mut aside = desk.seal.aside(&table, &files);
+        for files in [&mut files, &mut aside] {
+            files.retain(|file| !taken.contains(&(table.purpose.clone(), table.stream.clone(), file.path.clone())));
+        }
         let terms = |info: &FileInfo| desk.runtime.block_on(documents.terms(desk.ledger, &table, info));
-        let plan = of_table(&table, files, (belief.day, left), terms)?;
+        let plan = of_table(&table, (files, aside), (belief.day, left), terms)?;
         expired.extend(plan.expired);
         job.tables.extend(plan.tables);
     }
@@ -175,13 +179,14 @@ struct Terms {
 
 fn of_table(
     table: &TablePath,
-    files: Vec<LiveFile>,
+    (listed, aside): (Vec<LiveFile>, Vec<LiveFile>),
     (today, left): (i32, &mut Files),
     mut terms: impl FnMut(&FileInfo) -> Result<Terms, Error>,
 ) -> Result<OfTable, Error> {
     let (mut gone, mut emptied) = (Vec::new(), BTreeMap::<Vec<String>, Vec<FileInfo>>::new());
     let mut plan = OfTable::default();
-    for file in files {
+    let all = listed.into_iter().map(|file| (file, true)).chain(aside.into_iter().map(|file| (file, false)));
+    for (file, is_listed) in all {
         let info = match describe(table, &file) {
             Ok(info) => info,
             Err(error) => {
@@ -197,6 +202,8 @@ fn of_table(
         }
         match guarded(table, &file, || ended(table, &file, &terms, today)) {
             Ok(ended) if ended.is_empty() => {}
+            // It goes as a whole on its last day.
+            Ok(_) if !is_listed => left_as_it_is(table, &file.path, aside::stays(table, &file), left)?,
             Ok(ended) => {
                 plan.expired.extend(ended.iter().map(|(_, field)| expired(table, &info, Some(field))));
                 emptied.entry(ended.into_iter().map(|(column, _)| column).collect()).or_default().push(info);
@@ -382,7 +389,7 @@ mod tests {
         let table = TablePath::new(data.path(), PURPOSE, STREAM).unwrap();
         let plan = |today: i32| {
             let files = Delta::shared().unwrap().read(&table).unwrap().unwrap().files;
-            of_table(&table, files, (today, &mut Files::new()), |file| {
+            of_table(&table, (files, Vec::new()), (today, &mut Files::new()), |file| {
                 let fields = vec![("word".to_owned(), "word".to_owned(), LAST + 2)];
                 Ok(Terms { ends: Some(file.received_date + 30), fields })
             })

@@ -31,26 +31,54 @@ const UNKNOWN: &str = "unknown";
 /// Columns that are no fields: a row has them in places of their own, or they say nothing to the subject.
 const NO_FIELDS: [&str; 5] = [layout::EVENT, layout::SUBJECT, layout::BATCH, layout::CONSENT_SEQ, layout::DECISION];
 
+/// Rows of a subject, and what could not be looked into for more.
+#[derive(Default)]
+pub(crate) struct Looked {
+    pub(crate) rows: Vec<HeldRow>,
+    /// Files, from the data folder, and why.
+    pub(crate) unread: Vec<(String, Error)>,
+}
+
+impl Looked {
+    /// The rows, if these are all.
+    ///
+    /// # Errors
+    /// Why a file could not be read.
+    pub(crate) fn whole(mut self) -> Result<Vec<HeldRow>, Error> {
+        match self.unread.pop() {
+            Some((_, error)) => Err(error),
+            None => Ok(self.rows),
+        }
+    }
+}
+
 /// All rows of a subject by table: sealed ones by file, then pending ones. `subjects` are its ids, one for each key
-/// generation.
+/// generation. A file that cannot be read keeps no other from being read.
 pub(crate) async fn rows(
     tables: &[TableView],
     ledger: &Ledger,
     subjects: &[SubjectId],
     known: Option<&Parts>,
     work: &Arc<Work>,
-) -> Result<Vec<HeldRow>, Error> {
+) -> Result<Looked, Error> {
     let parts: Vec<Vec<_>> =
         tables.iter().map(|table| (0..subjects.len()).map(|id| by_part(table, id, known)).collect()).collect();
     work.begin(parts.iter().flatten().map(|(_, unknown)| unknown.len() as u64).sum());
     let mut plans = Plans { ledger, known: HashMap::new() };
-    let mut held = Vec::new();
+    let Looked { rows: mut held, mut unread } = Looked::default();
     for (table, parts) in tables.iter().zip(parts) {
         for ((id, subject), (mut sealed, unknown)) in subjects.iter().enumerate().zip(parts) {
             let name = subject.in_table(&table.path.purpose).to_string();
             if !unknown.is_empty() {
-                let (path, wanted, work) = (table.path.clone(), name.clone(), Arc::clone(work));
-                sealed.extend(blocking(move || lookup::rows_of(&path, &unknown, &wanted, &work)).await?);
+                let (path, files, wanted, work) = (table.path.clone(), unknown.clone(), name.clone(), Arc::clone(work));
+                let found = blocking(move || lookup::rows_of(&path, &files, &wanted, &work)).await?;
+                for (file, found) in unknown.iter().zip(found) {
+                    match found {
+                        Ok(rows) => sealed.extend(rows),
+                        Err(error) if error.kind() == Kind::Stop => return Err(error),
+                        Err(error) => unread.push((table.path.file_name(&file.path), error)),
+                    }
+                }
             }
             for found in sealed {
                 let plan = plans.get(&found.policy, &found.catalogue).await?;
@@ -63,7 +91,7 @@ pub(crate) async fn rows(
             }
         }
     }
-    Ok(held)
+    Ok(Looked { rows: held, unread })
 }
 
 /// Rows of a table's files under one of the subject's ids that were read, and the files that nobody knows of.
@@ -71,7 +99,7 @@ fn by_part(table: &TableView, id: usize, known: Option<&Parts>) -> (Vec<FoundRow
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for file in &table.files {
         match known.map_or(&Part::Unknown, |parts| parts.of(&table.name, &file.path, id)) {
-            Part::Nothing => {}
+            Part::Nothing | Part::Lost => {}
             Part::Rows(read) => found.push(FoundRows {
                 path: file.path.clone(),
                 received_date: file.received_date,

@@ -14,6 +14,8 @@ use crate::error::{Error, Kind};
 use crate::log::Log;
 use crate::rewrite::{Change, Fate, Kind as JobKind, Seal, TableRewrite};
 use crate::sealed;
+use crate::table::aside;
+use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
 
@@ -175,6 +177,10 @@ impl Seal for Sealer {
             }
         }
         self.log.append(&entries).map(|_| ())
+    }
+
+    fn aside(&self, table: &TablePath, listed: &[LiveFile]) -> Vec<LiveFile> {
+        aside::of(&self.log, table, listed)
     }
 
     fn is_known_to_replace(&self, table: &TablePath, path: &str, old: &BTreeSet<&str>) -> Option<bool> {

@@ -164,7 +164,7 @@ impl Store {
         keep_documents(&data, &ledger, &plan, clock.now()).await?;
         log::start::log_start(&log, &ring.told(clock.now()), &plan, clock.now())?;
         let tombstones = restored::look(&data, &ledger).await?;
-        let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?).await?;
+        let swept = crate::table::sweep(&data, crate::rewrite::files_of_jobs(&ledger).await?, &log).await?;
         let shared = Shared::new(settings, clock, Purposes::of_plan(&plan)).with_receipt_key(ring.receipts());
         let shared = Arc::new(shared.with_log(&log).with_tombstones(ring.tombstones(), &tombstones.ids));
         // Tables skip what is not above their `txn`, also where the ledger came from a backup.

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::access::Under;
 use crate::access::files::Parts;
 use crate::error::{Error, Kind};
+use crate::held::Looked;
 use crate::keys::KeyRing;
 use crate::ledger::{self, Ledger};
 use crate::log::removed::removed_rows;
@@ -207,16 +208,20 @@ impl View {
     /// # Errors
     /// If something cannot be read.
     pub async fn held_by(&self, subjects: &[SubjectId]) -> Result<Vec<HeldRow>, Error> {
-        let mut outcome = held::rows(&self.tables, &self.ledger, subjects, None, &self.work).await;
+        let mut outcome = self.held_now(subjects).await;
         for _ in 0..TRIES {
             let Some(again) = self.again(&outcome).await? else { break };
-            outcome = held::rows(&again.tables, &again.ledger, subjects, None, &again.work).await;
+            outcome = again.held_now(subjects).await;
         }
         outcome
     }
 
-    /// The same, where it is known what files have.
-    pub(crate) async fn held_in(&self, subjects: &[SubjectId], parts: &Parts) -> Result<Vec<HeldRow>, Error> {
+    async fn held_now(&self, subjects: &[SubjectId]) -> Result<Vec<HeldRow>, Error> {
+        held::rows(&self.tables, &self.ledger, subjects, None, &self.work).await?.whole()
+    }
+
+    /// The same, where it is known what files have: as much as can be read.
+    pub(crate) async fn held_in(&self, subjects: &[SubjectId], parts: &Parts) -> Result<Looked, Error> {
         held::rows(&self.tables, &self.ledger, subjects, Some(parts), &self.work).await
     }
 

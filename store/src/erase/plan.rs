@@ -14,6 +14,7 @@ use crate::log::Log;
 use crate::rewrite::{Fate, FileInfo, Kind, Rewrite, TableRewrite, describe, guarded};
 use crate::sealed;
 use crate::table::Spared;
+use crate::table::aside;
 use crate::table::commit::LiveFile;
 use crate::table::engine::Delta;
 use crate::table::layout::{self, TablePath};
@@ -104,7 +105,8 @@ pub(super) fn plan(data: &Path, log: &Log, mut wanted: Vec<Wanted>, taken: &Spar
         let mut found = Found { log, taken, held: Vec::new(), tables: Vec::new(), waiting, waits: of_found };
         for table in layout::list(data)? {
             if let Some(snapshot) = Delta::shared()?.read(&table)? {
-                found.table(&table, &snapshot.files, &wanted)?;
+                let aside = aside::of(log, &table, &snapshot.files);
+                found.table(&table, (&snapshot.files, &aside), &wanted)?;
             }
         }
         waits.and(found.waits);
@@ -133,7 +135,12 @@ struct Found<'a> {
 type Hits = (BTreeMap<String, u64>, Sha256Hex, FileInfo);
 
 impl Found<'_> {
-    fn table(&mut self, table: &TablePath, files: &[LiveFile], wanted: &[Wanted]) -> Result<(), Error> {
+    fn table(
+        &mut self,
+        table: &TablePath,
+        (listed, aside): (&[LiveFile], &[LiveFile]),
+        wanted: &[Wanted],
+    ) -> Result<(), Error> {
         let mut by_name: HashMap<String, Vec<(usize, &Wanted)>> = HashMap::new();
         for (at, one) in wanted.iter().enumerate() {
             for subject in &one.subjects {
@@ -146,14 +153,14 @@ impl Found<'_> {
         };
         // Whether a name goes depends on the day: what one file of a day loses, another may lose as well.
         let mut by_day: BTreeMap<i32, (BTreeSet<String>, Vec<FileInfo>)> = BTreeMap::new();
-        for file in files {
+        for (file, is_listed) in listed.iter().map(|file| (file, true)).chain(aside.iter().map(|file| (file, false))) {
             let day = file.received_date;
             let names: HashSet<&str> =
                 by_name.keys().map(String::as_str).filter(|name| covering(name, day).is_some()).collect();
             if names.is_empty() {
                 continue;
             }
-            let (hits, file_hash, info) = match self.hits(table, file, &names) {
+            let (hits, file_hash, info) = match self.hits(table, (file, is_listed), &names) {
                 Ok(None) => continue,
                 Ok(Some(hits)) => hits,
                 Err((error, _)) if error.kind() == ErrorKind::Stop => return Err(error),
@@ -181,7 +188,7 @@ impl Found<'_> {
     fn hits(
         &self,
         table: &TablePath,
-        file: &LiveFile,
+        (file, is_listed): (&LiveFile, bool),
         names: &HashSet<&str>,
     ) -> Result<Option<Hits>, (Error, Vec<String>)> {
         let counted = guarded(table, file, || lookup::count_of(table, file, names));
@@ -194,6 +201,9 @@ impl Found<'_> {
             let what = format!("{} is not made anew", table.file_name(&file.path));
             let why = "an earlier job has to be done with it first";
             return Err(of_hits(Error::new(ErrorKind::Retry, what, why, "the log says what keeps it")));
+        }
+        if !is_listed {
+            return Err(of_hits(aside::stays(table, file)));
         }
         let hash = self.digest(table, file).map_err(of_hits)?;
         let info = describe(table, file).map_err(of_hits)?;

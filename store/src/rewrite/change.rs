@@ -50,6 +50,9 @@ pub(crate) trait Seal: std::fmt::Debug {
     /// If that is not durable.
     fn finished(&self, kind: Kind, parts: &[TableRewrite], changes: &[Change]) -> Result<(), Error>;
 
+    /// Files that the log has as live and a table that lists these does not.
+    fn aside(&self, table: &TablePath, listed: &[LiveFile]) -> Vec<LiveFile>;
+
     /// Whether a file of a table took the place of one of these, where that is known without a look into it.
     fn is_known_to_replace(&self, table: &TablePath, path: &str, old: &BTreeSet<&str>) -> Option<bool>;
 }
@@ -67,6 +70,10 @@ impl Seal for Unsealed {
 
     fn finished(&self, _: Kind, _: &[TableRewrite], _: &[Change]) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn aside(&self, _: &TablePath, _: &[LiveFile]) -> Vec<LiveFile> {
+        Vec::new()
     }
 
     fn is_known_to_replace(&self, _: &TablePath, _: &str, _: &BTreeSet<&str>) -> Option<bool> {

@@ -93,7 +93,7 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
             let what = format!("{} is gone", path.display());
             return Error::new(Kind::Retry, what, "it was replaced meanwhile", "ask again");
         }
-        unreadable(path, why)
+        Error::of_no_room(&path.display().to_string(), &why).unwrap_or_else(|| unreadable(path, why))
     })
 }
 

@@ -135,11 +135,13 @@ async fn alone<T: Send + 'static>(
     }
     let lock = Lock::take(&settings.data)?;
     let ledger = Ledger::open(&path).await?;
-    crate::table::sweep(&settings.data, rewrite::files_of_jobs(&ledger).await?).await?;
     let ring = KeyRing::open_for(&settings.data, settings.key_ring.as_deref())?;
+    let folder = settings.data.clone();
+    let log = blocking(move || Log::reopen(&folder, &ring).map(Arc::new)).await?;
+    crate::table::sweep(&settings.data, rewrite::files_of_jobs(&ledger).await?, &log).await?;
     let (data, runtime, of_work) = (settings.data.clone(), Handle::current(), ledger.clone());
     let outcome = blocking(move || {
-        let sealer = Sealer::new(data.clone(), Arc::new(Log::reopen(&data, &ring)?), Arc::default());
+        let sealer = Sealer::new(data.clone(), log, Arc::default());
         sealer.around(|_| Ok(((), Vec::new())))?;
         work(&Desk { data: &data, ledger: &of_work, runtime: &runtime, seal: &sealer, flusher: None })
     })

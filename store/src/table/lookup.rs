@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{RecordBatch, Scalar, StringArray};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter};
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
@@ -60,29 +60,30 @@ pub(crate) fn in_parts<'a, File: Sync, Found: Send>(
     Ok(found?.into_iter().flatten().collect())
 }
 
-/// The rows of `subject` (as the purpose's tables call it), file by file.
+/// The rows of `subject` (as the purpose's tables call it), file by file, in their order: one that cannot be read keeps no other from
+/// being read. Of such a file there is `Retry` if it is gone, `Data` if it is damaged.
 ///
 /// # Errors
-/// `Retry` if a file was replaced meanwhile, `Data` if one cannot be read.
+/// If reading was broken off.
 pub(crate) fn rows_of(
     table: &TablePath,
     files: &[LiveFile],
     subject: &str,
     work: &Work,
-) -> Result<Vec<FoundRows>, Error> {
+) -> Result<Vec<Result<Vec<FoundRows>, Error>>, Error> {
     in_parts(files, |files| {
-        let mut found = Vec::new();
-        for file in files {
+        let read = |file| {
             work.advance(1);
-            let read = AssertUnwindSafe(|| rows_of_one(table, file, subject, &mut found));
             // Somebody may have forged it.
-            catch_unwind(read).unwrap_or_else(|_| Err(unreadable(table, file, &"no reader can read it")))?;
-        }
-        Ok(found)
+            let read = catch_unwind(AssertUnwindSafe(|| rows_of_one(table, file, subject)));
+            read.unwrap_or_else(|_| Err(unreadable(table, file, &"no reader can read it")))
+        };
+        Ok(files.iter().map(read).collect())
     })
 }
 
-fn rows_of_one(table: &TablePath, file: &LiveFile, subject: &str, found: &mut Vec<FoundRows>) -> Result<(), Error> {
+fn rows_of_one(table: &TablePath, file: &LiveFile, subject: &str) -> Result<Vec<FoundRows>, Error> {
+    let mut found = Vec::new();
     let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
     let of = |about: &ParquetMetaData, rows| FoundRows {
         path: file.path.clone(),
@@ -94,7 +95,7 @@ fn rows_of_one(table: &TablePath, file: &LiveFile, subject: &str, found: &mut Ve
     let builder = open(table, file)?;
     let candidates = candidates(&builder, subject).map_err(|why| failed(&why))?;
     if candidates.is_empty() {
-        return Ok(());
+        return Ok(found);
     }
     let about = Arc::clone(builder.metadata());
     let wanted = Scalar::new(StringArray::from(vec![subject.to_owned()]));
@@ -111,13 +112,13 @@ fn rows_of_one(table: &TablePath, file: &LiveFile, subject: &str, found: &mut Ve
             found.push(of(&about, rows));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// How many rows a file has of each of some subjects that it has rows of. Many cost hardly more than one.
 ///
 /// # Errors
-/// As [`rows_of`].
+/// `Retry` if the file was replaced meanwhile, `Data` if it cannot be read.
 pub(crate) fn count_of(
     table: &TablePath,
     file: &LiveFile,
@@ -148,7 +149,7 @@ pub(crate) fn count_of(
 /// Every subject of a file, one after the other; one with several rows in a row is told once.
 ///
 /// # Errors
-/// As [`rows_of`].
+/// `Retry` if the file was replaced meanwhile, `Data` if it cannot be read.
 pub(crate) fn each_subject(table: &TablePath, file: &LiveFile, mut each: impl FnMut(&str)) -> Result<(), Error> {
     let builder = open(table, file)?;
     let failed = |why: &dyn std::fmt::Display| unreadable(table, file, why);
@@ -170,7 +171,7 @@ pub(crate) fn each_subject(table: &TablePath, file: &LiveFile, mut each: impl Fn
 /// Rows in the files, as their footers count them.
 ///
 /// # Errors
-/// As [`rows_of`].
+/// `Retry` if the file was replaced meanwhile, `Data` if it cannot be read.
 pub(crate) fn count_rows(table: &TablePath, files: &[LiveFile], work: &Work) -> Result<u64, Error> {
     files.iter().try_fold(0, |sum, file| {
         work.advance(1);
@@ -182,16 +183,20 @@ pub(crate) fn count_rows(table: &TablePath, files: &[LiveFile], work: &Work) -> 
 /// Opens a file for reading.
 ///
 /// # Errors
-/// As [`rows_of`].
+/// `Retry` if the file was replaced meanwhile, `Data` if it cannot be read.
 pub(crate) fn open(table: &TablePath, file: &LiveFile) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
     let opened = match File::open(table.folder.join(&file.path)) {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
             let what = format!("{} is gone", table.file_name(&file.path));
             return Err(Error::new(Kind::Retry, what, "it was replaced meanwhile", "ask again"));
         }
-        other => other.map_err(|why| unreadable(table, file, &why))?,
+        other => other.map_err(|why| {
+            Error::of_no_room(&table.file_name(&file.path), &why).unwrap_or_else(|| unreadable(table, file, &why))
+        })?,
     };
-    ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|why| unreadable(table, file, &why))
+    // What somebody else wrote into the table may call the same columns by types of his own: rows in it would not be found.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ParquetRecordBatchReaderBuilder::try_new_with_options(opened, options).map_err(|why| unreadable(table, file, &why))
 }
 
 fn broken_off() -> Error {

@@ -1,5 +1,6 @@
 //! Delta tables of sealed rows: `tables/PURPOSE/STREAM`, partitioned by date of receipt, Parquet inside.
 
+pub(crate) mod aside;
 pub(crate) mod commit;
 pub(crate) mod engine;
 pub(crate) mod layout;
@@ -16,8 +17,10 @@ mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Error;
+use crate::log::Log;
 use crate::sealed;
 use crate::storage;
 use crate::table::engine::Delta;
@@ -34,19 +37,24 @@ pub(crate) struct Swept {
 }
 
 /// Removes what a crash left in the tables: files that no version lists, and unfinished ones. Files that a job still has
-/// to see (`spared`: purpose, stream, path) stay. Call it under the lock of the data folder, before anything is written.
+/// to see (`spared`: purpose, stream, path) stay, and so does what the log has as live: a table that does not list it was changed
+/// by somebody else, and the file is what shows that. Call it under the lock of the data folder, before anything is written.
 ///
 /// # Errors
 /// If a table cannot be read; nothing of that table is removed then.
-pub(crate) async fn sweep(data: &Path, spared: Spared) -> Result<Swept, Error> {
-    let data = data.to_path_buf();
-    blocking(move || sweep_now(&data, &spared)).await
+pub(crate) async fn sweep(data: &Path, spared: Spared, log: &Arc<Log>) -> Result<Swept, Error> {
+    let (data, log) = (data.to_path_buf(), Arc::clone(log));
+    blocking(move || sweep_now(&data, &spared, &|table, path| log.look(|files| aside::is_live(files, table, path))))
+        .await
 }
+
+/// Whether the log has a file as live, by the name of its table and its path there. It is asked of files that no version lists alone.
+pub(crate) type IsLive<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 /// Files by purpose, stream and path.
 pub(crate) type Spared = HashSet<(String, String, String)>;
 
-pub(crate) fn sweep_now(data: &Path, spared: &Spared) -> Result<Swept, Error> {
+pub(crate) fn sweep_now(data: &Path, spared: &Spared, is_live: IsLive<'_>) -> Result<Swept, Error> {
     let delta = Delta::shared()?;
     let mut swept = Swept::default();
     for table in layout::list(data)? {
@@ -59,9 +67,17 @@ pub(crate) fn sweep_now(data: &Path, spared: &Spared) -> Result<Swept, Error> {
         }
         for folder in layout::folders(&table.folder)? {
             let in_log = table.folder.join(&folder) == table.log();
+            let is_spared = |path: &str| {
+                let is_aside = !live.contains(path) && is_live(&table.name(), path);
+                if is_aside {
+                    let file = table.file_name(path);
+                    tracing::warn!(file, "a file is live in the log, and its table does not list it: it stays");
+                }
+                is_aside || live.contains(path)
+            };
             swept.removed += remove_from(&table, &folder, |name| {
                 let unfinished = name.ends_with(storage::UNFINISHED);
-                unfinished || !in_log && name.ends_with(".parquet") && !live.contains(&format!("{folder}/{name}"))
+                unfinished || !in_log && name.ends_with(".parquet") && !is_spared(&format!("{folder}/{name}"))
             })?;
         }
         sealed::sweep_leaves(&table, &live)?;

@@ -1,6 +1,7 @@
 //! Gathering what a service, or a data folder, says of a subject, and the log that it says it under.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use candor_agent::client::Client;
@@ -11,7 +12,7 @@ use candor_agent::identity::Identity;
 use candor_agent::rim::{SystemClock, SystemEntropy};
 use candor_policy::hex;
 use candor_policy::subject::{LedgerId, SubjectId};
-use candor_store::access::{self, Held, Under};
+use candor_store::access::{self, Asked, Held, Lasting, Under};
 use candor_store::clock::Clock as _;
 use candor_store::view::View;
 use candor_wire::log::checkpoint::Checkpoint;
@@ -158,14 +159,15 @@ pub(super) fn size_of(note: &[u8]) -> Option<u64> {
 
 /// Reads a data folder, beside a service or without one.
 pub(super) async fn folder(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {
+    let lasting = Lasting::default();
     for _ in 1..TRIES {
-        match folder_once(whom, settings, progress).await {
+        match folder_once(whom, settings, (&lasting, false), progress).await {
             // Files were replaced while they were read.
             Err(failure) if failure.exit == Exit::Failed => {}
             other => return other,
         }
     }
-    folder_once(whom, settings, progress).await
+    folder_once(whom, settings, (&lasting, true), progress).await
 }
 
 /// Which rule the log of a folder breaks: then nothing else of it can be read, and it is not for want of looking.
@@ -179,17 +181,25 @@ pub(super) fn broken_rule(settings: &Settings, in_folder: bool) -> Option<String
     })
 }
 
-async fn folder_once(whom: Whom<'_>, settings: &Settings, progress: &mut Progress) -> Result<Gathered, Failure> {
+async fn folder_once(
+    whom: Whom<'_>,
+    settings: &Settings,
+    (lasting, is_last): (&Lasting, bool),
+    progress: &mut Progress,
+) -> Result<Gathered, Failure> {
     let data = settings.data.as_path();
-    let (view, under) = access::open(data, || Under::of_folder(data)).await?;
+    let (view, under) = access::open(data, lasting, || Under::of_folder(data)).await?;
     let view = view.with_key_ring(settings.store.key_ring.as_deref());
     progress.watch(view.work(), "files");
     let mut gathered = Gathered { asked_at: candor_store::clock::SystemClock.now(), ..Gathered::default() };
     match whom {
-        Whom::Holder(identity) => gathered.subjects = of_holder(identity, &view, under.as_ref()).await?,
+        Whom::Holder(identity) => {
+            gathered.subjects = of_holder(identity, &view, under.as_ref(), (data, is_last)).await?
+        }
         Whom::Named(value) => {
             let (ledger, ids) = (view.ledger_id(value)?, view.ids(value)?);
-            let held = view.proved(under.as_ref(), &ledger, &ids).await?;
+            let asked = Asked { ledger: &ledger, ids: &ids, is_last };
+            let held = view.proved(under.as_ref(), asked, || Under::of_folder(data)).await?;
             let statements = view.history_of(&ledger).await?;
             let answer = answer(&ledger, &ids, &statements, None, &held)?;
             let (name, receipts) = ("0".to_owned(), Vec::new());
@@ -218,14 +228,20 @@ pub(super) async fn documents(view: &View, entries: &[Vec<u8>]) -> Result<BTreeM
     Ok(documents)
 }
 
-async fn of_holder(identity: &Identity, view: &View, under: Option<&Under>) -> Result<Vec<Told>, Failure> {
+async fn of_holder(
+    identity: &Identity,
+    view: &View,
+    under: Option<&Under>,
+    (data, is_last): (&Path, bool),
+) -> Result<Vec<Told>, Failure> {
     let (mut told, mut unknown) = (Vec::new(), 0);
     for epoch in 0..MOST_EPOCHS {
         let key = identity.public(epoch)?;
         let subject = key.subject_id();
         let ledger = LedgerId::of_certified(&subject);
         let statements = view.history_of(&ledger).await?;
-        let held = view.proved(under, &ledger, &[subject]).await?;
+        let asked = Asked { ledger: &ledger, ids: &[subject], is_last };
+        let held = view.proved(under, asked, || Under::of_folder(data)).await?;
         if statements.is_empty() && held.rows.is_empty() {
             unknown = if view.is_erased(&ledger).await? { 0 } else { unknown + 1 };
             if unknown == UNKNOWN_EPOCHS {
@@ -259,11 +275,14 @@ fn answer(
     held: &Held,
 ) -> Result<Vec<u8>, Failure> {
     let ids: Vec<String> = ids.iter().map(|id| hex::encode(id.as_bytes())).collect();
-    let answer = json!({
+    let mut answer = json!({
         "schema_version": 1, "subject": hex::encode(ledger.as_bytes()), "ids": ids,
         "time": candor_store::clock::SystemClock.now(), "statements": statements, "consents": held.consents,
         "batches": batches, "checkpoint": held.checkpoint, "files": held.files, "rows": held.rows,
     });
+    if !held.unread.is_empty() {
+        answer["unread"] = json!(held.unread);
+    }
     serde_json::to_vec(&answer).map_err(unwritable)
 }
 

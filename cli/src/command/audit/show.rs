@@ -1,7 +1,7 @@
 //! `candor audit show`: what is held of a subject, or of the holder of a seed epoch by epoch, with the consent that it rests on. A
 //! service and its data folder give one answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -175,10 +175,19 @@ fn report(epochs: &[HeldEpoch], keys: &BTreeMap<u64, PublicKey>) -> Report {
     report.fact("epochs", epochs.iter().map(|held| facts(held, keys.get(&held.epoch))).collect::<Vec<Value>>());
     let text: String = epochs.iter().map(|held| text(held, keys.get(&held.epoch))).collect();
     report.text(text.strip_suffix('\n').unwrap_or_default().to_owned());
+    let unread: BTreeSet<&str> = epochs.iter().flat_map(|held| &held.unread).map(String::as_str).collect();
     report.note(match held {
+        0 if !unread.is_empty() => "no row that can be read is held about this subject".to_owned(),
         0 => "nothing is held about this subject".to_owned(),
         n => format!("held about this subject: {}, {pending} of them pending", counted(n, "row")),
     });
+    if !unread.is_empty() {
+        report.note(format!(
+            "the service cannot read {}: what they have of this subject is not here",
+            counted(unread.len(), "file")
+        ));
+        report.fact("unread", Vec::from_iter(unread));
+    }
     report
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candor_policy::hex;
-use candor_store::access::{self, Under};
+use candor_store::access::{self, Lasting, Under};
 use candor_store::clock::Clock as _;
 use candor_store::recount::{self, Found};
 use candor_store::work::Work;
@@ -47,7 +47,7 @@ pub(super) async fn audit(
             return ask::broken_rule(settings, true).map(failed_rule).ok_or(failure);
         }
     };
-    let (view, under) = access::open(&settings.data, || Under::of_folder(&settings.data)).await?;
+    let (view, under) = access::open(&settings.data, &Lasting::default(), || Under::of_folder(&settings.data)).await?;
     let view = view.with_key_ring(settings.store.key_ring.as_deref());
     gathered.opened = view.opened_epochs(under.as_ref().map_or(0, Under::totals_epoch)).await?;
     let (note, bytes) = (gathered.checkpoint.clone(), gathered.entries.clone().unwrap_or_default());
