@@ -215,7 +215,9 @@ fn forked(statements: &[(ConsentState, i64)]) -> World {
     world.statements.clear();
     let (first, others) = statements.split_first().unwrap();
     world.state(first.0, first.1);
-    others.iter().for_each(|(state, at)| fork(&mut world, *state, *at));
+    for (state, at) in others {
+        fork(&mut world, *state, *at);
+    }
     world
 }
 
