@@ -79,7 +79,7 @@ mod tests {
     fn a_large_body_has_the_memory_of_the_one_before_and_no_byte_of_it() {
         let spares = Arc::new(Spares::default());
         let mut buffer = spares.buffer(LARGE, LARGE);
-        buffer.extend_from_slice(&[7; LARGE]);
+        buffer.resize(LARGE, 7);
         let place = buffer.as_ptr();
         assert_eq!(format!("{buffer:?}"), "Buffer(65536 bytes)");
         drop(buffer);

@@ -153,9 +153,9 @@ mod tests {
         }
     }
 
-    fn decompress(encoding: Encoding, sent: Vec<u8>, most: usize, lease: &mut Lease) -> Result<Vec<u8>, Refusal> {
+    fn decompress(encoding: Encoding, sent: &[u8], most: usize, lease: &mut Lease) -> Result<Vec<u8>, Refusal> {
         let mut bytes = lease.buffer(sent.len(), sent.len());
-        bytes.extend_from_slice(&sent);
+        bytes.extend_from_slice(sent);
         encoding.decompress(bytes, most, lease).map(|plain| plain.to_vec())
     }
 
@@ -166,7 +166,7 @@ mod tests {
                 let plain: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
                 let mut lease = Budget::new(4 << 20).lease();
                 let sent = compress(encoding, &plain);
-                assert_eq!(decompress(encoding, sent, size, &mut lease).unwrap(), plain, "{encoding:?} {size}");
+                assert_eq!(decompress(encoding, &sent, size, &mut lease).unwrap(), plain, "{encoding:?} {size}");
             }
         }
     }
@@ -176,7 +176,7 @@ mod tests {
         for encoding in [Encoding::Gzip, Encoding::Zstd] {
             let sent = [compress(encoding, b"one "), compress(encoding, b"two")].concat();
             let mut lease = Budget::new(1 << 20).lease();
-            assert_eq!(decompress(encoding, sent, 100, &mut lease).unwrap(), b"one two", "{encoding:?}");
+            assert_eq!(decompress(encoding, &sent, 100, &mut lease).unwrap(), b"one two", "{encoding:?}");
         }
     }
 
@@ -184,7 +184,7 @@ mod tests {
     fn one_byte_more_than_allowed_is_refused() {
         for encoding in [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
             let mut lease = Budget::new(1 << 20).lease();
-            let refusal = decompress(encoding, compress(encoding, &[7; 1001]), 1000, &mut lease).unwrap_err();
+            let refusal = decompress(encoding, &compress(encoding, &[7; 1001]), 1000, &mut lease).unwrap_err();
             assert_eq!(refusal.kind, Kind::TooLarge, "{encoding:?}");
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             assert!(bomb.len() < (64 << 20) / 900, "{encoding:?}: about 1000:1");
             let budget = Budget::new(8 << 20);
             let mut lease = budget.lease();
-            assert_eq!(decompress(encoding, bomb, 4 << 20, &mut lease).unwrap_err().kind, Kind::TooLarge);
+            assert_eq!(decompress(encoding, &bomb, 4 << 20, &mut lease).unwrap_err().kind, Kind::TooLarge);
             assert!(budget.used() <= (4 << 20) + 1, "{encoding:?}");
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     fn a_body_that_the_budget_cannot_hold_is_to_come_again() {
         for encoding in COMPRESSED {
             let mut lease = Budget::new(100).lease();
-            let refusal = decompress(encoding, compress(encoding, &[1; 1000]), 10_000, &mut lease).unwrap_err();
+            let refusal = decompress(encoding, &compress(encoding, &[1; 1000]), 10_000, &mut lease).unwrap_err();
             assert_eq!(refusal.kind, Kind::Unavailable, "{encoding:?}");
         }
     }
@@ -217,7 +217,7 @@ mod tests {
             let whole = compress(encoding, text);
             let kind = |sent: Vec<u8>| {
                 let mut lease = Budget::new(1 << 20).lease();
-                decompress(encoding, sent, 1 << 16, &mut lease).map_err(|refusal| refusal.kind)
+                decompress(encoding, &sent, 1 << 16, &mut lease).map_err(|refusal| refusal.kind)
             };
             for cut in 1..whole.len() {
                 assert_eq!(kind(whole[..cut].to_vec()), Err(Kind::Malformed), "{encoding:?} cut at {cut}");
@@ -239,6 +239,6 @@ mod tests {
         encoder.write_all(&vec![7; 100_000]).unwrap();
         let sent = encoder.finish().unwrap();
         let mut lease = Budget::new(1 << 20).lease();
-        assert_eq!(decompress(Encoding::Zstd, sent, 1 << 20, &mut lease).unwrap_err().kind, Kind::Malformed);
+        assert_eq!(decompress(Encoding::Zstd, &sent, 1 << 20, &mut lease).unwrap_err().kind, Kind::Malformed);
     }
 }
