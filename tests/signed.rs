@@ -126,12 +126,9 @@ fn whatever_is_altered_is_refused_with_a_reason_and_stores_nothing() {
     refuse("no fleet", &resigned(|r| drop(r.headers.remove("candor-fleet")), now(), &here), 403, "fleet_unknown");
     refuse("no number", &resigned(|r| drop(r.headers.remove("candor-batch")), now(), &here), 400, "batch_number");
     refuse("number 0", &resigned(|r| set(r, "candor-batch", "0"), now(), &here), 400, "batch_number");
-    for consent in ["01", "x", "9007199254740992"] {
-        let mut request = device.batch_of(&service, 1, 1, &events(0));
-        set(&mut request, "candor-consent", consent);
-        request.sign_for(&device.key, &here, now());
-        refuse(consent, &request.send(&service, Some(AGENTS)), 400, "consent_number");
-    }
+    refuse("consent 01", &resigned(|r| set(r, "candor-consent", "01"), now(), &here), 400, "consent_number");
+    refuse("consent x", &resigned(|r| set(r, "candor-consent", "x"), now(), &here), 400, "consent_number");
+    refuse("2^53", &resigned(|r| set(r, "candor-consent", "9007199254740992"), now(), &here), 400, "consent_number");
     refuse("too far", &resigned(|r| set(r, "candor-batch", "5000"), now(), &here), 409, "batch_too_far");
     refuse("newer consent", &resigned(|r| set(r, "candor-consent", "9"), now(), &here), 503, "consent_missing");
     let other = Signer::new(2, 0);
