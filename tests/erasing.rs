@@ -24,7 +24,7 @@ fn officer(world: &World) -> String {
 }
 
 /// `candor erasure`, as an operator.
-fn erasure(world: &World, service: &Service, arguments: &[&str]) -> Output {
+pub(crate) fn erasure(world: &World, service: &Service, arguments: &[&str]) -> Output {
     let more = ["--json", "--url", &url(service), "--token-file", &officer(world)];
     world.candor(&[&["erasure"], arguments, &more[..]].concat())
 }

@@ -1,9 +1,8 @@
 """Commits to a Delta table of Candor behind its back.
 
-    python commit_to_table.py TABLE delete|update|restore|overwrite|back
+    python commit_to_table.py TABLE delete|update|restore|overwrite
 
-Deletes or changes the second batch of one subject; takes the newest version back; writes the same rows anew; goes back to the version
-before the last.
+Deletes or changes the second batch of one subject; takes the newest version back; writes the same rows anew.
 """
 
 import sys
@@ -28,7 +27,7 @@ if deed == "delete":
     table.delete(second_batch())
 elif deed == "update":
     table.update(updates={"app_package": "'elsewhere'"}, predicate=second_batch())
-elif deed in ("restore", "back"):
+elif deed == "restore":
     table.restore(table.version() - 1)
 elif deed == "overwrite":
     write_deltalake(folder, table.to_pyarrow_table(), mode="overwrite")
