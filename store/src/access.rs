@@ -26,6 +26,9 @@ use crate::rewrite::files_of_jobs;
 use crate::shared::lock;
 use crate::view::{HeldRow, View, blocking};
 
+/// A file that is live in a log, with the number of its entry.
+type Live = (u64, Sealed);
+
 /// How often a view is opened again that does not fit the log: a file is in its table a moment before it is in the log.
 const TRIES: u32 = 20;
 const BETWEEN: Duration = Duration::from_millis(50);
@@ -211,9 +214,9 @@ impl View {
     }
 
     /// The live files of a log: those that their tables list, and others.
-    fn parted(&self, under: &Under) -> (Vec<(u64, Sealed)>, Vec<(u64, Sealed)>) {
+    fn parted(&self, under: &Under) -> (Vec<Live>, Vec<Live>) {
         let listed = self.files();
-        let is_listed = |(_, sealed): &(u64, Sealed)| listed.contains(&(sealed.table.as_str(), sealed.path.as_str()));
+        let is_listed = |(_, sealed): &Live| listed.contains(&(sealed.table.as_str(), sealed.path.as_str()));
         under.live.iter().cloned().partition(is_listed)
     }
 
