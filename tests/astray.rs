@@ -12,6 +12,9 @@ use crate::receipts::{BATCHES, files, run, sent};
 use crate::verify::{EPOCHS, audit, copy, failures};
 use crate::world::{Service, Start, World, figure};
 
+/// What is done to a file, by its name.
+type Deed = (&'static str, fn(&Path));
+
 /// A data folder whose service is stopped: two subjects (epochs 0 and 1) with three batches each in one file of each table, and a fourth
 /// of the second in another.
 struct Stopped {
@@ -110,7 +113,7 @@ fn a_commit_of_somebody_else_destroys_nothing_and_is_named_by_its_batch() {
 #[test]
 fn a_file_that_is_lost_or_damaged_is_named_by_its_batch_and_takes_nobody_elses_answer() {
     let stopped = Stopped::new();
-    let deeds: [(&str, fn(&Path)); 3] = [
+    let deeds: [Deed; 3] = [
         ("removed", |file| std::fs::remove_file(file).unwrap()),
         ("truncated", |file| {
             let opened = std::fs::File::options().write(true).open(file).unwrap();

@@ -194,7 +194,7 @@ async fn folder_once(
     let mut gathered = Gathered { asked_at: candor_store::clock::SystemClock.now(), ..Gathered::default() };
     match whom {
         Whom::Holder(identity) => {
-            gathered.subjects = of_holder(identity, &view, under.as_ref(), (data, is_last)).await?
+            gathered.subjects = of_holder(identity, &view, under.as_ref(), (data, is_last)).await?;
         }
         Whom::Named(value) => {
             let (ledger, ids) = (view.ledger_id(value)?, view.ids(value)?);
