@@ -59,7 +59,7 @@ pub(crate) fn run(world: &World, service: &Service, state: &Path, arguments: &[&
     let mut all = vec!["agent"];
     all.extend(arguments);
     all.extend(["--state", state.to_str().unwrap(), "--json"]);
-    let offline = matches!(arguments[..2], ["identity", "new" | "rotate"] | ["receipts", "list"]);
+    let offline = matches!(arguments, ["identity", "new" | "rotate", ..] | ["receipts", "list", ..]);
     if !offline {
         all.extend(["--url", &url]);
     }
